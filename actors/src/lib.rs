@@ -1,0 +1,1 @@
+//! Shard actors, router, placement, gossip: the cluster that runs the engines.

@@ -1,0 +1,1 @@
+//! HTTP and gRPC surfaces: Prometheus, Loki, Tempo, OTLP, and Trine's own admin REST.

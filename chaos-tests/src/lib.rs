@@ -1,0 +1,1 @@
+//! Real clusters of real processes under faults, with a client-side oracle.

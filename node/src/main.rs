@@ -1,0 +1,2 @@
+//! The trine binary.
+fn main() {}

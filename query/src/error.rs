@@ -1,0 +1,31 @@
+//! What can go wrong with a query, in facts; `api` words it for each protocol.
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is not a query; the message has the language's own words and position.
+    #[error("{message}")]
+    Parse { message: String },
+    /// The query is valid but a value or combination in it is not.
+    #[error("{message}")]
+    Execution { message: String },
+    /// A construct that this version does not evaluate; never a wrong result.
+    #[error("unsupported: {what}")]
+    Unsupported { what: String },
+    /// A bound on the query's cost was reached.
+    #[error("{message}")]
+    Limit { message: String },
+    #[error("query timed out")]
+    Timeout,
+    #[error("query was canceled")]
+    Canceled,
+    /// A shard could not answer and the request asked for strictness.
+    #[error("shard {shard} is not available: {reason}")]
+    ShardMissing { shard: u32, reason: String },
+    /// A message between nodes or bytes on disk do not decode.
+    #[error("corrupt {what}: {reason}")]
+    Corrupt { what: &'static str, reason: String },
+    #[error("read a block: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;

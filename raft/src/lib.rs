@@ -1,0 +1,1 @@
+//! Raft groups: their log stores, the network between nodes, snapshots and placement data types.

@@ -1,0 +1,120 @@
+//! One label matcher: `name op "value"`.
+use std::fmt;
+
+use regex::Regex;
+
+/// How a matcher compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum MatchOp {
+    Eq = 0,
+    NotEq = 1,
+    Regex = 2,
+    NotRegex = 3,
+}
+
+impl MatchOp {
+    pub fn from_u8(v: u8) -> Option<Self> {
+        [Self::Eq, Self::NotEq, Self::Regex, Self::NotRegex].into_iter().find(|op| *op as u8 == v)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Eq => "=",
+            Self::NotEq => "!=",
+            Self::Regex => "=~",
+            Self::NotRegex => "!~",
+        }
+    }
+}
+
+/// The pattern of a regex matcher does not compile.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("error parsing regexp: {reason}")]
+pub struct MatcherError {
+    pub reason: String,
+}
+
+/// A matcher over one label. A label that is absent has the value "". Regexes are anchored on both ends and their dot
+/// matches a newline, as in Prometheus 3 and Loki.
+#[derive(Clone, Debug)]
+pub struct Matcher {
+    pub name: String,
+    pub op: MatchOp,
+    pub value: String,
+    regex: Option<Regex>,
+}
+
+impl Matcher {
+    pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, MatcherError> {
+        let (name, value) = (name.into(), value.into());
+        let regex = match op {
+            MatchOp::Eq | MatchOp::NotEq => None,
+            MatchOp::Regex | MatchOp::NotRegex => Some(
+                regex::RegexBuilder::new(&format!("^(?s:{value})$"))
+                    .size_limit(10 << 20)
+                    .build()
+                    .map_err(|e| MatcherError { reason: e.to_string() })?,
+            ),
+        };
+        Ok(Self { name, op, value, regex })
+    }
+
+    /// Whether a label with this value (or "" for absent) matches.
+    pub fn matches(&self, value: &str) -> bool {
+        let is_match = |v: &str| self.regex.as_ref().is_some_and(|r| r.is_match(v));
+        match self.op {
+            MatchOp::Eq => self.value == value,
+            MatchOp::NotEq => self.value != value,
+            MatchOp::Regex => is_match(value),
+            MatchOp::NotRegex => !is_match(value),
+        }
+    }
+
+    /// Whether series without this label match.
+    pub fn matches_empty(&self) -> bool {
+        self.matches("")
+    }
+
+    /// The only values that can match, when the pattern is a plain alternation of literals (`a|b|c`).
+    pub fn literal_set(&self) -> Option<Vec<&str>> {
+        match self.op {
+            MatchOp::Eq => Some(vec![&self.value]),
+            MatchOp::Regex if !self.value.contains(|c: char| r"\.+*?()[]{}^$".contains(c)) => {
+                Some(self.value.split('|').collect())
+            }
+            MatchOp::NotEq | MatchOp::Regex | MatchOp::NotRegex => None,
+        }
+    }
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.op == other.op && self.value == other.value
+    }
+}
+impl Eq for Matcher {}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{:?}", self.name, self.op.as_str(), self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regexes_are_anchored_and_absent_is_empty() {
+        let m = |op, v: &str| Matcher::new("a", op, v).unwrap();
+        assert!(m(MatchOp::Regex, "a|b").matches("b"));
+        assert!(!m(MatchOp::Regex, "a|b").matches("ab"));
+        assert!(m(MatchOp::Regex, "a.*").matches("a\nb"));
+        assert!(m(MatchOp::NotEq, "x").matches_empty());
+        assert!(!m(MatchOp::Regex, ".+").matches_empty());
+        assert_eq!(m(MatchOp::Regex, "a|b").literal_set().unwrap(), ["a", "b"]);
+        assert!(m(MatchOp::Regex, "a.b").literal_set().is_none());
+        assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
+    }
+}
