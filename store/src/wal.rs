@@ -208,10 +208,7 @@ impl Wal {
     pub fn set_mark(&self, stream: u64, mark: Mark, value: Bytes, done: Option<Done>) {
         let max = self.shared().config.record_bytes_max;
         if value.len() > max {
-            return match done {
-                Some(done) => self.enqueue(done, |_| Err(oversized(value.len(), max))),
-                None => (),
-            };
+            return self.enqueue_maybe(done, |_| Err(oversized(value.len(), max)));
         }
         self.enqueue_maybe(done, |index| {
             index.set_mark(stream, mark, value.clone())?;
@@ -346,11 +343,7 @@ impl Wal {
 
     /// Applies a change to the index and queues it, in one step so that both have the same order. A refused change is
     /// queued as well, with its error, so that all callbacks run in order on the writer thread.
-    fn enqueue_maybe(
-        &self,
-        done: Option<Done>,
-        change: impl FnOnce(&mut Index) -> io::Result<Option<writer::Change>>,
-    ) {
+    fn enqueue_maybe(&self, done: Option<Done>, change: impl FnOnce(&mut Index) -> io::Result<Option<writer::Change>>) {
         let shared = self.shared();
         let mut state = shared.state();
         if let Some(fatal) = &state.fatal {
@@ -402,7 +395,8 @@ fn adjoining(pieces: &[Piece]) -> Vec<Location> {
             Piece::Disk(at)
                 if run.last().is_none_or(|last| {
                     last.generation == at.generation
-                        && u64::from(last.offset) + format::record_bytes(last.len as usize) as u64 == u64::from(at.offset)
+                        && u64::from(last.offset) + format::record_bytes(last.len as usize) as u64
+                            == u64::from(at.offset)
                 }) =>
             {
                 run.push(*at);

@@ -44,7 +44,7 @@ impl WalConfig {
     /// Refuses settings that the format or the writer cannot serve.
     pub(super) fn validate(&self) -> io::Result<()> {
         let refuse = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        if !(64 << 10..=2 << 30).contains(&self.segment_bytes) || self.segment_bytes % 4096 != 0 {
+        if !(64 << 10..=2 << 30).contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
             return refuse(format!(
                 "segment_bytes {} is not a multiple of 4096 between 64 KiB and 2 GiB",
                 self.segment_bytes
@@ -62,7 +62,9 @@ impl WalConfig {
 
 /// A callback for the failure that ends the log; does nothing by default.
 #[derive(Clone, Default)]
-pub struct OnFatal(Option<Arc<dyn Fn(&io::Error) + Send + Sync>>);
+pub struct OnFatal(Option<Arc<Callback>>);
+
+type Callback = dyn Fn(&io::Error) + Send + Sync;
 
 impl OnFatal {
     pub fn new(call: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {

@@ -242,7 +242,9 @@ pub(super) struct RosterStream {
     pub(super) marks: Marks,
 }
 
-pub(super) fn encode_roster<'a>(streams: impl ExactSizeIterator<Item = (u64, u64, Extent, bool, &'a Marks)>) -> Vec<u8> {
+pub(super) fn encode_roster<'a>(
+    streams: impl ExactSizeIterator<Item = (u64, u64, Extent, bool, &'a Marks)>,
+) -> Vec<u8> {
     let mut out = Vec::new();
     put_uvarint(&mut out, streams.len() as u64);
     for (stream, chain, extent, corrupt, marks) in streams {

@@ -226,9 +226,7 @@ impl Index {
         if self.order.len() > 2 * self.cached_entries + 1024 {
             let streams = &self.streams;
             self.order.retain(|(id, serial)| {
-                streams
-                    .get(id)
-                    .is_some_and(|s| s.recent.binary_search_by_key(serial, |r| r.serial).is_ok())
+                streams.get(id).is_some_and(|s| s.recent.binary_search_by_key(serial, |r| r.serial).is_ok())
             });
         }
     }
@@ -350,7 +348,8 @@ mod tests {
     fn plans_give_a_prefix_and_at_least_one() {
         let mut index = Index::new(1 << 20);
         index.append(1, 10, &payloads(10, 10)).unwrap();
-        let cases = [(10..20, 0, 1), (10..20, 35, 3), (9..20, 100, 0), (15..16, 100, 1), (19..40, 100, 1), (20..40, 1, 0)];
+        let cases =
+            [(10..20, 0, 1), (10..20, 35, 3), (9..20, 100, 0), (15..16, 100, 1), (19..40, 100, 1), (20..40, 1, 0)];
         for (range, bytes_max, expected) in cases {
             assert_eq!(index.plan(1, &range, bytes_max).unwrap().len(), expected, "{range:?} {bytes_max}");
         }

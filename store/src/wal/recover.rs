@@ -63,7 +63,8 @@ pub(super) fn recover(disk: &dyn Disk, config: &WalConfig, stats: &Counters) -> 
         {
             replay.damage(Place { segment: previous + 1, offset: 0 }, 0, DamageKind::SegmentMissing);
         }
-        let known = header.unwrap_or(SegmentHeader { generation: *generation, salt: 0, first_batch: 0, previous_end: 0 });
+        let known =
+            header.unwrap_or(SegmentHeader { generation: *generation, salt: 0, first_batch: 0, previous_end: 0 });
         let segment = Arc::new(Segment { generation: *generation, seal: known.seal(), file: file.clone() });
         segments.insert(*generation, segment.clone());
         if header.is_none() {
@@ -186,7 +187,8 @@ fn replay_segment(
             }
             Found::BadPayload(header) => {
                 let behind = offset + header.record_bytes();
-                if stated_end.is_none() && scanner.next_header(seal, behind, end, |h| h.batch > header.batch).is_none() {
+                if stated_end.is_none() && scanner.next_header(seal, behind, end, |h| h.batch > header.batch).is_none()
+                {
                     break;
                 }
                 if header.kind == Kind::Roster {

@@ -211,6 +211,10 @@ impl ReplayStream {
         let known = &self.ledger;
         let jumped = matches!(self.doubt, Some((_, Loss::Records | Loss::Earlier)));
         let base_agrees = known.extent.base == roster.extent.base || self.unbased;
-        !roster.corrupt && !jumped && known.chain == roster.chain && base_agrees && known.extent.next == roster.extent.next
+        !roster.corrupt
+            && !jumped
+            && known.chain == roster.chain
+            && base_agrees
+            && known.extent.next == roster.extent.next
     }
 }
