@@ -203,7 +203,7 @@ impl Machine for ListMachine {
     }
 
     async fn snapshot(&self) -> io::Result<Option<SnapshotManifest>> {
-        if self.lenient {
+        if self.lenient && self.list.borrow().position.is_some() {
             self.take_snapshot();
         }
         Ok(self.disk.snapshot.lock().unwrap().clone().map(|(id, list)| SnapshotManifest {
