@@ -1,6 +1,7 @@
 //! What can go wrong, by operation.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::ids::{GroupId, NodeId, ReplicaId};
 
@@ -30,6 +31,12 @@ pub enum Error {
     /// The metadata store cannot be opened. This node must be replaced under a new id.
     #[error("the metadata store is broken: {0}")]
     Broken(String),
+    /// The metadata store is open elsewhere.
+    #[error("{} is in use", dir.display())]
+    InUse {
+        /// Its directory.
+        dir: PathBuf,
+    },
     /// The log or the machine could not be read.
     #[error("recover {group}")]
     Recover {

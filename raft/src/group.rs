@@ -142,7 +142,7 @@ impl Group {
     }
 
     /// [`crate::Machine::snapshot`] has moved: look again. Followers behind the log get it from now on, and the log up
-    /// to it may be purged.
+    /// to it may be purged. A call while another is under way is lost: call again with the next snapshot.
     pub async fn snapshot_taken(&self) -> Result<(), Error> {
         self.opened.raft.trigger().snapshot().await.map_err(|fatal| fatal_error(&fatal))
     }

@@ -1,11 +1,12 @@
 //! All groups of a node, on a runtime of their own.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::storage::RaftLogStorage;
+use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 
@@ -26,7 +27,7 @@ use crate::server::{self, RaftServer};
 use crate::sled_store::{self, SledLog};
 use crate::state_machine::StateMachine;
 use crate::status::GroupStatus;
-use crate::type_config::{Raft, TypeConfig};
+use crate::type_config::{LogId, Raft, TypeConfig, from_log_id};
 
 /// Where a group keeps its log.
 #[derive(Clone, Debug)]
@@ -206,13 +207,14 @@ struct Starter {
 }
 
 impl Starter {
-    async fn start(self, log: impl RaftLogStorage<TypeConfig>, machine: Arc<dyn Machine>) -> Result<Opened, Error> {
+    async fn start(self, mut log: impl RaftLogStorage<TypeConfig>, machine: Arc<dyn Machine>) -> Result<Opened, Error> {
         let Self { group, replica, config, raft_config, peers, replays, progress } = self;
         // Never closed, so it always gives.
         let replaying = replays.acquire_owned().await.map_err(|_| Error::Stopped)?;
-        let state_machine = StateMachine::open(machine, Arc::clone(&progress), config.node)
-            .await
-            .map_err(|source| Error::Recover { group, source })?;
+        let recover = |source| Error::Recover { group, source };
+        let mut state_machine =
+            StateMachine::open(machine, Arc::clone(&progress), config.node).await.map_err(recover)?;
+        check_no_gap(&mut log, &mut state_machine).await.map_err(recover)?;
         let network = Network::new(config, peers, group, replica);
         let raft = Raft::new(replica.0, raft_config, network, log, state_machine)
             .await
@@ -225,6 +227,18 @@ impl Starter {
         }
         Ok(Opened { replica, raft, progress, status })
     }
+}
+
+/// The machine must hold what the log has dropped; openraft would notice only when it applies.
+async fn check_no_gap(log: &mut impl RaftLogStorage<TypeConfig>, machine: &mut StateMachine) -> io::Result<()> {
+    let purged = log.get_log_state().await?.last_purged_log_id;
+    let (applied, _) = machine.applied_state().await?;
+    if purged <= applied {
+        return Ok(());
+    }
+    let position = |log_id: Option<LogId>| log_id.map(|log_id| from_log_id(&log_id));
+    let (purged, applied) = (position(purged), position(applied));
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("purged to {purged:?}, but the machine holds {applied:?}")))
 }
 
 fn is_alone(status: &GroupStatus, replica: ReplicaId) -> bool {

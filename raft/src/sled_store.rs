@@ -12,12 +12,13 @@
 //! ```
 
 use std::fmt::Debug;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::RangeBounds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes};
 use futures::Stream;
@@ -37,6 +38,9 @@ use crate::type_config::{Entry, LeaderId, LogId, TypeConfig, Vote};
 const CACHE_BYTES: u64 = 16 << 20;
 /// Writes that share a flush at most.
 const SHARED_FLUSH_MAX: usize = 256;
+/// How long the last owner of the directory, in this process or another, may take to let go.
+const IN_USE_FOR_MAX: Duration = Duration::from_secs(10);
+const LOCK_RETRY_EVERY: Duration = Duration::from_millis(10);
 const IDENTITY_KEY: &[u8] = b"i";
 const IDENTITY_VERSION: u8 = 1;
 
@@ -74,6 +78,7 @@ impl Identity {
 /// Raft log of one replica in sled. Cheap to clone; the writer ends with the last clone.
 #[derive(Clone, Debug)]
 pub(crate) struct SledLog {
+    /// Before `writes`, so that it is dropped first: once its queue is closed, the writer holds the only handle.
     db: sled::Db,
     writes: mpsc::Sender<Write>,
     progress: Arc<Progress>,
@@ -94,10 +99,13 @@ impl SledLog {
         let (opened, receiver) = oneshot::channel();
         let (writes, queue) = mpsc::channel();
         let writer = move || match open_database(&dir, &identity) {
-            Ok((db, file)) => {
+            Ok((db, file, owner)) => {
                 if opened.send(Ok(db.clone())).is_ok() {
                     write_all(&db, &file, &queue);
                 }
+                // In this order: whoever owns the directory next finds it closed.
+                drop((db, file));
+                drop(owner);
             }
             Err(error) => drop(opened.send(Err(error))),
         };
@@ -179,11 +187,29 @@ fn mark_key(mark: Mark) -> [u8; 2] {
     [b'm', mark as u8]
 }
 
+/// Locks the directory. A store that was just closed may still be held for a moment.
+fn own(dir: &Path) -> Result<File, Error> {
+    let broken = |error: io::Error| Error::Broken(format!("{}: {error}", dir.display()));
+    fs::create_dir_all(dir).map_err(broken)?;
+    let owner = File::create(dir.join("owner")).map_err(broken)?;
+    let deadline = Instant::now() + IN_USE_FOR_MAX;
+    loop {
+        match owner.try_lock() {
+            Ok(()) => return Ok(owner),
+            Err(TryLockError::Error(error)) => return Err(broken(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
+                return Err(Error::InUse { dir: dir.to_owned() });
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY_EVERY),
+        }
+    }
+}
+
 /// Opens sled, turning a panic into an error, and checks whose store it is.
-fn open_database(dir: &Path, identity: &Identity) -> Result<(sled::Db, File), Error> {
+fn open_database(dir: &Path, identity: &Identity) -> Result<(sled::Db, File, File), Error> {
     let broken = |error: &dyn std::fmt::Display| Error::Broken(format!("{}: {error}", dir.display()));
     let created = !dir.join("db").exists();
-    fs::create_dir_all(dir).map_err(|error| broken(&error))?;
+    let owner = own(dir)?;
     remove_half_written_snapshots(dir).map_err(|error| broken(&error))?;
     let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let db = catch_unwind(AssertUnwindSafe(|| config.open()))
@@ -206,7 +232,7 @@ fn open_database(dir: &Path, identity: &Identity) -> Result<(sled::Db, File), Er
             sync(&db, &file).and_then(|()| sync_directory(dir)).map_err(|error| broken(&error))?;
         }
     }
-    Ok((db, file))
+    Ok((db, file, owner))
 }
 
 /// A crash while sled writes a snapshot leaves a file that makes its next start panic.

@@ -128,13 +128,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Self::SnapshotBuilder> {
         let builder = self.get_snapshot_builder().await;
-        // Without a snapshot there is nothing to hand out yet; an error is met again, and told, by the builder.
-        let nothing_yet = matches!(self.machine.snapshot().await, Ok(None));
-        (force || !nothing_yet).then_some(builder)
+        // Without a snapshot there is nothing to hand out yet; an error is told by the builder.
+        (force || !matches!(builder.newest, Ok(None))).then_some(builder)
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        SnapshotBuilder { machine: Arc::clone(&self.machine), node: self.node }
+        SnapshotBuilder {
+            newest: current_snapshot(self.machine.as_ref(), self.node).await,
+            node: self.node,
+            pristine: self.applied.is_none(),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: ShippedSnapshot) -> Result<(), io::Error> {
@@ -160,19 +163,28 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 }
 
-/// Hands out the machine's newest snapshot; builds nothing.
+/// Hands out the snapshot that was the machine's newest when this was made; builds nothing.
+///
+/// Not the newest when asked: that may be ahead of what openraft knows to be applied.
 pub(crate) struct SnapshotBuilder {
-    machine: Arc<dyn Machine>,
+    newest: io::Result<Option<Snapshot>>,
     node: NodeId,
+    /// Nothing was ever applied: then the empty snapshot is one.
+    pristine: bool,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = ShippedSnapshot;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        current_snapshot(self.machine.as_ref(), self.node)
-            .await?
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the machine has no snapshot yet"))
+        match std::mem::replace(&mut self.newest, Ok(None))? {
+            Some(snapshot) => Ok(snapshot),
+            None if self.pristine => {
+                let nothing = ShippedSnapshot { source: self.node, id: String::new(), manifest: Bytes::new() };
+                Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: nothing })
+            }
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "the machine has no snapshot yet")),
+        }
     }
 }
 
