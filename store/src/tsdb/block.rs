@@ -184,7 +184,8 @@ impl Opening<'_> {
     }
 
     fn checked(&self, start: u64, extent: Extent, section: &'static str) -> Result<Vec<u8>> {
-        let offset = start.checked_add(extent.offset).ok_or_else(|| self.damaged(section, "its offset is out of range"))?;
+        let offset =
+            start.checked_add(extent.offset).ok_or_else(|| self.damaged(section, "its offset is out of range"))?;
         let bytes = self.read(offset, extent.len as usize, section)?;
         let found = crc32fast::hash(&bytes);
         if found != extent.crc {

@@ -19,7 +19,10 @@ const TENANTS: [&str; 3] = ["a", "b", "c"];
 /// What happens to a shard.
 #[derive(Clone, Debug)]
 enum Step {
-    Part { tenant: usize, facts: Vec<Fact> },
+    Part {
+        tenant: usize,
+        facts: Vec<Fact>,
+    },
     /// Take work for the pool, if there is some.
     TakeJob,
     /// Finish the work taken.
@@ -81,7 +84,8 @@ proptest! {
                 Step::SealFinish => world.seal_finish(),
                 Step::Snapshot => snapshots.push((world.view(), world.model.clone())),
             }
-            world.model.check(&world.view(), (i64::MIN, i64::MAX));
+            let view = world.view();
+            world.model.check(&view, (i64::MIN, i64::MAX));
         }
         snapshots.push((world.view(), world.model.clone()));
         for (view, model) in &snapshots {
@@ -108,14 +112,18 @@ fn series(view: &MetricsView, tenant: &str, matchers: &[(&str, MatchOp, &str)]) 
 fn matchers_select_alike_in_tail_run_and_block() {
     use MatchOp::{Eq, NotEq, NotRegex, Regex};
     let mut world = World::default();
-    world.floats("a", &[&[("n", "x"), ("l", "1")], &[("n", "x"), ("l", "2")], &[("n", "x")], &[("n", "y"), ("l", "10")]]);
+    world.floats(
+        "a",
+        &[&[("n", "x"), ("l", "1")], &[("n", "x"), ("l", "2")], &[("n", "x")], &[("n", "y"), ("l", "10")]],
+    );
     world.floats("b", &[&[("n", "x"), ("secret", "s")]]);
     let tail = world.view();
     world.take_job();
     world.finish_job();
     let run = world.view();
     let block = model::sealed(&run);
-    let cases: &[(&[(&str, MatchOp, &str)], &[&str])] = &[
+    type Case = (&'static [(&'static str, MatchOp, &'static str)], &'static [&'static str]);
+    let cases: &[Case] = &[
         (&[("n", Eq, "x")], &[r#"{l="1", n="x"}"#, r#"{l="2", n="x"}"#, r#"{n="x"}"#]),
         (&[("n", Eq, "x"), ("l", Eq, "")], &[r#"{n="x"}"#]),
         (&[("l", NotEq, "1")], &[r#"{l="10", n="y"}"#, r#"{l="2", n="x"}"#, r#"{n="x"}"#]),

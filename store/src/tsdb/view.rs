@@ -149,7 +149,8 @@ impl MetricsView {
             let families = block.metadata(tenant)?;
             all.extend(families.into_iter().filter(|(name, _)| family.is_none_or(|f| f == name)));
         }
-        for families in self.heads.iter().flat_map(|head| head.metadata()).filter_map(|piece| piece.tenants.get(tenant)) {
+        for families in self.heads.iter().flat_map(|head| head.metadata()).filter_map(|piece| piece.tenants.get(tenant))
+        {
             let wanted = families.iter().filter(|(name, _)| family.is_none_or(|f| f == &***name));
             all.extend(wanted.map(|(name, metadata)| (name.to_string(), metadata.clone())));
         }

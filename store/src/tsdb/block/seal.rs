@@ -9,9 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::format::{
     Directory, Extent, HEADER_LEN, MAGIC, PAGE_BYTES, ROWS_PER_PIECE, TenantEntry, VERSION, encode_footer,
 };
-use super::tables::{
-    ChunkRef, Place, SeriesRows, Symbols, TimesRef, encode_metadata, encode_postings, encode_times,
-};
+use super::tables::{ChunkRef, Place, SeriesRows, Symbols, TimesRef, encode_metadata, encode_postings, encode_times};
 use super::{BlockSummary, summary_of};
 use crate::codec::{put_bytes, put_ivarint};
 use crate::model::signal::{key_hash, slot_of_hash};

@@ -157,6 +157,15 @@ impl SeriesRows {
     }
 }
 
+/// One series of a piece.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeriesRow<'a> {
+    /// Symbols of names and values, by name.
+    pub(super) pairs: &'a [(u32, u32)],
+    /// By kind and time.
+    pub(super) chunks: &'a [ChunkRef],
+}
+
 /// A decoded piece of the series table.
 #[derive(Debug, Default)]
 pub(super) struct SeriesPiece {
@@ -199,13 +208,14 @@ impl SeriesPiece {
         Ok(piece)
     }
 
-    /// The series at `row`: pairs of symbols, and chunks.
-    pub(super) fn row(&self, row: usize) -> Option<(&[(u32, u32)], &[ChunkRef])> {
+    /// The series at `row`.
+    pub(super) fn row(&self, row: usize) -> Option<SeriesRow<'_>> {
         let range = |ends: &[u32]| {
             let to = *ends.get(row)? as usize;
             Some(row.checked_sub(1).map_or(0, |before| ends[before] as usize)..to)
         };
-        Some((&self.pairs[range(&self.pairs_ends)?], &self.chunks[range(&self.chunks_ends)?]))
+        let (pairs, chunks) = (range(&self.pairs_ends)?, range(&self.chunks_ends)?);
+        Some(SeriesRow { pairs: &self.pairs[pairs], chunks: &self.chunks[chunks] })
     }
 
     pub(super) fn slot(&self, row: usize) -> Option<u16> {
@@ -247,8 +257,7 @@ pub(super) fn decode_times(raw: &[u8]) -> Result<Vec<TimesRef>, Error> {
     if r.is_empty() {
         return Ok(columns);
     }
-    let mut last =
-        Place { page: read_u32(&mut r, "first page")?, start: read_u32(&mut r, "first offset")?, len: 0 };
+    let mut last = Place { page: read_u32(&mut r, "first page")?, start: read_u32(&mut r, "first offset")?, len: 0 };
     while !r.is_empty() {
         let at = r.position();
         let tag = r.uvarint("samples count")?;

@@ -6,7 +6,7 @@ use roaring::RoaringBitmap;
 use super::Block;
 use super::format::{Directory, Extent, ROWS_PER_PIECE, TenantEntry};
 use super::tables::{
-    ChunkRef, SeriesPiece, Symbols, TimesRef, decode_metadata, decode_postings, decode_times,
+    ChunkRef, SeriesPiece, SeriesRow, Symbols, TimesRef, decode_metadata, decode_postings, decode_times,
 };
 use crate::codec::{self, put_bytes};
 use crate::index::Postings;
@@ -21,6 +21,24 @@ pub(in crate::tsdb) struct TenantIndex {
     len: u64,
     directory: Arc<Directory>,
     symbols: Arc<Symbols>,
+}
+
+/// One series of a section.
+#[derive(Debug)]
+pub(in crate::tsdb) struct SeriesAt<'a> {
+    index: &'a TenantIndex,
+    row: SeriesRow<'a>,
+}
+
+impl<'a> SeriesAt<'a> {
+    /// By kind and time.
+    pub(in crate::tsdb) fn chunks(&self) -> &'a [ChunkRef] {
+        self.row.chunks
+    }
+
+    pub(in crate::tsdb) fn labels(&self) -> Result<Labels> {
+        self.index.labels(self.row.pairs)
+    }
 }
 
 /// Postings of one label name, by symbol of the value.
@@ -98,11 +116,11 @@ impl TenantIndex {
         Ok((*families).clone())
     }
 
-    /// Calls `see` with the labels and chunks of each of `ids`, in order.
+    /// Calls `see` with each of `ids`, in order.
     pub(in crate::tsdb) fn series(
         &self,
         ids: &RoaringBitmap,
-        see: &mut dyn FnMut(&dyn Fn() -> Result<Labels>, &[ChunkRef]) -> Result<()>,
+        see: &mut dyn FnMut(SeriesAt<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut loaded: Option<(usize, Arc<SeriesPiece>)> = None;
         for id in ids {
@@ -111,8 +129,10 @@ impl TenantIndex {
                 Some((of, piece)) if of == at => piece,
                 _ => self.series_piece(at)?,
             };
-            let Some((pairs, chunks)) = piece.row(row) else { return Err(self.damaged("series", "a series is missing")) };
-            see(&|| self.labels(pairs), chunks)?;
+            let Some(row) = piece.row(row) else {
+                return Err(self.damaged("series", "a series is missing"));
+            };
+            see(SeriesAt { index: self, row })?;
             loaded = Some((at, piece));
         }
         Ok(())
@@ -173,7 +193,9 @@ impl Postings for TenantIndex {
     type Error = Error;
 
     fn all(&self) -> Result<RoaringBitmap> {
-        Ok((0..self.directory.series_count).collect())
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..self.directory.series_count);
+        Ok(all)
     }
 
     fn with_value(&self, name: &str, value: &str) -> Result<RoaringBitmap> {

@@ -34,7 +34,8 @@ pub(in crate::tsdb) fn unpack(bytes: &[u8]) -> Result<Vec<u8>, Error> {
         STORED => packed.to_vec(),
         ZSTD if raw_len <= RAW_BYTES_LIMIT => {
             let mut raw = Vec::new();
-            let decoder = zstd::stream::read::Decoder::new(packed).map_err(|_| Error::Invalid { what: "zstd frame", at })?;
+            let decoder =
+                zstd::stream::read::Decoder::new(packed).map_err(|_| Error::Invalid { what: "zstd frame", at })?;
             decoder.take(raw_len + 1).read_to_end(&mut raw).map_err(|_| Error::Invalid { what: "zstd frame", at })?;
             raw
         }

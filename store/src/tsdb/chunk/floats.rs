@@ -62,7 +62,8 @@ pub(in crate::tsdb) fn encode(values: &[u64], scratch: &mut Scratch, out: &mut V
     }
     let Scratch { ints, residuals } = scratch;
     let misses_max = values.len() / 8 + 1;
-    let exceptions = exponent_of(values, misses_max).and_then(|e| scale_all(values, e, misses_max, ints).map(|n| (e, n)));
+    let exceptions =
+        exponent_of(values, misses_max).and_then(|e| scale_all(values, e, misses_max, ints).map(|n| (e, n)));
     match exceptions {
         Some((exponent, 0)) => out.push(exponent as u8),
         Some((exponent, count)) => {
@@ -113,7 +114,12 @@ fn put_exceptions(values: &[u64], exponent: usize, count: usize, out: &mut Vec<u
 }
 
 /// Appends `count` bit patterns to `out`; `bytes` is exactly one coded column.
-pub(in crate::tsdb) fn decode(bytes: &[u8], count: usize, scratch: &mut Scratch, out: &mut Vec<u64>) -> Result<(), Error> {
+pub(in crate::tsdb) fn decode(
+    bytes: &[u8],
+    count: usize,
+    scratch: &mut Scratch,
+    out: &mut Vec<u64>,
+) -> Result<(), Error> {
     if count == 0 {
         return Ok(());
     }

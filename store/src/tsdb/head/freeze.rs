@@ -32,7 +32,8 @@ pub struct Frozen {
 impl FreezeJob {
     /// Does the work: milliseconds to a second, without locks. Fails only when a run does not decode.
     pub fn run(self) -> Result<Frozen> {
-        let run = if self.batches.is_empty() { None } else { Some(self.merge().map_err(|source| Error::Head { source })?) };
+        let run =
+            if self.batches.is_empty() { None } else { Some(self.merge().map_err(|source| Error::Head { source })?) };
         let segment = (!self.defs.is_empty()).then(|| DefSegment::merge(&self.defs));
         Ok(Frozen { runs_count: self.runs.len(), run, segment })
     }

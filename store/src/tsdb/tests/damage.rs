@@ -95,6 +95,6 @@ proptest! {
         }
         let _unchecked = read_all(bytes);
         let _unchecked = blobs::unpack(&piece);
-        crate::tsdb::block::decode_hostile(&piece);
+        block::decode_hostile(&piece);
     }
 }

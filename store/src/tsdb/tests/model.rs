@@ -16,11 +16,13 @@ pub(super) enum Fact {
     Metadata { family: u8, metric_type: u8 },
 }
 
+type Records = Vec<(i64, Vec<u8>)>;
+
 /// Everything in maps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     floats: BTreeMap<(String, Labels), BTreeMap<i64, u64>>,
-    blobs: BTreeMap<(String, Labels), BTreeMap<SampleKind, Vec<(i64, Vec<u8>)>>>,
+    blobs: BTreeMap<(String, Labels), BTreeMap<SampleKind, Records>>,
     metadata: BTreeMap<String, BTreeMap<String, u8>>,
     /// Newest time of this epoch, whose value stands.
     last: BTreeMap<(String, Labels, SampleKind), (i64, Vec<u8>)>,
@@ -64,11 +66,10 @@ impl Model {
                     let labels = labels(*series);
                     if self.arrive(tenant, &labels, *kind, *time_ms, payload) {
                         kept += 1;
-                        let records =
-                            self.blobs.entry((tenant.into(), labels)).or_default().entry(*kind).or_default();
-                        let is_there = records.iter().any(|(t, p)| {
-                            *t == *time_ms && (*kind != SampleKind::Exemplar || p == payload)
-                        });
+                        let records = self.blobs.entry((tenant.into(), labels)).or_default().entry(*kind).or_default();
+                        let is_there = records
+                            .iter()
+                            .any(|(t, p)| *t == *time_ms && (*kind != SampleKind::Exemplar || p == payload));
                         if !is_there {
                             records.push((*time_ms, payload.clone()));
                             records.sort_by_key(|(t, _)| *t);
@@ -85,7 +86,7 @@ impl Model {
 
     pub(super) fn check(&self, view: &MetricsView, (min_ms, max_ms): (i64, i64)) {
         for tenant in super::TENANTS {
-            let mut expected: BTreeMap<Labels, (Vec<(i64, u64)>, Vec<(SampleKind, i64, Vec<u8>)>)> = BTreeMap::new();
+            let mut expected = Seen::new();
             for ((_, labels), samples) in self.floats.iter().filter(|((t, _), _)| t == tenant) {
                 let in_range = samples.iter().filter(|(t, _)| **t >= min_ms && **t <= max_ms);
                 expected.entry(labels.clone()).or_default().0.extend(in_range.map(|(t, b)| (*t, *b)));
@@ -106,6 +107,7 @@ impl Model {
     }
 }
 
+/// Floats and other records, by series.
 type Seen = BTreeMap<Labels, (Vec<(i64, u64)>, Vec<(SampleKind, i64, Vec<u8>)>)>;
 
 /// Everything a view shows of a tenant; series without a sample in the range are left out.
@@ -177,9 +179,9 @@ impl World {
                 }
                 Fact::Float { series, .. } | Fact::Blob { series, .. } => {
                     let labels = labels(*series);
-                    let at = *positions.entry(*series).or_insert_with(|| {
-                        builder.series(key_hash(tenant, labels.as_bytes()), labels.as_bytes())
-                    });
+                    let at = *positions
+                        .entry(*series)
+                        .or_insert_with(|| builder.series(key_hash(tenant, labels.as_bytes()), labels.as_bytes()));
                     match fact {
                         Fact::Float { time_ms, bits, .. } => builder.floats(at, [(*time_ms, *bits)].into_iter()),
                         Fact::Blob { kind, time_ms, payload, .. } => builder.blob(at, *kind, *time_ms, payload),

@@ -19,8 +19,16 @@ const PAGES_KEPT: usize = 16;
 #[derive(Debug)]
 pub(super) struct BlockSource {
     index: TenantIndex,
-    /// (of times, page number, bytes), the last used at the end.
-    pages: Mutex<Vec<(bool, u32, Arc<[u8]>)>>,
+    /// The last used at the end.
+    pages: Mutex<Vec<Page>>,
+}
+
+/// A page in memory.
+#[derive(Debug)]
+struct Page {
+    of_times: bool,
+    number: u32,
+    bytes: Arc<[u8]>,
 }
 
 impl BlockSource {
@@ -39,16 +47,16 @@ impl BlockSource {
         found: &mut Vec<(Labels, Part)>,
     ) -> Result<()> {
         let ids = select(&self.index, matchers)?;
-        self.index.series(&ids, &mut |labels, chunks| {
+        self.index.series(&ids, &mut |series| {
             let mut overlapping: SmallVec<[ChunkRef; 1]> = SmallVec::new();
-            for chunk in chunks {
+            for chunk in series.chunks() {
                 let times = self.index.times(chunk.times)?;
                 if times.min_ms <= max_ms && times.max_ms >= min_ms {
                     overlapping.push(*chunk);
                 }
             }
             if overlapping.iter().any(|chunk| kinds.contains(&chunk.kind)) {
-                found.push((labels()?, Part::Block { source, chunks: overlapping }));
+                found.push((series.labels()?, Part::Block { source, chunks: overlapping }));
             }
             Ok(())
         })
@@ -112,18 +120,18 @@ impl BlockSource {
         self.index.decode_error(section, source)
     }
 
-    fn page(&self, of_times: bool, page: u32) -> Result<Arc<[u8]>> {
+    fn page(&self, of_times: bool, number: u32) -> Result<Arc<[u8]>> {
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = match pages.iter().position(|kept| (kept.0, kept.1) == (of_times, page)) {
-            Some(at) => pages.remove(at).2,
+        let bytes = match pages.iter().position(|kept| (kept.of_times, kept.number) == (of_times, number)) {
+            Some(at) => pages.remove(at).bytes,
             None => {
                 if pages.len() >= PAGES_KEPT {
                     pages.remove(0);
                 }
-                Arc::from(self.index.page(of_times, page)?)
+                Arc::from(self.index.page(of_times, number)?)
             }
         };
-        pages.push((of_times, page, read.clone()));
-        Ok(read)
+        pages.push(Page { of_times, number, bytes: bytes.clone() });
+        Ok(bytes)
     }
 }
