@@ -1,8 +1,8 @@
 //! Type checking, with Prometheus' messages and in its order.
 use super::ast::{Cardinality, Expr, Matching, Selector, Span, ValueType};
 use super::lexer::SyntaxError;
-use super::parser::{Parse, fail};
 use super::parser::METRIC_NAME;
+use super::parser::{Parse, fail};
 
 /// Refuses an expression whose types or modifiers do not fit.
 pub(super) fn check(query: &str, expr: &Expr) -> Parse<()> {
@@ -68,9 +68,7 @@ fn check_selector(selector: &Selector) -> Parse<()> {
     if let Some(name) = &selector.name {
         let twice = selector.matchers.iter().rev().skip(1).find(|m| m.name == METRIC_NAME);
         return match twice {
-            Some(m) => {
-                fail(selector.span, format!("metric name must not be set twice: {name:?} or {:?}", m.value))
-            }
+            Some(m) => fail(selector.span, format!("metric name must not be set twice: {name:?} or {:?}", m.value)),
             None => Ok(()),
         };
     }

@@ -107,12 +107,7 @@ impl Token<'_> {
         if self.tok != Tok::Ident || self.in_braces {
             return None;
         }
-        AGGREGATORS
-            .iter()
-            .chain(&WORD_OPERATORS)
-            .chain(&KEYWORDS)
-            .find(|k| k.eq_ignore_ascii_case(self.text))
-            .copied()
+        AGGREGATORS.iter().chain(&WORD_OPERATORS).chain(&KEYWORDS).find(|k| k.eq_ignore_ascii_case(self.text)).copied()
     }
 
     pub(super) fn is_keyword(&self, word: &str) -> bool {

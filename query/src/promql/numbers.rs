@@ -188,7 +188,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ms) in [("5m", 300_000), ("1h30m", 5_400_000), ("100ms", 100), ("1y", 31_536_000_000), ("2w", 1_209_600_000)] {
+        for (text, ms) in
+            [("5m", 300_000), ("1h30m", 5_400_000), ("100ms", 100), ("1y", 31_536_000_000), ("2w", 1_209_600_000)]
+        {
             assert_eq!(parse_duration_ms(text), Ok(ms));
             assert_eq!(format_duration_ms(ms), text);
         }

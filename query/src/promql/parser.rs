@@ -148,14 +148,8 @@ impl<'a> Parser<'a> {
             self.deeper(op_span)?;
             let (is_bool, matching) = self.modifiers()?;
             let rhs = self.expr(if op == BinaryOp::Pow { op.precedence() } else { op.precedence() + 1 })?;
-            lhs = Expr::Binary {
-                op,
-                lhs: Box::new(lhs),
-                rhs: Box::new(rhs),
-                is_bool,
-                matching: Some(matching),
-                op_span,
-            };
+            lhs =
+                Expr::Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs), is_bool, matching: Some(matching), op_span };
             settle(&mut lhs);
         }
         // A chain keeps its depth until the enclosing expression ends: the tree is as deep as the chain is long.
@@ -177,7 +171,9 @@ impl<'a> Parser<'a> {
         let inner = self.expr(BinaryOp::Pow.precedence())?;
         let span = token.span.to(inner.span());
         Ok(match inner {
-            Expr::Number { value, unit, .. } => Expr::Number { value: if negative { -value } else { value }, unit, span },
+            Expr::Number { value, unit, .. } => {
+                Expr::Number { value: if negative { -value } else { value }, unit, span }
+            }
             inner => Expr::Unary { negative, expr: Box::new(inner), span },
         })
     }

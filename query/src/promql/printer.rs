@@ -78,9 +78,7 @@ fn signed_duration(seconds: f64) -> String {
 
 fn label_list(labels: &[String]) -> String {
     let is_plain = |l: &str| {
-        !l.is_empty()
-            && !l.as_bytes()[0].is_ascii_digit()
-            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        !l.is_empty() && !l.as_bytes()[0].is_ascii_digit() && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     labels.iter().map(|l| if is_plain(l) { l.clone() } else { quote(l) }).collect::<Vec<_>>().join(", ")
 }

@@ -104,7 +104,7 @@ impl RangeFn {
 
     /// Whether Prometheus wonders aloud if the input is a counter.
     pub fn wants_counter(self) -> bool {
-        matches!(self, Rate | Increase | Irate)
+        matches!(self, Rate | Increase)
     }
 
     pub fn wants_stale_markers(self) -> bool {
@@ -153,24 +153,26 @@ impl RangeFn {
     }
 }
 
-/// The windows of a function over a grid of steps: the window of step `i` ends at `first_end_ms + i * step_ms`.
+/// The windows of a function over a grid of steps: the window of step `i` ends at `first_end_ms + i * end_step_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
     pub first_end_ms: i64,
-    pub step_ms: i64,
+    /// 0 where `@` fixes the window.
+    pub end_step_ms: i64,
     pub count: usize,
     pub range_ms: i64,
     /// Time of the first step, before `offset` and `@`.
     pub first_eval_ms: i64,
+    pub eval_step_ms: i64,
 }
 
 impl Windows {
     pub fn at(&self, step: usize) -> Window {
-        let shift = self.step_ms.wrapping_mul(step as i64);
+        let step = step as i64;
         Window {
-            end_ms: self.first_end_ms.saturating_add(shift),
+            end_ms: self.first_end_ms.saturating_add(self.end_step_ms.saturating_mul(step)),
             range_ms: self.range_ms,
-            eval_ms: self.first_eval_ms.saturating_add(shift),
+            eval_ms: self.first_eval_ms.saturating_add(self.eval_step_ms.saturating_mul(step)),
         }
     }
 
@@ -225,9 +227,20 @@ pub fn drop_stale(ts: &mut Vec<i64>, vs: &mut Vec<f64>) {
 mod tests {
     use super::*;
 
+    fn grid(first_ms: i64, range_ms: i64) -> Windows {
+        Windows {
+            first_end_ms: first_ms,
+            end_step_ms: 10,
+            count: 3,
+            range_ms,
+            first_eval_ms: first_ms,
+            eval_step_ms: 10,
+        }
+    }
+
     #[test]
     fn windows_are_open_on_the_left() {
-        let windows = Windows { first_end_ms: 20, step_ms: 10, count: 3, range_ms: 10, first_eval_ms: 20 };
+        let windows = grid(20, 10);
         let counts = eval_steps(Count, &[10, 20, 25, 30], &[1.0; 4], &windows, |_| &[]);
         assert_eq!(counts[..2], [1.0, 2.0]);
         assert!(is_absent(counts[2]));
@@ -236,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_stale_marker_ends_an_instant_selector() {
-        let windows = Windows { first_end_ms: 10, step_ms: 10, count: 3, range_ms: 300, first_eval_ms: 10 };
+        let windows = grid(10, 300);
         let got = eval_steps(Instant, &[5, 15], &[7.0, ABSENT], &windows, |_| &[]);
         assert_eq!(got[0], 7.0);
         assert!(is_absent(got[1]) && is_absent(got[2]));
