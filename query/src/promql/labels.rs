@@ -43,18 +43,6 @@ pub(super) fn group(labels: &Labels, without: bool, grouping: &[String]) -> Labe
     if without { keep(labels, |name| name != METRIC_NAME && !is_listed(name)) } else { keep(labels, is_listed) }
 }
 
-/// Prometheus prints a metric as `name{a="b"}`.
-pub(super) fn metric_text(labels: &Labels) -> String {
-    let name = labels.get(METRIC_NAME).unwrap_or_default();
-    let rest = keep(labels, |n| n != METRIC_NAME);
-    if rest.is_empty() && !name.is_empty() { name.to_owned() } else { format!("{name}{rest}") }
-}
-
-/// Prometheus prints a label set in a message with its name among the labels.
-pub(super) fn metric_text_braced(labels: &Labels) -> String {
-    labels.to_string()
-}
-
 /// 64-bit hash of the label set as Prometheus hashes it, for sampling by ratio.
 pub(super) fn prometheus_hash(labels: &Labels) -> u64 {
     let mut bytes = Vec::with_capacity(labels.as_bytes().len());
@@ -85,6 +73,5 @@ mod tests {
         assert_eq!(text(&group(&l, false, &["b".to_owned()])), r#"{b="2"}"#);
         assert_eq!(text(&group(&l, true, &["b".to_owned()])), r#"{a="1"}"#);
         assert_eq!(text(&set(&drop_metric(&l), "a", "")), r#"{b="2"}"#);
-        assert_eq!(metric_text(&l), r#"m{a="1", b="2"}"#);
     }
 }

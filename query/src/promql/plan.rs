@@ -3,8 +3,6 @@ mod call;
 mod duration;
 mod select;
 
-use std::sync::Arc;
-
 use trine_store::model::Labels;
 
 use super::ast::{AggregateOp, BinaryOp, Expr, Matching, Span};
@@ -32,10 +30,6 @@ impl Grid {
 
     pub(super) fn at(&self, step: usize) -> i64 {
         self.start_ms.saturating_add(self.step_ms.saturating_mul(step as i64))
-    }
-
-    pub(super) fn end_ms(&self) -> i64 {
-        self.at(self.count.saturating_sub(1))
     }
 }
 
@@ -250,10 +244,4 @@ impl Planner {
         let inner = self.node(expr, &inner_grid)?;
         Ok((inner, inner_grid, windows))
     }
-}
-
-/// Shared by tests that look at plans.
-#[cfg(test)]
-pub(super) fn plan_of(query: &str, request: &Request) -> Arc<Plan> {
-    Arc::new(plan(&super::parser::parse(query).unwrap(), request).unwrap())
 }

@@ -287,8 +287,7 @@ impl Join<'_> {
 
     fn duplicate_on_one_side(&self, a: usize, b: usize) -> Result<()> {
         let group = match_labels(&self.one[a].labels, self.matching);
-        let mut both =
-            [labels::metric_text_braced(&self.one[a].labels), labels::metric_text_braced(&self.one[b].labels)];
+        let mut both = [self.one[a].labels.to_string(), self.one[b].labels.to_string()];
         both.sort();
         let side = if self.swap { "left" } else { "right" };
         execution(format!(

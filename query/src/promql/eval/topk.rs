@@ -15,7 +15,7 @@ impl Evaluator {
         grid: &Grid,
     ) -> Result<Vec<Series>> {
         let param = self.param(node, grid)?;
-        if series.is_empty() || !self.judge_param(node, &param)? {
+        if !self.judge_param(node, &param)? || series.is_empty() {
             return Ok(Vec::new());
         }
         let grouped = group(&series, node.without, &node.grouping);
