@@ -2,9 +2,17 @@
 //!
 //! Start at [`engine`]: it parses the text ([`model`] has what goes in and comes out), scatters one fragment, and merges.
 //! A trace lives whole in one shard, so a shard evaluates complete traces and the asking node only merges hits.
+pub mod ast;
 pub mod duration;
 pub mod engine;
+mod lexer;
 pub mod model;
+pub mod parser;
+mod print;
+pub mod validate;
+
+#[cfg(test)]
+mod tests;
 
 pub use engine::{search, tag_values, tag_values_v1, tags, tags_v1, trace_by_id};
 pub use model::{
