@@ -5,10 +5,12 @@
 pub mod ast;
 pub mod duration;
 pub mod engine;
+mod eval;
 mod lexer;
 pub mod model;
 pub mod parser;
 mod print;
+mod trace;
 pub mod validate;
 
 #[cfg(test)]
