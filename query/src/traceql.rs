@@ -3,15 +3,22 @@
 //! Start at [`engine`]: it parses the text ([`model`] has what goes in and comes out), scatters one fragment, and merges.
 //! A trace lives whole in one shard, so a shard evaluates complete traces and the asking node only merges hits.
 pub mod ast;
+mod conditions;
 pub mod duration;
 pub mod engine;
 mod eval;
+mod fragment;
+mod legacy;
+mod lenient;
 mod lexer;
+pub(crate) mod local;
 pub mod model;
 pub mod parser;
 mod print;
+mod source;
 mod trace;
 pub mod validate;
+mod wire;
 
 #[cfg(test)]
 mod tests;
