@@ -23,7 +23,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use engine::{search, tag_values, tag_values_v1, tags, tags_v1, trace_by_id};
+pub use engine::{INTRINSIC_TAGS, search, tag_values, tag_values_v1, tags, tags_v1, trace_by_id};
 pub use model::{
     ROOT_MISSING, ScopeTags, SearchAnswer, SearchMetrics, SearchQuery, SearchRequest, ServiceStats, SpanHit, SpanRow,
     SpanSetHit, SpanStream, TagScope, TagType, TagValue, TagValuesAnswer, TagsAnswer, TraceAnswer, TraceHit,

@@ -304,6 +304,14 @@ pub struct TagsAnswer {
     pub completeness: Completeness,
 }
 
+impl TagsAnswer {
+    /// Names of all scopes, sorted, each once.
+    pub fn names(&self) -> Vec<String> {
+        let names: std::collections::BTreeSet<&String> = self.scopes.iter().flat_map(|s| &s.tags).collect();
+        names.into_iter().cloned().collect()
+    }
+}
+
 /// Type of a tag's value as the query editor needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TagType {
