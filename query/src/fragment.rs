@@ -51,7 +51,7 @@ pub fn run_fragment(
     match fragment.language {
         Language::PromQl => crate::promql::local::run(&fragment.payload, tenant, shards, limits, sink),
         Language::LogQl => unsupported("LogQL", tenant, shards, limits, sink),
-        Language::TraceQl => unsupported("TraceQL", tenant, shards, limits, sink),
+        Language::TraceQl => crate::traceql::local::run(fragment, tenant, shards, limits, sink),
     }
 }
 

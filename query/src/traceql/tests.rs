@@ -1,0 +1,5 @@
+//! Tests that need more than one module.
+mod corpus;
+mod evaluate;
+mod roundtrip;
+mod support;
