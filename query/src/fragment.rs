@@ -49,7 +49,7 @@ pub fn run_fragment(
 ) -> Result<()> {
     // Each language replaces its arm with a call of its `local::run`.
     match fragment.language {
-        Language::PromQl => unsupported("PromQL", tenant, shards, limits, sink),
+        Language::PromQl => crate::promql::local::run(&fragment.payload, tenant, shards, limits, sink),
         Language::LogQl => unsupported("LogQL", tenant, shards, limits, sink),
         Language::TraceQl => unsupported("TraceQL", tenant, shards, limits, sink),
     }

@@ -1,0 +1,58 @@
+//! What a query answers.
+use trine_store::model::Labels;
+
+use crate::scatter::Completeness;
+
+/// One element of an instant vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VectorSample {
+    pub labels: Labels,
+    pub time_ms: i64,
+    pub value: f64,
+}
+
+/// One series of a range vector; points rise in time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatrixSeries {
+    pub labels: Labels,
+    /// (ms, value).
+    pub points: Vec<(i64, f64)>,
+}
+
+/// A query's result, in Prometheus' order: a matrix by labels, a vector as its outermost function orders it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// (ms, value).
+    Scalar(i64, f64),
+    /// (ms, text).
+    String(i64, String),
+    Vector(Vec<VectorSample>),
+    Matrix(Vec<MatrixSeries>),
+}
+
+/// What a query cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Samples decoded on all shards.
+    pub samples_read: u64,
+    /// Series that the shards selected or grouped.
+    pub series: u64,
+    /// Encoded bytes of frames.
+    pub frame_bytes: u64,
+    /// Most samples and step values held at once on the asking node, by count.
+    pub samples_peak: u64,
+}
+
+/// A query's result with what is known about it.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub value: Value,
+    /// Annotations in Prometheus' words (`PromQL warning: …`), each once, at most as many as Prometheus shows, and one
+    /// sentence for each missing shard.
+    pub warnings: Vec<String>,
+    pub infos: Vec<String>,
+    pub stats: Stats,
+    pub completeness: Completeness,
+    /// Series were cut at the query's limit.
+    pub truncated: bool,
+}
