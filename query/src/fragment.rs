@@ -50,7 +50,7 @@ pub fn run_fragment(
     // Each language replaces its arm with a call of its `local::run`.
     match fragment.language {
         Language::PromQl => crate::promql::local::run(&fragment.payload, tenant, shards, limits, sink),
-        Language::LogQl => unsupported("LogQL", tenant, shards, limits, sink),
+        Language::LogQl => crate::logql::local::run(&fragment.payload, tenant, shards, limits, sink),
         Language::TraceQl => unsupported("TraceQL", tenant, shards, limits, sink),
     }
 }
