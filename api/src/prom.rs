@@ -12,6 +12,9 @@ use crate::state::Api;
 
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
-        .route("/api/v1/write", ingest(|_| Family::RemoteWrite, "remote_write", |c| c.remote_write_bytes_max, write::write))
+        .route(
+            "/api/v1/write",
+            ingest(|_| Family::RemoteWrite, "remote_write", |c| c.remote_write_bytes_max, write::write),
+        )
         .route("/api/v1/push", ingest(|_| Family::RemoteWrite, "mimir_push", |c| c.remote_write_bytes_max, write::push))
 }

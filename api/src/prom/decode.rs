@@ -58,7 +58,12 @@ struct Scratch<'a> {
 }
 
 /// Decodes a `prometheus.WriteRequest`.
-pub(crate) fn decode(tenant: &str, message: &[u8], limits: &WriteLimits, shard_of: ShardOf<'_>) -> Result<Decoded, WireError> {
+pub(crate) fn decode(
+    tenant: &str,
+    message: &[u8],
+    limits: &WriteLimits,
+    shard_of: ShardOf<'_>,
+) -> Result<Decoded, WireError> {
     let mut split = MetricsSplit::new(tenant, shard_of);
     let mut decoded = Decoded::default();
     let mut scratch = Scratch::default();
@@ -142,7 +147,12 @@ fn in_time(time_ms: i64, limits: &WriteLimits, decoded: &mut Decoded) -> bool {
     false
 }
 
-fn decode_sample(bytes: &[u8], limits: &WriteLimits, scratch: &mut Scratch<'_>, decoded: &mut Decoded) -> Result<(), WireError> {
+fn decode_sample(
+    bytes: &[u8],
+    limits: &WriteLimits,
+    scratch: &mut Scratch<'_>,
+    decoded: &mut Decoded,
+) -> Result<(), WireError> {
     let (mut bits, mut time_ms) = (0u64, 0i64);
     let mut walk = fields(bytes, "Sample");
     while let Some((number, field)) = walk.next_field()? {
@@ -340,7 +350,14 @@ pub(crate) mod tests {
             }
         }
         kinds.sort();
-        assert_eq!(kinds, [format!("Exemplar {}", exemplar.len()), format!("IntHistogram {}", histogram.len()), "h 1 help".to_owned()]);
+        assert_eq!(
+            kinds,
+            [
+                format!("Exemplar {}", exemplar.len()),
+                format!("IntHistogram {}", histogram.len()),
+                "h 1 help".to_owned()
+            ]
+        );
     }
 
     #[test]

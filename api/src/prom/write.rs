@@ -51,7 +51,9 @@ fn check_media_type(call: &Call, flavor: Flavor) -> Result<(), ApiError> {
     }
     match call.header("content-encoding") {
         "" | "snappy" => Ok(()),
-        other => Err(ApiError::UnsupportedMedia(format!("{other} encoding (compression) is not accepted by this server; only snappy is acceptable"))),
+        other => Err(ApiError::UnsupportedMedia(format!(
+            "{other} encoding (compression) is not accepted by this server; only snappy is acceptable"
+        ))),
     }
 }
 
@@ -124,7 +126,8 @@ pub(crate) fn conflict_texts(parts: &[ShardPart], outcomes: &[PartOutcome]) -> V
     let mut texts = Vec::new();
     for (part, outcome) in parts.iter().zip(outcomes).filter(|(_, o)| !o.conflicts.is_empty()) {
         let Ok(part) = PartRef::decode(&part.part) else { continue };
-        for c in outcome.conflicts.iter().take(PartOutcome::CONFLICTS_MAX - texts.len().min(PartOutcome::CONFLICTS_MAX)) {
+        for c in outcome.conflicts.iter().take(PartOutcome::CONFLICTS_MAX - texts.len().min(PartOutcome::CONFLICTS_MAX))
+        {
             let series = part.defs.get(c.series as usize).and_then(|d| Labels::decode(d.key).ok());
             texts.push(format!(
                 "duplicate sample for timestamp {}; overrides not allowed: existing {}, new value {} for series {}",
