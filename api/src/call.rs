@@ -7,7 +7,7 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use trine_query::scatter::{QueryContext, Scatter};
 
 use crate::body;
@@ -15,6 +15,7 @@ use crate::budget::Held;
 use crate::config::ApiConfig;
 use crate::error::{ApiError, Family};
 use crate::params::Params;
+use crate::reply;
 use crate::state::Api;
 use crate::tenant::tenant_of;
 
@@ -130,6 +131,7 @@ where
             finish(&api, family, operation, started, outcome.await)
         }
     })
+    .fallback(|| async { reply::text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed, supported: [POST]") })
 }
 
 fn finish(api: &Api, family: Family, operation: &'static str, started: Instant, outcome: Outcome) -> Response {

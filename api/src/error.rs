@@ -34,8 +34,6 @@ pub enum ApiError {
     Rejected(String),
     #[error("{0}")]
     NotFound(String),
-    #[error("405 method not allowed, supported: [{supported}]")]
-    MethodNotAllowed { supported: &'static str },
     #[error("{0}")]
     UnsupportedMedia(String),
     #[error("{0}")]
@@ -125,7 +123,6 @@ impl ApiError {
                 _ => StatusCode::BAD_REQUEST,
             },
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMedia(_) if family == Family::LokiOtlp => StatusCode::BAD_REQUEST,
             Self::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -158,7 +155,6 @@ impl ApiError {
             | Self::TooLarge(_)
             | Self::Unprocessable(_) => tonic::Code::InvalidArgument,
             Self::NotFound(_) => tonic::Code::NotFound,
-            Self::MethodNotAllowed { .. } => tonic::Code::Unimplemented,
             Self::Busy { .. } => tonic::Code::ResourceExhausted,
             Self::Unavailable { .. } | Self::NotReady { .. } => tonic::Code::Unavailable,
             Self::Timeout => tonic::Code::DeadlineExceeded,

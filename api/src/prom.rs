@@ -1,5 +1,5 @@
 //! Prometheus and Mimir: remote write, the query API, rules and status.
-mod decode;
+pub(crate) mod decode;
 mod write;
 
 pub(crate) use write::conflict_texts;

@@ -87,7 +87,10 @@ fn json_field(line: &str) -> Option<&str> {
     let mut name: Option<&str> = None;
     while at < bytes.len() {
         match bytes[at] {
-            b'{' | b'[' => depth += 1,
+            b'{' | b'[' => {
+                depth += 1;
+                name = None;
+            }
             b'}' | b']' => depth = depth.saturating_sub(1),
             b',' => name = None,
             b'"' => {

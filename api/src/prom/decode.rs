@@ -24,11 +24,11 @@ pub(crate) struct WriteLimits {
 }
 
 impl WriteLimits {
-    fn newest_ms(&self) -> i64 {
+    pub(crate) fn newest_ms(&self) -> i64 {
         self.now_ms.saturating_add(self.future_ms_max)
     }
 
-    fn oldest_ms(&self) -> i64 {
+    pub(crate) fn oldest_ms(&self) -> i64 {
         if self.retention_ms > 0 { self.now_ms.saturating_sub(self.retention_ms) } else { i64::MIN }
     }
 }
