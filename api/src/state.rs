@@ -10,7 +10,7 @@ use crate::backend::{Backend, ShardPart};
 use crate::budget::Budget;
 use crate::config::ApiConfig;
 use crate::error::ApiError;
-use crate::metrics::{MetricsSource, Registry};
+use crate::metrics::{MetricFamily, MetricsSource, Registry};
 
 /// Nanoseconds since the Unix epoch.
 pub type Clock = fn() -> i64;
@@ -62,6 +62,13 @@ impl Api {
 
     pub(crate) fn budget(&self) -> &Budget {
         &self.0.budget
+    }
+
+    /// Every metric family of this process, as `/metrics` shows them.
+    pub fn families(&self) -> Vec<MetricFamily> {
+        let mut families = self.registry().families(self.budget().used_bytes());
+        families.extend(self.sources().iter().flat_map(|source| source.families()));
+        families
     }
 
     pub(crate) fn registry(&self) -> &Registry {

@@ -34,9 +34,5 @@ async fn prometheus_ready(State(api): State<Api>) -> Response {
 
 /// This node's own metrics in the text format.
 pub(crate) async fn metrics_page(State(api): State<Api>) -> Response {
-    let mut families = api.registry().families(api.budget().used_bytes());
-    for source in api.sources() {
-        families.extend(source.families());
-    }
-    reply::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", render(&families))
+    reply::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", render(&api.families()))
 }

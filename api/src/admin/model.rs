@@ -39,6 +39,12 @@ pub struct AdminNode {
     pub ready: bool,
     pub leaders_count: u32,
     pub replicas_count: u32,
+    /// Resident memory of the process, and its budget.
+    pub memory_bytes: u64,
+    pub memory_budget_bytes: u64,
+    /// Under the data directory, and free on its file system.
+    pub disk_used_bytes: u64,
+    pub disk_free_bytes: u64,
 }
 
 /// One replica of a shard.
