@@ -168,6 +168,8 @@ fn replay_segment(
 ) -> End {
     let Segment { generation, seal, file } = segment;
     let end = stated_end.unwrap_or(file.len());
+    // The roster was synced before the file got its name, so it is never torn.
+    let may_be_torn = |offset: u64| stated_end.is_none() && offset > RECORDS_START;
     let mut offset = RECORDS_START;
     // The batch that a record at `offset` belongs to, at least.
     let mut batch = first_batch;
@@ -187,8 +189,7 @@ fn replay_segment(
             }
             Found::BadPayload(header) => {
                 let behind = offset + header.record_bytes();
-                if stated_end.is_none() && scanner.next_header(seal, behind, end, |h| h.batch > header.batch).is_none()
-                {
+                if may_be_torn(offset) && scanner.next_header(seal, behind, end, |h| h.batch > header.batch).is_none() {
                     break;
                 }
                 if header.kind == Kind::Roster {
@@ -202,7 +203,7 @@ fn replay_segment(
                 offset = behind;
             }
             Found::Nothing => {
-                if stated_end.is_none() && scanner.next_header(seal, offset, end, |h| h.batch > batch).is_none() {
+                if may_be_torn(offset) && scanner.next_header(seal, offset, end, |h| h.batch > batch).is_none() {
                     break;
                 }
                 let next = scanner.next_header(seal, offset + 8, end, |h| h.batch >= batch).map_or(end, |(at, _)| at);

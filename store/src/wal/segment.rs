@@ -3,6 +3,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
@@ -61,15 +62,38 @@ impl Segment {
 pub(super) struct Spares {
     names: Vec<String>,
     next_id: u64,
+    /// Creates one more while the current segment fills, so that a rotation need not wait for 64 MiB of zeros.
+    preparing: Option<JoinHandle<io::Result<String>>>,
 }
 
 impl Spares {
     pub(super) fn new(names: Vec<String>, next_id: u64) -> Self {
-        Self { names, next_id }
+        Self { names, next_id, preparing: None }
     }
 
     pub(super) fn len(&self) -> usize {
         self.names.len()
+    }
+
+    /// Begins to create a spare on a thread of its own when there is none.
+    pub(super) fn prepare(&mut self, disk: &Arc<dyn Disk>, config: &WalConfig) {
+        if !self.names.is_empty() || self.preparing.is_some() {
+            return;
+        }
+        let (disk, name, len) = (disk.clone(), spare_name(self.next_id), config.segment_bytes);
+        self.next_id += 1;
+        let create = move || disk.create(&name, len).map(|_file| name);
+        // Without a thread the rotation creates the file itself.
+        self.preparing = std::thread::Builder::new().name("trine-wal-spare".into()).spawn(create).ok();
+    }
+
+    /// Waits for the spare that is being created. If that failed, the rotation tries again and reports the error.
+    pub(super) fn settle(&mut self) {
+        if let Some(preparing) = self.preparing.take()
+            && let Ok(Ok(name)) = preparing.join()
+        {
+            self.names.push(name);
+        }
     }
 
     /// Takes the file of a segment that nobody needs out of the log, durably, so that it can be overwritten.
@@ -88,6 +112,9 @@ impl Spares {
 
     /// A file of at least `len` bytes under a spare's name.
     fn take(&mut self, disk: &dyn Disk, config: &WalConfig, len: u64) -> io::Result<(String, Arc<dyn DiskFile>)> {
+        if self.names.is_empty() {
+            self.settle();
+        }
         if len <= config.segment_bytes && !self.names.is_empty() {
             let name = self.names.remove(0);
             let file = disk.open(&name)?;

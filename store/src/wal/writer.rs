@@ -99,6 +99,8 @@ impl Writer {
         if let Err(error) = end {
             self.fail(&error);
         }
+        // No thread outlives the log, whose directory may be opened again at once.
+        self.tail.spares.settle();
     }
 
     fn serve(&mut self) -> io::Result<()> {
@@ -114,6 +116,9 @@ impl Writer {
             }
             self.flush()?;
             self.reclaim()?;
+            if self.tail.end > self.tail.segment.file.len() / 2 {
+                self.tail.spares.prepare(&self.disk, &self.shared.config);
+            }
         }
     }
 

@@ -52,8 +52,9 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(start: Model) -> Self {
-        Self { states: vec![start], acked: Arc::default(), count: 0 }
+    /// `count` tells the payloads of this run from those of others.
+    pub(super) fn new(start: Model, count: u64) -> Self {
+        Self { states: vec![start], acked: Arc::default(), count }
     }
 
     fn done(&self) -> Done {
@@ -141,7 +142,7 @@ impl Run {
     /// The index of the state that `found` is, which may not be older than what was acknowledged.
     fn check(&self, found: &Model) -> Result<usize, TestCaseError> {
         let acked = self.acked.load(SeqCst);
-        let at = (acked..self.states.len()).find(|at| self.states[*at] == *found);
+        let at = (acked..self.states.len()).rev().find(|at| self.states[*at] == *found);
         at.ok_or_else(|| {
             let older = self.states.iter().position(|s| s == found);
             TestCaseError::fail(format!("not a state since {acked} of {}; is state {older:?}", self.states.len()))
@@ -179,7 +180,7 @@ proptest! {
     ) {
         let mut disk = MemDisk::default();
         let mut state = Model::new();
-        for (steps, dies_after, seed) in rounds {
+        for ((steps, dies_after, seed), round) in rounds.into_iter().zip(0..) {
             let (wal, report) = Wal::open_on(Arc::new(disk.clone()), small()).unwrap();
             prop_assert_eq!(&report.damage, &[]);
             prop_assert_eq!(&report.corrupt, &[]);
@@ -187,7 +188,7 @@ proptest! {
             if let Some(lives) = dies_after {
                 disk.die_after(lives);
             }
-            let mut run = Run::new(state.clone());
+            let mut run = Run::new(state.clone(), 1000 * round);
             for step in &steps {
                 run.play(&wal, step);
                 if dies_after.is_none() {
@@ -222,7 +223,7 @@ proptest! {
     ) {
         let disk = MemDisk::default();
         let (wal, _) = Wal::open_on(Arc::new(disk.clone()), small()).unwrap();
-        let mut run = Run::new(Model::new());
+        let mut run = Run::new(Model::new(), 0);
         for step in &steps {
             run.play(&wal, step);
         }
