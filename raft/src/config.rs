@@ -44,10 +44,13 @@ impl MultiConfig {
     }
 
     pub(crate) fn raft(&self) -> Result<openraft::Config, openraft::ConfigError> {
+        let (heartbeat, election_min) = (millis(self.heartbeat), millis(self.election_min));
         openraft::Config {
             cluster_name: self.cluster.clone(),
-            heartbeat_interval: millis(self.heartbeat),
-            election_timeout_min: millis(self.election_min),
+            heartbeat_interval: heartbeat,
+            election_timeout_min: election_min,
+            // An append that was answered is a heartbeat, if timings leave room for one more interval and a tick.
+            heartbeat_min_interval: (election_min > heartbeat.saturating_mul(3)).then_some(heartbeat),
             election_timeout_max: millis(self.election_max),
             install_snapshot_timeout: millis(self.snapshot_timeout),
             max_payload_entries: self.append_entries_max,

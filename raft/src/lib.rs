@@ -6,6 +6,7 @@
 
 mod config;
 mod confirm;
+mod connections;
 mod device;
 mod error;
 mod group;

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::MultiConfig;
 use crate::confirm::Confirmer;
+use crate::connections::Connections;
 use crate::device::LogDevice;
 use crate::error::{Error, NotLeader};
 use crate::group::{Group, fatal_error};
@@ -42,7 +43,7 @@ pub enum Storage {
 pub struct Multi {
     config: Arc<MultiConfig>,
     raft_config: Arc<openraft::Config>,
-    peers: Arc<PeerBook>,
+    connections: Arc<Connections>,
     registry: Arc<Registry>,
     confirmer: Confirmer,
     replays: Arc<Semaphore>,
@@ -63,12 +64,18 @@ impl Multi {
         let handle = runtime.handle().clone();
         let registry = Arc::new(Registry::default());
         let config = Arc::new(config);
+        let connections = Arc::new(Connections::new(peers));
         Ok(Self {
-            confirmer: Confirmer::new(Arc::clone(&config), Arc::clone(&peers), Arc::clone(&registry), handle.clone()),
+            confirmer: Confirmer::new(
+                Arc::clone(&config),
+                Arc::clone(&connections),
+                Arc::clone(&registry),
+                handle.clone(),
+            ),
             replays: Arc::new(Semaphore::new(config.replays_at_once.max(1))),
             raft_config: Arc::new(raft_config),
             config,
-            peers,
+            connections,
             registry,
             handle,
             runtime: Mutex::new(Some(runtime)),
@@ -125,7 +132,7 @@ impl Multi {
             replica,
             config: Arc::clone(&self.config),
             raft_config: Arc::clone(&self.raft_config),
-            peers: Arc::clone(&self.peers),
+            connections: Arc::clone(&self.connections),
             replays: Arc::clone(&self.replays),
             progress: Arc::new(Progress::default()),
         };
@@ -201,21 +208,21 @@ struct Starter {
     replica: ReplicaId,
     config: Arc<MultiConfig>,
     raft_config: Arc<openraft::Config>,
-    peers: Arc<PeerBook>,
+    connections: Arc<Connections>,
     replays: Arc<Semaphore>,
     progress: Arc<Progress>,
 }
 
 impl Starter {
     async fn start(self, mut log: impl RaftLogStorage<TypeConfig>, machine: Arc<dyn Machine>) -> Result<Opened, Error> {
-        let Self { group, replica, config, raft_config, peers, replays, progress } = self;
+        let Self { group, replica, config, raft_config, connections, replays, progress } = self;
         // Never closed, so it always gives.
         let replaying = replays.acquire_owned().await.map_err(|_| Error::Stopped)?;
         let recover = |source| Error::Recover { group, source };
         let mut state_machine =
             StateMachine::open(machine, Arc::clone(&progress), config.node).await.map_err(recover)?;
         check_no_gap(&mut log, &mut state_machine).await.map_err(recover)?;
-        let network = Network::new(config, peers, group, replica);
+        let network = Network::new(config, connections, group, replica);
         let raft = Raft::new(replica.0, raft_config, network, log, state_machine)
             .await
             .map_err(|fatal| fatal_error(&fatal))?;

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use crate::peers::Lane;
+use crate::connections::{Connections, Lane};
 use crate::testing::{cluster, leader, open_everywhere, replica, soon};
 use crate::wire::{VERSION, proto};
 use crate::{Error, GroupId, MultiConfig, NodeId, ReplicaId, Storage};
@@ -25,7 +25,7 @@ async fn requests_for_somebody_else_are_refused() {
         group: GROUP.0,
         replica: replica(GROUP, NodeId(1)).0,
     };
-    let channel = nodes[0].peers.channel(NodeId(1), Lane::Control).unwrap();
+    let channel = Connections::new(Arc::clone(&nodes[0].peers)).channel(NodeId(1), Lane::Control).unwrap();
     let mut client = crate::network::client(channel);
     let vote = Some(proto::Vote { term: 1000, leader: 7, committed: false });
     for (target, expected) in [
