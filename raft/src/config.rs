@@ -23,7 +23,7 @@ pub struct MultiConfig {
     pub snapshot_timeout: Duration,
     /// So many groups recover at once: each holds up to 64 entries in memory while it re-applies.
     pub replays_at_once: usize,
-    /// Entries of one append request; [`crate::log_store::READ_BYTES_MAX`] bounds its bytes.
+    /// Entries of one append request; [`crate::READ_BYTES_MAX`] bounds its bytes.
     pub append_entries_max: u64,
 }
 
@@ -57,8 +57,6 @@ impl MultiConfig {
             // Snapshots and purges are the caller's: see `Group::snapshot_taken` and `Group::purge_through`.
             snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
-            // A follower is behind when its entries are purged, not by count.
-            replication_lag_threshold: u64::MAX,
             enable_pre_vote: Some(true),
             // A restarted leader stands for election again. Read points rely on it: see `confirm`.
             enable_leader_restore: Some(false),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use tokio::runtime::{Handle, Runtime};
@@ -175,9 +176,9 @@ impl Multi {
 
     /// Stops all groups and the runtime. Hand the leaders over first.
     pub async fn stop(&self) {
-        for (group, opened) in self.registry.all() {
-            Group::new(group, opened, Arc::clone(&self.registry), self.handle.clone()).stop().await;
-        }
+        let groups = self.registry.all().into_iter();
+        let groups = groups.map(|(id, opened)| Group::new(id, opened, Arc::clone(&self.registry), self.handle.clone()));
+        join_all(groups.map(|group| async move { group.stop().await })).await;
         self.shut_runtime();
     }
 

@@ -49,6 +49,26 @@ async fn requests_for_somebody_else_are_refused() {
         assert_eq!(soon(client.transfer_leader(transfer)).await.unwrap_err().code(), expected, "{target:?}");
     }
     assert_eq!(nodes[0].group(GROUP).status().term, before.term);
+    let asked = proto::ConfirmRequest { version: VERSION, cluster: "test".to_owned(), node: 1, questions: Vec::new() };
+    for (request, expected) in [
+        (proto::ConfirmRequest { version: 2, ..asked.clone() }, Code::InvalidArgument),
+        (proto::ConfirmRequest { cluster: "other".to_owned(), ..asked.clone() }, Code::PermissionDenied),
+        (proto::ConfirmRequest { node: 2, ..asked.clone() }, Code::PermissionDenied),
+    ] {
+        assert_eq!(soon(client.confirm(request)).await.unwrap_err().code(), expected);
+    }
+    let mine = proto::Vote { term: before.term, leader: right.replica, committed: true };
+    let older = proto::Vote { term: before.term - 1, ..mine };
+    let question = |group, replica, vote| proto::Question { group, replica, vote };
+    let questions = vec![
+        question(GROUP.0, right.replica, Some(mine)),
+        question(GROUP.0, right.replica, Some(older)),
+        question(GROUP.0, right.replica + 1, Some(mine)),
+        question(GROUP.0 + 1, right.replica, Some(mine)),
+        question(GROUP.0, right.replica, None),
+    ];
+    let reply = soon(client.confirm(proto::ConfirmRequest { questions, ..asked })).await.unwrap();
+    assert_eq!(reply.into_inner().still, [true, false, false, false, false]);
 
     // Who is found still checks what it is sent.
     let hole = proto::Entry { position: Some(proto::Position { term: 1, leader: 7, index: 5 }), payload: None };
