@@ -89,6 +89,9 @@ impl Multi {
     }
 
     /// The gRPC service to offer to the other nodes.
+    ///
+    /// Accept its connections with `TCP_NODELAY` (tonic's `TcpIncoming::with_nodelay`; a bare listener stream has it
+    /// off): without, a small reply waits up to 40 ms for a delayed acknowledgement.
     pub fn server(&self) -> RaftServer {
         server::service(&self.config, Arc::clone(&self.registry), self.handle.clone())
     }
