@@ -23,7 +23,7 @@ pub struct MultiConfig {
     pub snapshot_timeout: Duration,
     /// So many groups recover at once: each holds up to 64 entries in memory while it re-applies.
     pub replays_at_once: usize,
-    /// Entries of one append request; [`crate::log_store::READ_BYTES_MAX`] bounds its bytes.
+    /// Entries of one append request; [`crate::READ_BYTES_MAX`] bounds its bytes.
     pub append_entries_max: u64,
 }
 
@@ -44,18 +44,19 @@ impl MultiConfig {
     }
 
     pub(crate) fn raft(&self) -> Result<openraft::Config, openraft::ConfigError> {
+        let (heartbeat, election_min) = (millis(self.heartbeat), millis(self.election_min));
         openraft::Config {
             cluster_name: self.cluster.clone(),
-            heartbeat_interval: millis(self.heartbeat),
-            election_timeout_min: millis(self.election_min),
+            heartbeat_interval: heartbeat,
+            election_timeout_min: election_min,
+            // An append that was answered is a heartbeat, if timings leave room for one more interval and a tick.
+            heartbeat_min_interval: (election_min > heartbeat.saturating_mul(3)).then_some(heartbeat),
             election_timeout_max: millis(self.election_max),
             install_snapshot_timeout: millis(self.snapshot_timeout),
             max_payload_entries: self.append_entries_max,
             // Snapshots and purges are the caller's: see `Group::snapshot_taken` and `Group::purge_through`.
             snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
-            // A follower is behind when its entries are purged, not by count.
-            replication_lag_threshold: u64::MAX,
             enable_pre_vote: Some(true),
             // A restarted leader stands for election again. Read points rely on it: see `confirm`.
             enable_leader_restore: Some(false),

@@ -37,10 +37,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::MultiConfig;
+use crate::connections::{Connections, Lane};
 use crate::error::{NoReadPoint, NotLeader};
 use crate::ids::{GroupId, NodeId, ReplicaId};
 use crate::network::client;
-use crate::peers::{Lane, PeerBook};
 use crate::progress::NotLed;
 use crate::registry::{Opened, Registry};
 use crate::wire::{VERSION, proto};
@@ -48,7 +48,7 @@ use crate::wire::{VERSION, proto};
 /// Asks the peers. One a node.
 pub(crate) struct Confirmer {
     config: Arc<MultiConfig>,
-    peers: Arc<PeerBook>,
+    connections: Arc<Connections>,
     registry: Arc<Registry>,
     handle: Handle,
     rounds: Mutex<HashMap<NodeId, mpsc::UnboundedSender<Ask>>>,
@@ -70,8 +70,13 @@ struct Ask {
 }
 
 impl Confirmer {
-    pub(crate) fn new(config: Arc<MultiConfig>, peers: Arc<PeerBook>, registry: Arc<Registry>, handle: Handle) -> Self {
-        Self { config, peers, registry, handle, rounds: Mutex::default() }
+    pub(crate) fn new(
+        config: Arc<MultiConfig>,
+        connections: Arc<Connections>,
+        registry: Arc<Registry>,
+        handle: Handle,
+    ) -> Self {
+        Self { config, connections, registry, handle, rounds: Mutex::default() }
     }
 
     /// See [`crate::Multi::confirm`].
@@ -116,8 +121,8 @@ impl Confirmer {
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = rounds.entry(node).or_insert_with(|| {
             let (sender, queue) = mpsc::unbounded_channel();
-            let (config, peers) = (Arc::clone(&self.config), Arc::clone(&self.peers));
-            self.handle.spawn(ask_in_rounds(config, peers, node, queue));
+            let (config, connections) = (Arc::clone(&self.config), Arc::clone(&self.connections));
+            self.handle.spawn(ask_in_rounds(config, connections, node, queue));
             sender
         });
         // If its task is gone, so is the runtime; the tally is dropped, which says no.
@@ -144,7 +149,7 @@ fn voters(opened: &Opened) -> Voters {
 /// Asks one peer, round after round: whatever waits when a round begins is in it.
 async fn ask_in_rounds(
     config: Arc<MultiConfig>,
-    peers: Arc<PeerBook>,
+    connections: Arc<Connections>,
     node: NodeId,
     mut queue: mpsc::UnboundedReceiver<Ask>,
 ) {
@@ -158,7 +163,7 @@ async fn ask_in_rounds(
             continue;
         }
         let questions: Vec<Question> = round.keys().copied().collect();
-        let answers = ask_once(&config, &peers, node, &questions).await;
+        let answers = ask_once(&config, &connections, node, &questions).await;
         for (nth, question) in questions.iter().enumerate() {
             // No answer is no.
             let still = answers.get(nth).copied().unwrap_or(false);
@@ -170,8 +175,8 @@ async fn ask_in_rounds(
 }
 
 /// One message; no answers at all if the peer does not answer in time.
-async fn ask_once(config: &MultiConfig, peers: &PeerBook, node: NodeId, questions: &[Question]) -> Vec<bool> {
-    let Some(channel) = peers.channel(node, Lane::Control) else { return Vec::new() };
+async fn ask_once(config: &MultiConfig, connections: &Connections, node: NodeId, questions: &[Question]) -> Vec<bool> {
+    let Some(channel) = connections.channel(node, Lane::Control) else { return Vec::new() };
     let request = proto::ConfirmRequest {
         version: VERSION,
         cluster: config.cluster.clone(),

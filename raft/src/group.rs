@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -17,6 +18,11 @@ use crate::ids::{GroupId, NodeId, Position, ReplicaId};
 use crate::registry::{Opened, Registry};
 use crate::status::GroupStatus;
 use crate::type_config::{Command, Member, TypeConfig, from_log_id};
+
+/// A learner that is at most so many entries behind may become a voter: it will catch up while the change is made.
+pub const LEARNER_BEHIND_MAX: u64 = 64;
+
+const WHY_STOPPED_WITHIN: Duration = Duration::from_secs(2);
 
 /// An open group. Cheap to clone; it stays open until [`Group::stop`].
 #[derive(Clone)]
@@ -79,15 +85,12 @@ impl Group {
             Some(Err(fatal)) => return Err(fatal_proposal(&fatal)),
             None => return Err(self.stopped().unwrap_or(ProposeError::Busy)),
         }
-        let metrics = self.opened.raft.metrics();
+        let opened = self.opened.clone();
         Ok(async move {
             match reply.await {
                 Ok(Ok(written)) => Ok(Proposed { position: from_log_id(&written.log_id), reply: written.data }),
                 Ok(Err(error)) => Err(proposal_error(error)),
-                Err(_) => Err(match &metrics.borrow_watched().running_state {
-                    Ok(()) => ProposeError::Stopped,
-                    Err(fatal) => fatal_proposal(fatal),
-                }),
+                Err(_) => Err(why_stopped(&opened).await),
             }
         })
     }
@@ -106,11 +109,25 @@ impl Group {
         self.opened.status.clone()
     }
 
-    /// Adds a replica that gets the log but has no vote, and waits until it caught up. Leader only.
+    /// Adds a replica that gets the log but has no vote, and waits until it is at most [`LEARNER_BEHIND_MAX`] entries
+    /// behind: for ever, if it is not reached. Dropping the future ends the wait, not the membership. Leader only.
     pub async fn add_learner(&self, replica: ReplicaId, node: NodeId) -> Result<(), Error> {
         let raft = self.opened.raft.clone();
-        let added = self.on_runtime(async move { raft.add_learner(replica.0, Member { node: node.0 }, true).await });
-        membership_result(added.await?.map(drop))
+        let added = self.on_runtime(async move { raft.add_learner(replica.0, Member { node: node.0 }, false).await });
+        membership_result(added.await?.map(drop))?;
+        let mut status = self.opened.status.clone();
+        let reached = |status: &GroupStatus| {
+            let matched = status.matched.get(&replica).copied().flatten();
+            let last = status.last_log.unwrap_or(0);
+            matched.is_some_and(|matched| matched.index.saturating_add(LEARNER_BEHIND_MAX) >= last)
+        };
+        let over = |status: &GroupStatus| !status.is_leader || status.stopped.is_some() || reached(status);
+        let status = status.wait_for(over).await.map_err(|_| Error::Stopped)?;
+        match &status.stopped {
+            Some(reason) => Err(Error::Fatal(reason.clone())),
+            None if reached(&status) => Ok(()),
+            None => Err(Error::NotLeader { leader: status.leader }),
+        }
     }
 
     /// Makes `voters`, all members already, the voters; replicas that lose their vote leave the group. Waits until that
@@ -171,6 +188,22 @@ impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Group").field("id", &self.id).field("replica", &self.opened.replica).finish_non_exhaustive()
     }
+}
+
+/// Why proposals are dropped without an answer. openraft may drop them a moment before it says why.
+async fn why_stopped(opened: &Opened) -> ProposeError {
+    let mut metrics = opened.raft.metrics();
+    let told = async {
+        loop {
+            let state = metrics.borrow_and_update().running_state.clone();
+            match state {
+                Err(fatal) => return fatal_proposal(&fatal),
+                Ok(()) if metrics.changed().await.is_err() => return ProposeError::Stopped,
+                Ok(()) => {}
+            }
+        }
+    };
+    tokio::time::timeout(WHY_STOPPED_WITHIN, told).await.unwrap_or(ProposeError::Stopped)
 }
 
 fn leader_of(forward: &ForwardToLeader<TypeConfig>) -> Option<(ReplicaId, NodeId)> {

@@ -6,12 +6,13 @@
 
 mod config;
 mod confirm;
+mod connections;
 mod device;
 mod error;
 mod group;
 mod hand_over;
 mod ids;
-pub mod log_store;
+mod log_store;
 mod machine;
 mod multi;
 mod network;
@@ -34,8 +35,9 @@ mod tests;
 pub use config::MultiConfig;
 pub use device::{Bounds, Done, LogDevice, Mark};
 pub use error::{Error, NoReadPoint, NotLeader, ProposeError};
-pub use group::{Group, Proposed};
+pub use group::{Group, LEARNER_BEHIND_MAX, Proposed};
 pub use ids::{GroupId, NodeId, Position, ReplicaId};
+pub use log_store::READ_BYTES_MAX;
 pub use machine::{Committed, Machine, Payload, Recovered, SnapshotManifest};
 pub use multi::{Multi, Storage};
 pub use peers::PeerBook;

@@ -255,3 +255,72 @@ impl RaftLogStorage<TypeConfig> for DeviceLog {
         wait.await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt, TryStreamExt};
+    use openraft::RaftLogReader as _;
+    use openraft::vote::RaftLeaderId;
+
+    use super::*;
+    use crate::testing::MemoryDevice;
+    use crate::type_config::{Command, EntryPayload};
+
+    const LEADER: u64 = 7;
+
+    async fn log_of(entries: u64, bytes: usize) -> DeviceLog {
+        let device = Arc::new(MemoryDevice::default());
+        let mut log = DeviceLog::open(device, ReplicaId(LEADER), Arc::default()).unwrap();
+        let entry = |index| Entry {
+            log_id: LogId::new(LeaderId::new(1, LEADER), index),
+            payload: EntryPayload::Normal(Command(vec![0; bytes].into())),
+        };
+        log.append((0..entries).map(entry), IOFlushed::noop()).await.unwrap();
+        log
+    }
+
+    #[tokio::test]
+    async fn reads_are_bounded_in_bytes_but_complete_when_asked() {
+        for (entries, bytes, first_read) in [(100, 128 << 10, 15), (10, 10, 10), (3, 3 << 20, 1)] {
+            let mut log = log_of(entries, bytes).await;
+            assert_eq!(log.limited_get_log_entries(0, entries).await.unwrap().len(), first_read, "{bytes}");
+            assert_eq!(log.try_get_log_entries(..).await.unwrap().len() as u64, entries);
+            let streamed: Vec<_> = log.entries_stream(1..=entries + 5).await.try_collect().await.unwrap();
+            assert_eq!(streamed.len() as u64, entries - 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_for_a_leader_ends_with_its_vote() {
+        let mut log = log_of(40, 128 << 10).await;
+        let leader = LeaderId::new(1, LEADER);
+        log.save_vote(&Vote { leader_id: leader, committed: true }).await.unwrap();
+        let mut writer = log.clone();
+        let mut stream = std::pin::pin!(log.leader_bounded_stream(leader, ..).await);
+        assert!(stream.next().await.unwrap().is_ok());
+        writer.save_vote(&Vote { leader_id: LeaderId::new(2, 8), committed: false }).await.unwrap();
+        let rest: Vec<_> = stream.collect().await;
+        assert!(rest.len() < 20, "what was read already");
+        assert!(matches!(rest.last(), Some(Err(LeaderBoundedStreamError::LeaderChanged(_)))));
+    }
+
+    #[tokio::test]
+    async fn a_committed_mark_ahead_of_the_log_is_ignored() {
+        let mut log = log_of(3, 1).await;
+        for (index, expected) in [(1, Some(1)), (2, Some(2)), (3, None)] {
+            let committed = LogId::new(LeaderId::new(1, LEADER), index);
+            log.save_committed(Some(committed)).await.unwrap();
+            assert_eq!(log.read_committed().await.unwrap().map(|id| id.index()), expected);
+        }
+        log.save_committed(None).await.unwrap();
+        assert_eq!(log.read_committed().await.unwrap(), None);
+    }
+
+    #[test]
+    fn ranges_become_half_open() {
+        assert_eq!(half_open(&(..)), (0, u64::MAX));
+        assert_eq!(half_open(&(3..5)), (3, 5));
+        assert_eq!(half_open(&(3..=5)), (3, 6));
+        assert_eq!(half_open(&(..=u64::MAX)), (0, u64::MAX));
+    }
+}

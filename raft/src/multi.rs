@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::{RaftLogStorage, RaftStateMachine};
 use tokio::runtime::{Handle, Runtime};
@@ -12,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::config::MultiConfig;
 use crate::confirm::Confirmer;
+use crate::connections::Connections;
 use crate::device::LogDevice;
 use crate::error::{Error, NotLeader};
 use crate::group::{Group, fatal_error};
@@ -42,7 +44,7 @@ pub enum Storage {
 pub struct Multi {
     config: Arc<MultiConfig>,
     raft_config: Arc<openraft::Config>,
-    peers: Arc<PeerBook>,
+    connections: Arc<Connections>,
     registry: Arc<Registry>,
     confirmer: Confirmer,
     replays: Arc<Semaphore>,
@@ -63,12 +65,18 @@ impl Multi {
         let handle = runtime.handle().clone();
         let registry = Arc::new(Registry::default());
         let config = Arc::new(config);
+        let connections = Arc::new(Connections::new(peers));
         Ok(Self {
-            confirmer: Confirmer::new(Arc::clone(&config), Arc::clone(&peers), Arc::clone(&registry), handle.clone()),
+            confirmer: Confirmer::new(
+                Arc::clone(&config),
+                Arc::clone(&connections),
+                Arc::clone(&registry),
+                handle.clone(),
+            ),
             replays: Arc::new(Semaphore::new(config.replays_at_once.max(1))),
             raft_config: Arc::new(raft_config),
             config,
-            peers,
+            connections,
             registry,
             handle,
             runtime: Mutex::new(Some(runtime)),
@@ -81,6 +89,9 @@ impl Multi {
     }
 
     /// The gRPC service to offer to the other nodes.
+    ///
+    /// Accept its connections with `TCP_NODELAY` (tonic's `TcpIncoming::with_nodelay`; a bare listener stream has it
+    /// off): without, a small reply waits up to 40 ms for a delayed acknowledgement.
     pub fn server(&self) -> RaftServer {
         server::service(&self.config, Arc::clone(&self.registry), self.handle.clone())
     }
@@ -125,7 +136,7 @@ impl Multi {
             replica,
             config: Arc::clone(&self.config),
             raft_config: Arc::clone(&self.raft_config),
-            peers: Arc::clone(&self.peers),
+            connections: Arc::clone(&self.connections),
             replays: Arc::clone(&self.replays),
             progress: Arc::new(Progress::default()),
         };
@@ -168,9 +179,9 @@ impl Multi {
 
     /// Stops all groups and the runtime. Hand the leaders over first.
     pub async fn stop(&self) {
-        for (group, opened) in self.registry.all() {
-            Group::new(group, opened, Arc::clone(&self.registry), self.handle.clone()).stop().await;
-        }
+        let groups = self.registry.all().into_iter();
+        let groups = groups.map(|(id, opened)| Group::new(id, opened, Arc::clone(&self.registry), self.handle.clone()));
+        join_all(groups.map(|group| async move { group.stop().await })).await;
         self.shut_runtime();
     }
 
@@ -201,21 +212,21 @@ struct Starter {
     replica: ReplicaId,
     config: Arc<MultiConfig>,
     raft_config: Arc<openraft::Config>,
-    peers: Arc<PeerBook>,
+    connections: Arc<Connections>,
     replays: Arc<Semaphore>,
     progress: Arc<Progress>,
 }
 
 impl Starter {
     async fn start(self, mut log: impl RaftLogStorage<TypeConfig>, machine: Arc<dyn Machine>) -> Result<Opened, Error> {
-        let Self { group, replica, config, raft_config, peers, replays, progress } = self;
+        let Self { group, replica, config, raft_config, connections, replays, progress } = self;
         // Never closed, so it always gives.
         let replaying = replays.acquire_owned().await.map_err(|_| Error::Stopped)?;
         let recover = |source| Error::Recover { group, source };
         let mut state_machine =
             StateMachine::open(machine, Arc::clone(&progress), config.node).await.map_err(recover)?;
         check_no_gap(&mut log, &mut state_machine).await.map_err(recover)?;
-        let network = Network::new(config, peers, group, replica);
+        let network = Network::new(config, connections, group, replica);
         let raft = Raft::new(replica.0, raft_config, network, log, state_machine)
             .await
             .map_err(|fatal| fatal_error(&fatal))?;

@@ -21,8 +21,8 @@ use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use tonic::{Code, Status, Streaming};
 
 use crate::config::MultiConfig;
+use crate::connections::{Connections, Lane};
 use crate::ids::{GroupId, NodeId, ReplicaId};
-use crate::peers::{Lane, PeerBook};
 use crate::record::encode_membership_message;
 use crate::server::MESSAGE_BYTES_MAX;
 use crate::type_config::{Member, ShippedSnapshot, Snapshot, TypeConfig, Vote};
@@ -39,20 +39,25 @@ type Rpc = RPCError<TypeConfig>;
 /// Makes one group's clients.
 pub(crate) struct Network {
     config: Arc<MultiConfig>,
-    peers: Arc<PeerBook>,
+    connections: Arc<Connections>,
     group: GroupId,
     replica: ReplicaId,
 }
 
 impl Network {
-    pub(crate) fn new(config: Arc<MultiConfig>, peers: Arc<PeerBook>, group: GroupId, replica: ReplicaId) -> Self {
-        Self { config, peers, group, replica }
+    pub(crate) fn new(
+        config: Arc<MultiConfig>,
+        connections: Arc<Connections>,
+        group: GroupId,
+        replica: ReplicaId,
+    ) -> Self {
+        Self { config, connections, group, replica }
     }
 
     fn peer(&self, target: u64, member: &Member, lane: Lane) -> Peer {
         Peer {
             config: Arc::clone(&self.config),
-            peers: Arc::clone(&self.peers),
+            connections: Arc::clone(&self.connections),
             group: self.group,
             replica: self.replica,
             target: ReplicaId(target),
@@ -81,7 +86,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 /// A client of one other replica.
 pub(crate) struct Peer {
     config: Arc<MultiConfig>,
-    peers: Arc<PeerBook>,
+    connections: Arc<Connections>,
     group: GroupId,
     replica: ReplicaId,
     target: ReplicaId,
@@ -91,7 +96,7 @@ pub(crate) struct Peer {
 
 impl Peer {
     fn client(&self, lane: Lane) -> Result<Client, Rpc> {
-        let channel = self.peers.channel(self.target_node, lane);
+        let channel = self.connections.channel(self.target_node, lane);
         let channel = channel.ok_or_else(|| unreachable(format!("no address of {} is known", self.target_node)))?;
         Ok(client(channel))
     }

@@ -73,3 +73,64 @@ pub(crate) enum NotLed {
     /// It may lead, but has applied nothing under that vote.
     NotApplied,
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::vote::RaftLeaderId;
+
+    use super::*;
+    use crate::type_config::LeaderId;
+
+    fn vote(term: u64, leader: u64, committed: bool) -> Vote {
+        Vote { leader_id: LeaderId::new(term, leader), committed }
+    }
+
+    fn applied(term: u64, leader: u64) -> Option<LogId> {
+        Some(LogId::new(LeaderId::new(term, leader), 5))
+    }
+
+    #[test]
+    fn only_who_leads_in_this_life_and_applied_something_can_give_read_points() {
+        let check = |at_open: Option<Vote>, then: Option<Vote>, applied: Option<LogId>, expected| {
+            let progress = Progress::default();
+            progress.opened_with(at_open);
+            if let Some(then) = then {
+                progress.set_vote(then);
+            }
+            progress.set_applied(applied);
+            assert_eq!(progress.led_by(1), expected, "{at_open:?} {then:?} {applied:?}");
+        };
+        let led = Ok(vote(2, 1, true));
+        check(None, None, None, Err(NotLed::NotLeader));
+        check(None, Some(vote(2, 1, true)), applied(2, 1), led);
+        // The stored vote may lag behind the fact that it was committed.
+        check(None, Some(vote(2, 1, false)), applied(2, 1), led);
+        check(None, Some(vote(2, 1, true)), applied(1, 1), Err(NotLed::NotApplied));
+        check(None, Some(vote(2, 1, true)), applied(2, 3), Err(NotLed::NotApplied));
+        check(None, Some(vote(2, 1, true)), None, Err(NotLed::NotApplied));
+        check(None, Some(vote(3, 2, false)), applied(2, 1), Err(NotLed::NotLeader));
+        // Led before a restart: what was acknowledged then may be missing here.
+        check(Some(vote(2, 1, true)), None, applied(2, 1), Err(NotLed::NotLeader));
+        check(Some(vote(2, 1, false)), Some(vote(2, 1, true)), applied(2, 1), Err(NotLed::NotLeader));
+        check(Some(vote(1, 1, true)), Some(vote(2, 1, true)), applied(2, 1), led);
+    }
+
+    #[test]
+    fn a_greater_vote_is_seen_at_once() {
+        let progress = Progress::default();
+        let asked = vote(2, 1, true);
+        for (held, still) in [
+            (None, true),
+            (Some(vote(1, 9, true)), true),
+            (Some(vote(2, 1, false)), true),
+            (Some(vote(2, 1, true)), true),
+            (Some(vote(2, 2, false)), false),
+            (Some(vote(3, 1, false)), false),
+        ] {
+            if let Some(held) = held {
+                progress.set_vote(held);
+            }
+            assert_eq!(progress.is_still(&asked), still, "{held:?}");
+        }
+    }
+}

@@ -24,7 +24,7 @@ use crate::type_config::{
 use crate::wire::proto::raft_server;
 use crate::wire::{self, Malformed, VERSION, missing, proto};
 
-/// No message is bigger, either way: above [`crate::log_store::READ_BYTES_MAX`] and one entry.
+/// No message is bigger, either way: above [`crate::READ_BYTES_MAX`] and one entry.
 pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
 
 /// Append replies that wait for a slow reader of a stream.

@@ -1,10 +1,11 @@
 //! openraft's state machine over [`Machine`]: batches what is committed, and carries snapshots as manifests.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload as RaftPayload, OptionalSend};
 
@@ -48,7 +49,7 @@ impl StateMachine {
         let Batch { entries, responders, membership, last, .. } = std::mem::take(batch);
         let Some(last) = last else { return Ok(()) };
         let wanted = entries.len();
-        let replies = self.machine.apply(entries).await?;
+        let replies = unpanicked(self.machine.apply(entries)).await?;
         if replies.len() != wanted {
             return Err(io::Error::other(format!("machine gave {} replies for {wanted} entries", replies.len())));
         }
@@ -151,7 +152,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             id: snapshot.id,
             manifest: snapshot.manifest,
         };
-        self.machine.install(manifest, snapshot.source).await?;
+        unpanicked(self.machine.install(manifest, snapshot.source)).await?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.progress.set_applied(self.applied);
@@ -189,7 +190,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 }
 
 async fn current_snapshot(machine: &dyn Machine, node: NodeId) -> io::Result<Option<Snapshot>> {
-    let Some(manifest) = machine.snapshot().await? else { return Ok(None) };
+    let Some(manifest) = unpanicked(machine.snapshot()).await? else { return Ok(None) };
     let (position, bytes) = manifest.membership;
     let meta = SnapshotMeta {
         last_log_id: manifest.position.as_ref().map(to_log_id),
@@ -197,6 +198,12 @@ async fn current_snapshot(machine: &dyn Machine, node: NodeId) -> io::Result<Opt
     };
     let snapshot = ShippedSnapshot { source: node, id: manifest.id, manifest: manifest.manifest };
     Ok(Some(Snapshot { meta, snapshot }))
+}
+
+/// A panic as an error: openraft's worker would die of it, and leave its callers waiting.
+async fn unpanicked<T>(call: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let caught = AssertUnwindSafe(call).catch_unwind().await;
+    caught.unwrap_or_else(|_| Err(io::Error::other("the machine panicked")))
 }
 
 fn stored_membership(log_id: Option<LogId>, bytes: Bytes) -> io::Result<StoredMembership> {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 
 use crate::{
     Bounds, Committed, Done, Group, GroupId, GroupStatus, LogDevice, Machine, Mark, Multi, MultiConfig, NodeId,
@@ -239,8 +239,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
 /// Waits until `group`'s status is as wanted.
 pub(crate) async fn status_is(group: &Group, wanted: impl FnMut(&GroupStatus) -> bool) -> GroupStatus {
     let mut status = group.watch();
-    let status = soon(status.wait_for(wanted)).await.unwrap().clone();
-    status
+    soon(status.wait_for(wanted)).await.unwrap().clone()
 }
 
 /// A node: its "disk", which outlives restarts, and what runs on it.
@@ -266,7 +265,8 @@ pub(crate) async fn serve(multi: &Multi) -> (SocketAddr, oneshot::Sender<()>) {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tonic::transport::Server::builder().add_service(multi.server());
-    let incoming = TcpListenerStream::new(listener);
+    // Without it, replies wait for the peer's delayed acknowledgements: 40 ms.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     // Aborted rather than drained: a killed node finishes nothing.
     let serving = tokio::spawn(server.serve_with_incoming(incoming));
     tokio::spawn(async move {
@@ -362,9 +362,15 @@ pub(crate) async fn open_everywhere(nodes: &mut [TestNode], group: GroupId) -> u
     leader(nodes, group).await
 }
 
-/// Index of the node that leads `group` with something applied, as soon as there is one.
+/// Index of the running node that leads `group` with something applied, as soon as there is one.
 pub(crate) async fn leader(nodes: &[TestNode], group: GroupId) -> usize {
-    let waits = nodes.iter().enumerate().filter(|(_, node)| node.running.is_some()).map(|(nth, node)| {
+    leader_among(nodes, group, |_| true).await
+}
+
+/// Like [`leader`], among the nodes whose index is `wanted`.
+pub(crate) async fn leader_among(nodes: &[TestNode], group: GroupId, wanted: impl Fn(usize) -> bool) -> usize {
+    let running = nodes.iter().enumerate().filter(|(nth, node)| wanted(*nth) && node.running.is_some());
+    let waits = running.map(|(nth, node)| {
         let mut status = node.group(group).watch();
         let leads = |s: &GroupStatus| s.is_leader && s.applied.is_some_and(|applied| applied.term == s.term);
         Box::pin(async move { status.wait_for(leads).await.map(|_| nth).unwrap() })

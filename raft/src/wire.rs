@@ -11,7 +11,7 @@ use crate::type_config::{self as own, Command, EntryPayload, LeaderId, LogId, Me
 /// Version of every message and record this build writes, and the only one it reads.
 pub(crate) const VERSION: u32 = 1;
 
-#[expect(clippy::allow_attributes, clippy::all, unreachable_pub, unused_qualifications, reason = "generated code")]
+#[expect(unreachable_pub, unused_qualifications, reason = "generated code")]
 pub(crate) mod proto {
     include!(concat!(env!("OUT_DIR"), "/trine.raft.v1.rs"));
 }

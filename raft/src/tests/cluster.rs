@@ -1,10 +1,16 @@
 //! Electing, proposing, failing and coming back.
 
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
 
 use crate::testing::{cluster, introduce, leader, open_everywhere, soon, status_is};
-use crate::{GroupId, Storage};
+use crate::{
+    Committed, GroupId, Machine, NodeId, Payload, ProposeError, Recovered, ReplicaId, SnapshotManifest, Storage,
+};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -115,8 +121,53 @@ async fn a_group_is_open_once_and_again_after_a_stop() {
     assert!(matches!(again, Err(crate::Error::AlreadyOpen { .. })), "{again:?}");
 
     soon(group.stop()).await;
-    assert!(matches!(group.propose(item(0, 1)).map(drop), Err(crate::ProposeError::Stopped)));
+    assert!(matches!(group.propose(item(0, 1)).map(drop), Err(ProposeError::Stopped)));
     nodes[0].open(GROUP).await;
     leader(&nodes, GROUP).await;
     assert_eq!(nodes[0].machine(GROUP).items(), [item(0, 0)]);
+}
+
+/// Fails or panics when told to.
+struct Fragile;
+
+#[async_trait]
+impl Machine for Fragile {
+    async fn recovered(&self) -> io::Result<Recovered> {
+        Ok(Recovered::default())
+    }
+
+    async fn apply(&self, batch: Vec<Committed>) -> io::Result<Vec<Bytes>> {
+        let says = |what: &str| batch.iter().any(|entry| entry.payload == Payload::Normal(what.to_owned().into()));
+        assert!(!says("panic"), "as told");
+        if says("fail") { Err(io::Error::other("as told")) } else { Ok(vec![Bytes::new(); batch.len()]) }
+    }
+
+    async fn snapshot(&self) -> io::Result<Option<SnapshotManifest>> {
+        Ok(None)
+    }
+
+    async fn install(&self, _snapshot: SnapshotManifest, _source: NodeId) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_fails_ends_its_group() {
+    for what in ["fail", "panic"] {
+        let nodes = cluster(1).await;
+        let storage = Storage::Device(nodes[0].device.clone());
+        let group = soon(nodes[0].multi().open(GROUP, ReplicaId(5), storage, Arc::new(Fragile))).await.unwrap();
+        group.initialize([(ReplicaId(5), nodes[0].id)].into()).await.unwrap();
+        status_is(&group, |status| status.is_leader).await;
+        soon(group.propose("fine".into()).unwrap()).await.unwrap();
+        // Nothing to hand out is no error.
+        group.snapshot_taken().await.unwrap();
+        let failed = soon(group.propose(what.into()).unwrap()).await.unwrap_err();
+        assert!(matches!(failed, ProposeError::Fatal(_)), "{failed:?}");
+        status_is(&group, |status| status.stopped.is_some()).await;
+        // It may still be queued, but not be left without an answer.
+        if let Ok(queued) = group.propose("more".into()) {
+            soon(queued).await.unwrap_err();
+        }
+    }
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use crate::peers::Lane;
+use crate::connections::{Connections, Lane};
 use crate::testing::{cluster, leader, open_everywhere, replica, soon};
 use crate::wire::{VERSION, proto};
 use crate::{Error, GroupId, MultiConfig, NodeId, ReplicaId, Storage};
@@ -25,7 +25,7 @@ async fn requests_for_somebody_else_are_refused() {
         group: GROUP.0,
         replica: replica(GROUP, NodeId(1)).0,
     };
-    let channel = nodes[0].peers.channel(NodeId(1), Lane::Control).unwrap();
+    let channel = Connections::new(Arc::clone(&nodes[0].peers)).channel(NodeId(1), Lane::Control).unwrap();
     let mut client = crate::network::client(channel);
     let vote = Some(proto::Vote { term: 1000, leader: 7, committed: false });
     for (target, expected) in [
@@ -49,6 +49,26 @@ async fn requests_for_somebody_else_are_refused() {
         assert_eq!(soon(client.transfer_leader(transfer)).await.unwrap_err().code(), expected, "{target:?}");
     }
     assert_eq!(nodes[0].group(GROUP).status().term, before.term);
+    let asked = proto::ConfirmRequest { version: VERSION, cluster: "test".to_owned(), node: 1, questions: Vec::new() };
+    for (request, expected) in [
+        (proto::ConfirmRequest { version: 2, ..asked.clone() }, Code::InvalidArgument),
+        (proto::ConfirmRequest { cluster: "other".to_owned(), ..asked.clone() }, Code::PermissionDenied),
+        (proto::ConfirmRequest { node: 2, ..asked.clone() }, Code::PermissionDenied),
+    ] {
+        assert_eq!(soon(client.confirm(request)).await.unwrap_err().code(), expected);
+    }
+    let mine = proto::Vote { term: before.term, leader: right.replica, committed: true };
+    let older = proto::Vote { term: before.term - 1, ..mine };
+    let question = |group, replica, vote| proto::Question { group, replica, vote };
+    let questions = vec![
+        question(GROUP.0, right.replica, Some(mine)),
+        question(GROUP.0, right.replica, Some(older)),
+        question(GROUP.0, right.replica + 1, Some(mine)),
+        question(GROUP.0 + 1, right.replica, Some(mine)),
+        question(GROUP.0, right.replica, None),
+    ];
+    let reply = soon(client.confirm(proto::ConfirmRequest { questions, ..asked })).await.unwrap();
+    assert_eq!(reply.into_inner().still, [true, false, false, false, false]);
 
     // Who is found still checks what it is sent.
     let hole = proto::Entry { position: Some(proto::Position { term: 1, leader: 7, index: 5 }), payload: None };

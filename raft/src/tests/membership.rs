@@ -53,10 +53,10 @@ async fn who_is_behind_the_log_gets_the_snapshot() {
     assert_eq!(*nodes[1].disk.installs.lock().unwrap(), [nodes[0].id]);
 
     // Both start again from the snapshot and the log after it.
-    for nth in 0..2 {
-        nodes[nth].stop().await;
-        nodes[nth].start().await;
-        nodes[nth].open(GROUP).await;
+    for node in &mut nodes[..2] {
+        node.stop().await;
+        node.start().await;
+        node.open(GROUP).await;
     }
     crate::testing::introduce(&nodes);
     assert_eq!(nodes[0].machine(GROUP).holds(11).await, expected);
