@@ -27,7 +27,7 @@ const PIECE_SIZE_MAX: usize = 8 << 10;
 /// Definitions that wait for an index before a job is worth it.
 const DEFS_UNINDEXED_MAX: usize = 4 << 10;
 /// Runs of about one size that are merged into one.
-const RUNS_MERGED: usize = 4;
+const RUNS_MERGED: usize = 6;
 
 /// A series of one head. Means nothing outside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,10 +175,11 @@ impl MetricsHead {
     pub fn stats(&self) -> HeadStats {
         let runs: usize = self.runs.iter().map(|run| run.bytes()).sum();
         let batches: usize = self.batches.iter().map(|batch| batch.bytes()).sum();
+        let blobs_last = self.blobs_last.len() * 48;
         // Labels once, and about as much again for their postings; table and state of a series.
         let series = self.labels_bytes * 2 + self.series.len() as u64 * 256;
         HeadStats {
-            bytes: (runs + batches) as u64 + series,
+            bytes: (runs + batches + blobs_last) as u64 + series + self.known_metadata.bytes(),
             series: self.series.len() as u64,
             facts: self.facts,
             min_time: self.min_ms,
