@@ -140,7 +140,7 @@ fn answer(value: Val, grid: &Grid, is_range: bool) -> Result<Value> {
         (Val::Matrix(series), _) => Value::Matrix(
             series
                 .into_iter()
-                .map(|(labels, _, ts, vs)| MatrixSeries { labels, points: ts.into_iter().zip(vs).collect() })
+                .map(|s| MatrixSeries { labels: s.labels, points: s.times_ms.into_iter().zip(s.values).collect() })
                 .collect(),
         ),
     })

@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use trine_store::model::Labels;
 
 use super::annotations::Annotations;
-use super::fetch::Fetched;
+use super::fetch::{Fetched, RawSeries};
 use super::functions::{ABSENT, is_absent};
 use super::labels;
 use super::local::too_many_samples;
@@ -38,8 +38,8 @@ pub(super) enum Val {
     Scalar(Vec<f64>),
     Vector(Vec<Series>),
     Text(String),
-    /// Only at the root of an instant query: labels, drop name, times, values.
-    Matrix(Vec<(Labels, bool, Vec<i64>, Vec<f64>)>),
+    /// Only at the root of an instant query.
+    Matrix(Vec<RawSeries>),
 }
 
 pub(super) struct Evaluator {

@@ -23,7 +23,7 @@ impl Evaluator {
             return self.calendar(args, grid, f).map(Val::Vector);
         }
         match name {
-            "scalar" => self.to_scalar(&args[0], grid).map(Val::Scalar),
+            "scalar" => self.single_value(&args[0], grid).map(Val::Scalar),
             "vector" => {
                 let values = self.scalar(&args[0], grid)?;
                 Ok(Val::Vector(vec![Series { labels: Labels::empty(), drop_name: false, values }]))
@@ -68,7 +68,7 @@ impl Evaluator {
         }
     }
 
-    fn to_scalar(&mut self, arg: &Node, grid: &Grid) -> Result<Vec<f64>> {
+    fn single_value(&mut self, arg: &Node, grid: &Grid) -> Result<Vec<f64>> {
         let series = self.vector(arg, grid)?;
         let mut out = vec![ABSENT; grid.count];
         let mut several = vec![false; grid.count];

@@ -94,6 +94,7 @@ impl<'a> Parser<'a> {
         loop {
             let token = self.peek()?;
             if token.tok == Tok::LeftBracket {
+                self.over(self.height)?;
                 expr = self.brackets(expr)?;
             } else if token.tok == Tok::At {
                 self.next()?;
