@@ -3,11 +3,16 @@
 //! A [`MetricsHead`] takes parts; its [`HeadView`]s and sealed [`Block`]s make a [`MetricsView`], which is all that
 //! readers see. [`seal`] writes a head into a block.
 mod block;
+mod chunk;
 mod error;
 mod head;
+mod merge;
+#[cfg(test)]
+mod tests;
+mod times;
 mod view;
 
-pub use block::{Block, BlockSummary, seal};
+pub use block::{Block, BlockCache, BlockSummary, seal, seal_view};
 pub use error::{Error, Result};
 pub use head::{FreezeJob, Frozen, HeadConfig, HeadStats, HeadView, MetricsHead, SeriesRef};
 pub use view::{FamilyMetadata, MetricsView, Series, SeriesSet, ViewStats};

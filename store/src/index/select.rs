@@ -98,7 +98,8 @@ mod tests {
             index.insert(id as u32, labels.as_bytes());
         }
         use MatchOp::{Eq, NotEq, NotRegex, Regex};
-        let cases: &[(&[(MatchOp, &str)], &[u32])] = &[
+        type Case = (&'static [(MatchOp, &'static str)], &'static [u32]);
+        let cases: &[Case] = &[
             (&[], &[0, 1, 2, 3]),
             (&[(Eq, "x")], &[1]),
             (&[(Eq, "none")], &[]),
