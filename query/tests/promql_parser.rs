@@ -1,4 +1,5 @@
 //! The parser and printer against the rules and dashboards that people use, and against expressions made up at random.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
