@@ -15,13 +15,13 @@ use trine_store::tsdb::{Block, HeadConfig, MetricsHead, MetricsView, seal};
 
 use crate::memory::Series;
 
-pub const TENANT: &str = "tenant";
+pub(crate) const TENANT: &str = "tenant";
 
 /// Shards with views of their own; a fragment runs on each as on a node.
-pub struct StoreScatter(Vec<Arc<ShardView>>);
+pub(crate) struct StoreScatter(Vec<Arc<ShardView>>);
 
 impl StoreScatter {
-    pub fn new(series: &[Series], shards: usize) -> Self {
+    pub(crate) fn new(series: &[Series], shards: usize) -> Self {
         let view = |n: usize| {
             let own: Vec<&Series> = series.iter().skip(n).step_by(shards).collect();
             let mut head = head(&own);
