@@ -3,8 +3,9 @@ use trine_store::index::{MatchOp, Matcher};
 use trine_store::model::Labels;
 
 use super::{Grid, Node, Planner, RangeCall, SelectKind, unsupported};
-use crate::error::Result;
-use crate::promql::ast::{AggregateOp, Expr, Span};
+use crate::error::{Error, Result};
+use crate::promql::ast::{AggregateOp, Expr, Selector, Span};
+use crate::promql::functions::extended::Extension;
 use crate::promql::functions::range::RangeFn;
 use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
@@ -71,7 +72,8 @@ impl Planner {
         let span = range.span();
         match range.unparen() {
             Expr::Matrix { selector, range, .. } => {
-                let windows = self.range_windows(selector, range, grid)?;
+                let mut windows = self.range_windows(selector, range, grid)?;
+                windows.extension = extension(selector, function)?;
                 let constants: Option<Vec<f64>> = params.iter().map(|p| constant(p)).collect();
                 // Smoothing and quantiles judge their parameters where the warning can be worded.
                 match constants {
@@ -94,6 +96,22 @@ impl Planner {
             _ => unsupported("a range that is neither a selector nor a subquery"),
         }
     }
+}
+
+/// How the selector treats the edges of its range; refuses functions that this is not for.
+fn extension(selector: &Selector, function: RangeFn) -> Result<Extension> {
+    let extension = match (selector.anchored, selector.smoothed) {
+        (true, _) => Extension::Anchored,
+        (_, true) => Extension::Smoothed,
+        _ => return Ok(Extension::None),
+    };
+    let name = function.name();
+    if extension.functions().contains(&name) {
+        return Ok(extension);
+    }
+    let (word, functions) = (if selector.anchored { "anchored" } else { "smoothed" }, extension.functions().join(", "));
+    let message = format!("{word} modifier can only be used with: {functions} - not with {name}");
+    Err(Error::Execution { message })
 }
 
 fn is_quiet(function: RangeFn, params: &[f64]) -> bool {
