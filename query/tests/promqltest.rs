@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #[path = "promqltest/compare.rs"]
 mod compare;
+#[path = "promqltest/engine.rs"]
+mod engine;
 #[path = "promqltest/memory.rs"]
 mod memory;
 #[path = "promqltest/script.rs"]
