@@ -1,13 +1,21 @@
 //! The order of label sets in answers and blocks.
 use std::cmp::Ordering;
 
-use crate::model::labels::LabelsIter;
+use crate::codec::Reader;
 
 /// Compares two canonical encodings ([`crate::model::Labels::as_bytes`]) pair by pair: names, then values, then the
 /// shorter set first, as Prometheus' `labels.Compare` does. (The order of the encodings themselves differs: lengths
 /// come first in them.)
 pub fn compare_labels(a: &[u8], b: &[u8]) -> Ordering {
-    if a == b { Ordering::Equal } else { LabelsIter::over(a).cmp(LabelsIter::over(b)) }
+    let (mut a, mut b) = (Reader::new(a), Reader::new(b));
+    while !a.is_empty() && !b.is_empty() {
+        // Names and values alternate in both, so comparing text by text compares pair by pair. UTF-8 orders as its bytes.
+        match a.bytes("label").unwrap_or_default().cmp(b.bytes("label").unwrap_or_default()) {
+            Ordering::Equal => {}
+            unequal => return unequal,
+        }
+    }
+    b.is_empty().cmp(&a.is_empty())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Sealed blocks of metrics, read by range.
 mod cache;
 mod format;
+mod output;
+mod retain;
 mod seal;
 mod tables;
 mod tenant;
@@ -8,7 +10,8 @@ mod tenant;
 use std::sync::Arc;
 
 pub use cache::BlockCache;
-pub use seal::{seal, seal_view};
+pub use retain::retain_tenants;
+pub use seal::{seal, seal_view, verify};
 pub(super) use tables::{ChunkRef, Place};
 pub(super) use tenant::TenantIndex;
 

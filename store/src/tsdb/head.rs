@@ -175,10 +175,11 @@ impl MetricsHead {
     pub fn stats(&self) -> HeadStats {
         let runs: usize = self.runs.iter().map(|run| run.bytes()).sum();
         let batches: usize = self.batches.iter().map(|batch| batch.bytes()).sum();
+        let blobs_last = self.blobs_last.len() * 48;
         // Labels once, and about as much again for their postings; table and state of a series.
         let series = self.labels_bytes * 2 + self.series.len() as u64 * 256;
         HeadStats {
-            bytes: (runs + batches) as u64 + series,
+            bytes: (runs + batches + blobs_last) as u64 + series + self.known_metadata.bytes(),
             series: self.series.len() as u64,
             facts: self.facts,
             min_time: self.min_ms,

@@ -182,6 +182,37 @@ fn a_part_that_does_not_decode_changes_nothing() {
     assert_eq!(head.append(&a, 1, &[series], &good).unwrap().accepted, 1);
 }
 
+/// More than one page, piece of each table, chunk a series.
+#[test]
+fn a_large_head_seals_into_what_it_was() {
+    let mut world = World::default();
+    let mut state = 7u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let series: Vec<Labels> =
+        (0..2500).map(|i| Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())]).unwrap()).collect();
+    for scrape in 0..10 {
+        let samples = series.iter().map(|labels| (labels, scrape * 15_000 + random() as i64 % 1000, random()));
+        world.samples("a", samples);
+        world.take_job();
+        world.finish_job();
+    }
+    world.samples("a", (0..3000).map(|at| (&series[17], 1_000_000 + at, random())));
+    let head = world.view();
+    let block = model::sealed(&head);
+    assert_eq!(block.stats().facts, 28_000);
+    assert_eq!(block.stats().series, 2500);
+    for (min_ms, max_ms) in [(i64::MIN, i64::MAX), (30_000, 40_000), (1_001_024, 1_001_500)] {
+        assert_eq!(model::seen(&block, "a", min_ms, max_ms), model::seen(&head, "a", min_ms, max_ms));
+    }
+    let mut slots = 0;
+    block.blocks[0].slots("a", |_| slots += 1).unwrap();
+    assert_eq!(slots, 2500);
+    verify(&block.blocks[0]).unwrap();
+}
+
 #[test]
 fn a_block_without_a_tenant_keeps_the_others() {
     let mut world = World::default();
@@ -194,6 +225,14 @@ fn a_block_without_a_tenant_keeps_the_others() {
     assert_eq!(series(&both, "b", &[]), series(&one, "b", &[]));
     assert_ne!(both.blocks[0].summary().digest, one.blocks[0].summary().digest);
     assert_eq!(both.stats().facts, 2);
+    let mut bytes = Vec::new();
+    let summary = retain_tenants(&both.blocks[0], |tenant| tenant == "b", &mut bytes).unwrap();
+    let kept = open(bytes).unwrap();
+    assert_eq!(kept.summary(), summary);
+    assert_eq!(summary.digest, one.blocks[0].summary().digest);
+    let kept = MetricsView { heads: Vec::new(), blocks: vec![kept] };
+    assert_eq!(kept.tenants().unwrap(), ["b".into()]);
+    assert_eq!(model::seen(&kept, "b", i64::MIN, i64::MAX), model::seen(&one, "b", i64::MIN, i64::MAX));
 }
 
 #[test]

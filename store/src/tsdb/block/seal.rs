@@ -6,15 +6,13 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::format::{
-    Directory, Extent, HEADER_LEN, MAGIC, PAGE_BYTES, ROWS_PER_PIECE, TenantEntry, VERSION, encode_footer,
-};
+use super::format::{Directory, Extent, PAGE_BYTES, ROWS_PER_PIECE, TenantEntry};
+use super::output::Output;
 use super::tables::{ChunkRef, Place, SeriesRows, Symbols, TimesRef, encode_metadata, encode_postings, encode_times};
-use super::{BlockSummary, summary_of};
+use super::{Block, BlockSummary};
 use crate::codec::{put_bytes, put_ivarint};
 use crate::model::signal::{key_hash, slot_of_hash};
 use crate::part::SampleKind;
-use crate::tsdb::chunk::blobs::pack;
 use crate::tsdb::chunk::{CHUNK_SAMPLES_MAX, Scratch, blobs, floats, ints};
 use crate::tsdb::times::TimesTable;
 use crate::tsdb::{HeadView, MetricsView, Series};
@@ -26,61 +24,32 @@ pub fn seal(view: &HeadView, out: &mut impl Write) -> io::Result<BlockSummary> {
 
 /// Writes everything that is seen through `view`, without duplicates, into one block: compaction, when it has blocks.
 pub fn seal_view(view: &MetricsView, out: &mut impl Write) -> io::Result<BlockSummary> {
-    let mut out = Output { inner: out, at: 0, section_start: 0 };
-    let mut header = [0; HEADER_LEN as usize];
-    header[..4].copy_from_slice(&MAGIC);
-    header[4] = VERSION;
-    out.put(&header)?;
+    let mut out = Output::begin(out)?;
     let mut tenants = Vec::new();
     for tenant in view.tenants().map_err(io::Error::other)? {
         tenants.push(SectionWriter::new(&mut out).write(view, &tenant)?);
     }
-    let offset = out.at;
-    out.section_start = 0;
-    let footer = out.piece(&encode_footer(&tenants))?;
-    debug_assert_eq!(footer.offset, offset);
-    let mut tail = Vec::with_capacity(24);
-    tail.extend_from_slice(&footer.offset.to_le_bytes());
-    tail.extend_from_slice(&footer.len.to_le_bytes());
-    tail.extend_from_slice(&footer.crc.to_le_bytes());
-    let crc = crc32fast::hash(&tail);
-    tail.extend_from_slice(&crc.to_le_bytes());
-    tail.extend_from_slice(&MAGIC);
-    out.put(&tail)?;
-    Ok(summary_of(&tenants, out.at))
+    out.end(&tenants)
 }
 
-/// Counts what was written.
-struct Output<'w, W> {
-    inner: &'w mut W,
-    at: u64,
-    section_start: u64,
-}
-
-impl<W: Write> Output<'_, W> {
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.inner.write_all(bytes)?;
-        self.at += bytes.len() as u64;
-        Ok(())
+/// Reads a whole block: checks every checksum, decodes everything, and compares with the digest in its footer.
+pub fn verify(block: &Arc<Block>) -> io::Result<()> {
+    let view = MetricsView { heads: Vec::new(), blocks: vec![block.clone()] };
+    for tenant in block.tenants() {
+        block
+            .tenant(tenant)
+            .and_then(|index| index.map_or(Ok(()), |i| i.check_postings()))
+            .map_err(io::Error::other)?;
     }
-
-    /// Writes bytes as they are.
-    fn stored(&mut self, bytes: &[u8]) -> io::Result<Extent> {
-        let len = u32::try_from(bytes.len()).map_err(|_| io::Error::other("a piece of a block is too long"))?;
-        let extent = Extent { offset: self.at - self.section_start, len, crc: crc32fast::hash(bytes) };
-        self.put(bytes)?;
-        Ok(extent)
+    let found = seal_view(&view, &mut io::sink())?;
+    let expected = block.summary();
+    if (found.digest, found.facts, found.series) == (expected.digest, expected.facts, expected.series) {
+        return Ok(());
     }
-
-    /// Writes bytes packed.
-    fn piece(&mut self, raw: &[u8]) -> io::Result<Extent> {
-        if raw.len() as u64 > blobs::RAW_BYTES_LIMIT {
-            return Err(io::Error::other("a piece of a block is too long"));
-        }
-        let mut packed = Vec::new();
-        pack(raw, &mut packed);
-        self.stored(&packed)
-    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("metrics block {} is not what its digest says", block.name()),
+    ))
 }
 
 /// Gathers bytes into pages and writes those that are full.

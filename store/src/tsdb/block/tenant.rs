@@ -107,6 +107,11 @@ impl TenantIndex {
         Ok(())
     }
 
+    /// Reads the postings of every name: all else is read by reading all samples.
+    pub(super) fn check_postings(&self) -> Result<()> {
+        self.directory.names.iter().try_for_each(|(name, _)| self.label_values(name, &mut |_| ()))
+    }
+
     pub(super) fn metadata(&self) -> Result<Vec<(String, FamilyMetadata)>> {
         let families = self.piece(self.directory.metadata, "metadata", |raw| {
             let families = decode_metadata(raw)?;

@@ -128,20 +128,27 @@ fn median(sorted: &mut [i64]) -> i64 {
     *sorted.select_nth_unstable(middle).1
 }
 
+/// A plan for a short column, without counting: the search costs more than it saves.
+fn short_plan(x: &[i64], center: i64) -> Plan {
+    let sum = residuals(x, 1, center).fold(0u64, u64::saturating_add);
+    let k = (sum / (x.len() as u64 - 1)).checked_ilog2().unwrap_or(0);
+    Plan { order: 1, center, gap_k: None, k, cost_bits: 0 }
+}
+
 /// The cheapest plan for `x`, which has at least two elements.
 fn best_plan(x: &[i64], sorted: &mut Vec<i64>) -> Plan {
     sorted.clear();
     sorted.extend(x.windows(2).map(|w| w[1].wrapping_sub(w[0])));
     let step = median(sorted);
+    if x.len() < SEARCH_COUNT_MIN {
+        return short_plan(x, step);
+    }
     let mut best = plan(x, 1, step);
     let mut consider = |candidate: Plan| {
         if candidate.cost_bits < best.cost_bits {
             best = candidate;
         }
     };
-    if x.len() < SEARCH_COUNT_MIN {
-        return best;
-    }
     if step != 0 {
         consider(plan(x, 1, 0));
     }

@@ -79,6 +79,28 @@ impl FreezeJob {
     }
 }
 
+/// Sorts rows by series, keeping their order within: by counting, unless the references are far apart.
+fn by_series(mut rows: Vec<(u32, u32, u32)>) -> Vec<(u32, u32, u32)> {
+    let (first, last) = rows.iter().fold((u32::MAX, 0), |(min, max), row| (min.min(row.0), max.max(row.0)));
+    let span = last.saturating_sub(first) as usize + 1;
+    if span > rows.len() * 4 {
+        rows.sort_by_key(|row| row.0);
+        return rows;
+    }
+    let mut next = vec![0u32; span + 1];
+    rows.iter().for_each(|row| next[(row.0 - first) as usize + 1] += 1);
+    for at in 1..next.len() {
+        next[at] += next[at - 1];
+    }
+    let mut sorted = vec![(0, 0, 0); rows.len()];
+    for row in rows {
+        let slot = &mut next[(row.0 - first) as usize];
+        sorted[*slot as usize] = row;
+        *slot += 1;
+    }
+    sorted
+}
+
 /// The samples of batches by (series, kind), in log order within.
 struct SortedTail<'a> {
     batches: &'a [Arc<Batch>],
@@ -90,13 +112,13 @@ struct SortedTail<'a> {
 
 impl<'a> SortedTail<'a> {
     fn of(batches: &'a [Arc<Batch>]) -> Self {
-        let mut floats = Vec::with_capacity(batches.iter().map(|b| b.series.len()).sum());
+        let mut floats: Vec<(u32, u32, u32)> = Vec::with_capacity(batches.iter().map(|b| b.series.len()).sum());
         let mut blobs = Vec::new();
         for (at, batch) in (0..).zip(batches) {
             floats.extend(batch.series.iter().zip(0..).map(|(series, row)| (*series, at, row)));
             blobs.extend(batch.blobs.iter().zip(0..).map(|(blob, row)| (blob.series, blob.kind as u8, at, row)));
         }
-        floats.sort_unstable();
+        let floats = by_series(floats);
         blobs.sort_unstable();
         Self { batches, floats: floats.into_iter().peekable(), blobs: blobs.into_iter().peekable() }
     }
@@ -125,5 +147,21 @@ impl<'a> SortedTail<'a> {
             payloads.push(batch.payload(record).to_vec());
         }
         kind
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_by_series_in_log_order() {
+        let cases: [Vec<u32>; 4] = [vec![], vec![5], vec![3, 1, 3, 2, 1, 1, 3], vec![u32::MAX, 0, u32::MAX, 7]];
+        for series in cases {
+            let rows: Vec<(u32, u32, u32)> = series.iter().zip(0..).map(|(s, row)| (*s, row / 3, row % 3)).collect();
+            let mut expected = rows.clone();
+            expected.sort_unstable();
+            assert_eq!(by_series(rows), expected);
+        }
     }
 }

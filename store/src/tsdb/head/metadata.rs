@@ -39,16 +39,29 @@ impl Piece for MetadataPiece {
 
 /// What is known now, so that a repetition makes no new piece.
 #[derive(Debug, Default)]
-pub(super) struct KnownMetadata(HashMap<Arc<str>, HashMap<Box<str>, FamilyMetadata>>);
+pub(super) struct KnownMetadata {
+    tenants: HashMap<Arc<str>, HashMap<Box<str>, FamilyMetadata>>,
+    bytes: u64,
+}
+
+/// Memory of a family beside its texts, about.
+const FAMILY_BYTES: u64 = 160;
 
 impl KnownMetadata {
     /// Takes over metadata; `false` when nothing changes.
     pub(super) fn update(&mut self, tenant: &Arc<str>, family: &str, metadata: &FamilyMetadata) -> bool {
-        let known = self.0.get(tenant).and_then(|families| families.get(family));
+        let known = self.tenants.get(tenant).and_then(|families| families.get(family));
         if known == Some(metadata) {
             return false;
         }
-        self.0.entry(tenant.clone()).or_default().insert(family.into(), metadata.clone());
+        // Known here and once in a piece. What is replaced is not subtracted: pieces may still hold it.
+        self.bytes += 2 * ((family.len() + metadata.help.len() + metadata.unit.len()) as u64 + FAMILY_BYTES);
+        self.tenants.entry(tenant.clone()).or_default().insert(family.into(), metadata.clone());
         true
+    }
+
+    /// About the memory that metadata takes in the head.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 }

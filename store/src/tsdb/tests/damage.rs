@@ -25,6 +25,13 @@ fn block() -> Vec<u8> {
     bytes
 }
 
+/// Whether a block with one changed byte passes [`verify`].
+fn is_sound(good: &[u8], at: usize) -> bool {
+    let mut bad = good.to_vec();
+    bad[at] ^= 1;
+    open(bad).is_ok_and(|block| verify(&block).is_ok())
+}
+
 /// Reads everything that a block has.
 fn read_all(bytes: Vec<u8>) -> Result<()> {
     let view = MetricsView { heads: Vec::new(), blocks: vec![open(bytes)?] };
@@ -54,6 +61,15 @@ fn every_flipped_byte_is_noticed() {
             let error = read_all(bad).expect_err(&format!("byte {at} of {} was changed unnoticed", good.len()));
             assert!(error.to_string().contains("block test"), "{error}");
         }
+    }
+}
+
+#[test]
+fn verification_notices_every_flipped_byte() {
+    let good = block();
+    verify(&open(good.clone()).unwrap()).unwrap();
+    for at in (0..good.len()).step_by(5) {
+        assert!(!is_sound(&good, at), "byte {at} of {} was changed unnoticed", good.len());
     }
 }
 

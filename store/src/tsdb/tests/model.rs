@@ -212,6 +212,16 @@ impl World {
         self.append(&builder.finish());
     }
 
+    /// (series, ms, bits) in one part.
+    pub(super) fn samples<'l>(&mut self, tenant: &str, samples: impl Iterator<Item = (&'l Labels, i64, u64)>) {
+        let mut builder = MetricsPartBuilder::new(tenant);
+        for (labels, time_ms, bits) in samples {
+            let at = builder.series(key_hash(tenant, labels.as_bytes()), labels.as_bytes());
+            builder.floats(at, [(time_ms, bits)].into_iter());
+        }
+        self.append(&builder.finish());
+    }
+
     fn append(&mut self, part: &[u8]) -> PartOutcome {
         let part = PartRef::decode(part).unwrap();
         let tenant: Arc<str> = part.tenant.into();
