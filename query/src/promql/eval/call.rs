@@ -45,6 +45,11 @@ impl Evaluator {
             "histogram_quantile" => self.histogram_quantile(args, spans, grid).map(Val::Vector),
             "histogram_quantiles" => self.histogram_quantiles(args, spans, grid).map(Val::Vector),
             "histogram_fraction" => self.histogram_fraction(args, spans, grid).map(Val::Vector),
+            // They look at native histograms only, and a source that has any refuses to be read.
+            "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar" | "histogram_sum" => {
+                self.vector(&args[0], grid)?;
+                Ok(Val::Vector(Vec::new()))
+            }
             other => Err(Error::Unsupported { what: format!("function {other}()") }),
         }
     }

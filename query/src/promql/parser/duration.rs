@@ -112,7 +112,7 @@ impl Parser<'_> {
 
     fn duration_call(&mut self) -> Parse<DurationExpr> {
         let token = self.next()?;
-        self.expect(Tok::LeftParen, "", "")?;
+        self.expect(Tok::LeftParen, "subquery or range selector", "number, duration, step(), or range()")?;
         let out = if token.is_keyword("step") {
             DurationExpr::Step
         } else if token.is_keyword("range") {

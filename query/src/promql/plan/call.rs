@@ -10,16 +10,8 @@ use crate::promql::functions::range::RangeFn;
 use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
 
-/// Functions of native histograms alone, and others that are not evaluated.
-const UNSUPPORTED: [&str; 7] = [
-    "histogram_avg",
-    "histogram_count",
-    "histogram_stddev",
-    "histogram_stdvar",
-    "histogram_sum",
-    "info",
-    "start_timestamp",
-];
+/// Functions that are not evaluated.
+const UNSUPPORTED: [&str; 2] = ["info", "start_timestamp"];
 
 impl Planner {
     pub(super) fn call(&mut self, name: &'static str, args: &[Expr], span: Span, grid: &Grid) -> Result<Node> {
