@@ -1,10 +1,15 @@
 //! Runs Prometheus' own PromQL test scripts against the engine over shards in memory.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 #[path = "promqltest/compare.rs"]
 mod compare;
+#[path = "promqltest/engine.rs"]
+mod engine;
 #[path = "promqltest/memory.rs"]
 mod memory;
 #[path = "promqltest/script.rs"]
 mod script;
+#[path = "promqltest/stored.rs"]
+mod stored;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,11 +18,12 @@ use std::time::{Duration, Instant};
 use compare::Outcome;
 use memory::{MemoryScatter, Series};
 use script::{Command, Eval, When};
+use stored::StoreScatter;
 use trine_query::promql::{self, InstantQuery, RangeQuery};
 use trine_query::scatter::{QueryContext, Scatter};
 
 /// Evals that passed when this was last measured; fewer is a step back.
-const PASSED_MIN: usize = 864;
+const PASSED_MIN: usize = 936;
 const SHARDS: usize = 3;
 
 fn scripts() -> Vec<PathBuf> {
@@ -40,14 +46,23 @@ struct Tally {
     wrong: Vec<String>,
 }
 
-async fn run_script(text: &str) -> Tally {
+type Build = fn(&[Series]) -> Arc<dyn Scatter>;
+
+async fn run_script(text: &str, build: Build) -> Tally {
     let mut tally = Tally::default();
     let mut series: Vec<Series> = Vec::new();
+    let mut scatter = build(&series);
     for command in script::parse(text) {
         match command {
-            Command::Clear => series.clear(),
-            Command::Load(loaded) => memory::load(&mut series, loaded),
-            Command::Eval(eval) => match run_eval(&series, &eval).await {
+            Command::Clear => {
+                series.clear();
+                scatter = build(&series);
+            }
+            Command::Load(loaded) => {
+                memory::load(&mut series, loaded);
+                scatter = build(&series);
+            }
+            Command::Eval(eval) => match run_eval(&scatter, &eval).await {
                 Outcome::Passed => tally.passed += 1,
                 Outcome::Unsupported => tally.unsupported += 1,
                 Outcome::Wrong(why) => tally.wrong.push(format!("line {}: {}: {why}", eval.line, eval.query)),
@@ -57,38 +72,49 @@ async fn run_script(text: &str) -> Tally {
     tally
 }
 
-async fn run_eval(series: &[Series], eval: &Eval) -> Outcome {
-    let scatter: Arc<dyn Scatter> = Arc::new(MemoryScatter::new(series, SHARDS));
-    let ctx =
-        QueryContext { tenant: Arc::from("tenant"), deadline: Instant::now() + Duration::from_secs(60), strict: true };
+async fn run_eval(scatter: &Arc<dyn Scatter>, eval: &Eval) -> Outcome {
+    let ctx = QueryContext {
+        tenant: Arc::from(stored::TENANT),
+        deadline: Instant::now() + Duration::from_secs(60),
+        strict: true,
+    };
     let lookback_ms = promql::LOOKBACK_MS_DEFAULT;
     let query = eval.query.clone();
     match eval.when {
         When::Range { start_ms, end_ms, step_ms } => {
             let query = RangeQuery { query, start_ms, end_ms, step_ms, lookback_ms, limit: 0 };
-            compare::check(eval, promql::range(&scatter, &ctx, &query).await)
+            compare::check(eval, promql::range(scatter, &ctx, &query).await)
         }
         When::Instant { time_ms } => {
             let instant = InstantQuery { query: query.clone(), time_ms, lookback_ms, limit: 0 };
-            let outcome = compare::check(eval, promql::instant(&scatter, &ctx, &instant).await);
+            let outcome = compare::check(eval, promql::instant(scatter, &ctx, &instant).await);
             if !matches!(outcome, Outcome::Passed) || !eval.also_as_range() {
                 return outcome;
             }
             // As Prometheus' own runner: the value must be the same inside a range.
             let (start_ms, end_ms) = (time_ms - 60_000, time_ms + 60_000);
             let range = RangeQuery { query, start_ms, end_ms, step_ms: 60_000, lookback_ms, limit: 0 };
-            compare::check_inside_range(eval, time_ms, promql::range(&scatter, &ctx, &range).await)
+            compare::check_inside_range(eval, time_ms, promql::range(scatter, &ctx, &range).await)
         }
     }
 }
 
 #[tokio::test]
-async fn prometheus_scripts() {
+async fn over_memory() {
+    prometheus_scripts(|series| Arc::new(MemoryScatter::new(series, SHARDS))).await;
+}
+
+#[tokio::test]
+async fn over_the_store() {
+    prometheus_scripts(|series| Arc::new(StoreScatter::new(series, SHARDS))).await;
+}
+
+async fn prometheus_scripts(build: Build) {
     let (mut passed, mut unsupported, mut wrong) = (0, 0, Vec::new());
     println!("{:<28} {:>6} {:>11} {:>5}", "script", "passed", "unsupported", "wrong");
     for path in scripts() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let tally = run_script(&std::fs::read_to_string(&path).unwrap()).await;
+        let tally = run_script(&std::fs::read_to_string(&path).unwrap(), build).await;
         println!("{name:<28} {:>6} {:>11} {:>5}", tally.passed, tally.unsupported, tally.wrong.len());
         passed += tally.passed;
         unsupported += tally.unsupported;

@@ -110,9 +110,9 @@ fn evaluate(
     }
     let left = SAMPLES_MAX.saturating_sub(stats.samples_peak);
     let data: Vec<Option<Fetched>> = data.into_iter().map(Some).collect();
-    let mut evaluator = Evaluator { data, annotations, deadline, left, is_range };
+    let mut evaluator = Evaluator { data, annotations, deadline, left, least_left: left, is_range };
     let value = evaluator.eval(&plan.root, &plan.grid)?;
-    stats.samples_peak = SAMPLES_MAX - evaluator.left;
+    stats.samples_peak = SAMPLES_MAX - evaluator.least_left;
     let mut value = answer(value, &plan.grid, is_range)?;
     let truncated = truncate(&mut value, limit);
     let (mut warnings, infos) = evaluator.annotations.texts(text);
@@ -140,7 +140,7 @@ fn answer(value: Val, grid: &Grid, is_range: bool) -> Result<Value> {
         (Val::Matrix(series), _) => Value::Matrix(
             series
                 .into_iter()
-                .map(|(labels, _, ts, vs)| MatrixSeries { labels, points: ts.into_iter().zip(vs).collect() })
+                .map(|s| MatrixSeries { labels: s.labels, points: s.times_ms.into_iter().zip(s.values).collect() })
                 .collect(),
         ),
     })

@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use trine_store::model::Labels;
 
 use super::annotations::Annotations;
-use super::fetch::Fetched;
+use super::fetch::{Fetched, RawSeries};
 use super::functions::{ABSENT, is_absent};
 use super::labels;
 use super::local::too_many_samples;
@@ -38,8 +38,8 @@ pub(super) enum Val {
     Scalar(Vec<f64>),
     Vector(Vec<Series>),
     Text(String),
-    /// Only at the root of an instant query: labels, drop name, times, values.
-    Matrix(Vec<(Labels, bool, Vec<i64>, Vec<f64>)>),
+    /// Only at the root of an instant query.
+    Matrix(Vec<RawSeries>),
 }
 
 pub(super) struct Evaluator {
@@ -48,6 +48,8 @@ pub(super) struct Evaluator {
     pub deadline: Instant,
     /// Values that may still be held.
     pub left: u64,
+    /// The least that `left` has been.
+    pub least_left: u64,
     /// A query over a grid, in which no order of a vector matters.
     pub is_range: bool,
 }
@@ -66,10 +68,16 @@ impl Evaluator {
         if Instant::now() >= self.deadline {
             return Err(Error::Timeout);
         }
+        let before = self.left;
         let value = self.eval_node(node, grid)?;
-        if let Val::Vector(series) = &value {
-            self.charge((series.len() * grid.count) as u64)?;
-        }
+        // What was fetched is counted already.
+        let held = match &value {
+            Val::Vector(series) if !matches!(node, Node::Fetched { .. }) => (series.len() * grid.count) as u64,
+            _ => 0,
+        };
+        self.charge(held)?;
+        // The operands are gone by now; the result stays.
+        self.left = before.saturating_sub(held);
         Ok(value)
     }
 
@@ -93,9 +101,10 @@ impl Evaluator {
         }
     }
 
-    /// Counts values held. Bounds memory, not work: what is dropped later is not given back.
+    /// Counts values that are held until the node is evaluated.
     fn charge(&mut self, values: u64) -> Result<()> {
         self.left = self.left.checked_sub(values).ok_or_else(too_many_samples)?;
+        self.least_left = self.least_left.min(self.left);
         Ok(())
     }
 

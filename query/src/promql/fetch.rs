@@ -21,10 +21,17 @@ use crate::scatter::{Completeness, Item, QueryContext, Scatter};
 /// What came back for one selector, in label order.
 #[derive(Debug)]
 pub(super) enum Fetched {
-    /// Labels, times in ms, values with stale markers.
-    Samples(Vec<(Labels, Vec<i64>, Vec<f64>)>),
+    Samples(Vec<RawSeries>),
     /// A value or [`ABSENT`] at each step.
     Vectors(Vec<(Labels, Vec<f64>)>),
+}
+
+/// Samples of a series, with stale markers.
+#[derive(Clone, Debug)]
+pub(super) struct RawSeries {
+    pub labels: Labels,
+    pub times_ms: Vec<i64>,
+    pub values: Vec<f64>,
 }
 
 /// All that came back for a plan.
@@ -205,8 +212,9 @@ impl<'a> Gather<'a> {
         let data = self.stores.into_iter().map(|store| match store {
             Store::Samples(series) => {
                 self.stats.series += series.len() as u64;
-                let mut all: Vec<_> = series.into_iter().map(|(l, (ts, vs))| (l, ts, vs)).collect();
-                all.sort_by(|a, b| labels::compare(&a.0, &b.0));
+                let raw = |(labels, (times_ms, values))| RawSeries { labels, times_ms, values };
+                let mut all: Vec<RawSeries> = series.into_iter().map(raw).collect();
+                all.sort_by(|a, b| labels::compare(&a.labels, &b.labels));
                 Fetched::Samples(all)
             }
             Store::Vectors(series) => Fetched::Vectors(in_order(series.into_iter().collect())),

@@ -4,6 +4,7 @@
 use trine_store::index::{MatchOp, Matcher};
 
 use super::ast::AggregateOp;
+use super::functions::extended::Extension;
 use super::functions::range::{RangeFn, Windows};
 use crate::error::{Error, Result};
 
@@ -80,6 +81,11 @@ pub struct Steps {
     pub eval_step_ms: i64,
     #[prost(double, repeated, tag = "8")]
     pub params: Vec<f64>,
+    /// Number of an [`Extension`].
+    #[prost(uint32, tag = "9")]
+    pub extension: u32,
+    #[prost(sint64, tag = "10")]
+    pub lookback_ms: i64,
 }
 
 /// A partial aggregation.
@@ -286,6 +292,8 @@ impl Steps {
             first_eval_ms: windows.first_eval_ms,
             eval_step_ms: windows.eval_step_ms,
             params,
+            extension: windows.extension as u32,
+            lookback_ms: windows.lookback_ms,
         }
     }
 
@@ -303,6 +311,8 @@ impl Steps {
             range_ms: self.range_ms,
             first_eval_ms: self.first_eval_ms,
             eval_step_ms: self.eval_step_ms,
+            extension: Extension::from_u32(self.extension).ok_or_else(|| corrupt("unknown range extension"))?,
+            lookback_ms: self.lookback_ms,
         };
         Ok((function, windows))
     }

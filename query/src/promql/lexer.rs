@@ -225,7 +225,10 @@ impl<'a> Lexer<'a> {
             return fail("unclosed left parenthesis", at, at);
         }
         if self.brackets {
-            return fail("unclosed left bracket", at, at);
+            let is_open = self.out.last().is_some_and(|t| t.tok == Tok::LeftBracket);
+            let message =
+                if is_open { "unexpected end of input in duration expression" } else { "unclosed left bracket" };
+            return fail(message, at, at);
         }
         self.emit(Tok::Eof, at);
         Ok(())
@@ -278,13 +281,17 @@ impl<'a> Lexer<'a> {
             '>' => self.take(Tok::Greater, 1, start),
             '0'..='9' => self.number_or_duration(start),
             '.' if next.is_ascii_digit() => self.number_or_duration(start),
+            '"' | '\'' | '`' if self.brackets => {
+                fail(format!("unexpected character in duration expression: {}", quoted_rune(c)), start, start + 1)
+            }
             '"' | '\'' | '`' => self.string(start, c),
             'a'..='z' | 'A'..='Z' | '_' | ':' => self.name(start, c),
             '(' => {
                 self.parens += 1;
                 self.take(Tok::LeftParen, 1, start)
             }
-            ')' if self.parens == 0 => fail("unexpected right parenthesis ')'", start, start + 1),
+            // Prometheus takes the parenthesis before it counts: the error is behind it.
+            ')' if self.parens == 0 => fail("unexpected right parenthesis ')'", start + 1, start + 1),
             ')' => {
                 self.parens -= 1;
                 self.take(Tok::RightParen, 1, start)
@@ -383,11 +390,12 @@ impl<'a> Lexer<'a> {
             return self.take(Tok::Duration, len, start);
         }
         let len = number_len(bytes);
-        let ends_well = !bytes.get(len).is_some_and(|b| is_alnum(*b));
+        let ends_well = !bytes.get(len).is_some_and(|b| is_alnum(*b) || *b == b'.');
         if len > 0 && ends_well {
             return self.take(Tok::Number, len, start);
         }
-        let stop = start + len + bytes[len..].iter().take_while(|b| is_alnum(**b)).count().min(1);
+        let stop = start + bad_number_len(bytes, len).min(bytes.len());
+        let stop = (stop..=self.input.len()).find(|i| self.input.is_char_boundary(*i)).unwrap_or(stop);
         fail(format!("bad number or duration syntax: {:?}", &self.input[start..stop]), start, stop)
     }
 
@@ -453,6 +461,11 @@ fn fail(message: impl Into<String>, start: usize, end: usize) -> Step {
     Err(SyntaxError { message: message.into(), span: Span::new(start, end) })
 }
 
+/// Go's `%q` of a quote.
+fn quoted_rune(c: char) -> String {
+    if c == '\'' { "'\\''".to_owned() } else { format!("'{c}'") }
+}
+
 fn is_alnum(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b'_'
 }
@@ -467,12 +480,36 @@ fn duration_len(bytes: &[u8]) -> Option<usize> {
         }
         let unit = at + digits;
         match bytes.get(unit) {
-            Some(b'm') if bytes.get(unit + 1) == Some(&b's') => at = unit + 2,
+            // Units like hs are found out when the duration is read.
+            Some(b's' | b'm' | b'h' | b'd' | b'w' | b'y') if bytes.get(unit + 1) == Some(&b's') => at = unit + 2,
             Some(b's' | b'm' | b'h' | b'd' | b'w' | b'y') => at = unit + 1,
             _ => return None,
         }
     }
     (at > 0 && !bytes.get(at).is_some_and(|b| is_alnum(*b))).then_some(at)
+}
+
+/// How far Prometheus' lexer reads before it gives up on what begins like a number of `number` bytes.
+fn bad_number_len(bytes: &[u8], number: usize) -> usize {
+    let is = |at: usize, set: &[u8]| bytes.get(at).is_some_and(|b| set.contains(b));
+    let mut at = number;
+    if is(at, b".") {
+        return at + 1;
+    }
+    if !is(at, b"smhdwy") {
+        return at;
+    }
+    loop {
+        at += 1 + usize::from(is(at + 1, b"s"));
+        let digits = bytes.get(at..).map_or(0, |rest| rest.iter().take_while(|b| b.is_ascii_digit()).count());
+        at += digits;
+        if digits == 0 {
+            return at + 1;
+        }
+        if !is(at, b"smhdw") {
+            return at;
+        }
+    }
 }
 
 /// Length of the number at the start of `bytes`: decimal or hex digits with single underscores, fraction, exponent.

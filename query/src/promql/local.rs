@@ -12,6 +12,7 @@ use trine_store::shard::ShardView;
 
 use super::aggregate::Cells;
 use super::fragment::{self, Lookup, LookupKind, MatcherSet, Partial, Request, Select};
+use super::functions::extended::Extension;
 use super::functions::is_absent;
 use super::functions::range::{RangeFn, Windows, drop_stale, eval_steps};
 use super::labels;
@@ -187,7 +188,7 @@ impl Run<'_, '_> {
 
 impl Pushed {
     fn eval(&self, ts: &mut Vec<i64>, vs: &mut Vec<f64>) -> Vec<f64> {
-        if !self.function.wants_stale_markers() {
+        if !self.function.wants_stale_markers() || self.windows.extension != Extension::None {
             drop_stale(ts, vs);
         }
         eval_steps(self.function, ts, vs, &self.windows, |_| &self.params)

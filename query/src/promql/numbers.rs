@@ -18,7 +18,7 @@ pub(super) fn parse_number(text: &str) -> Option<f64> {
     if is_octal {
         return u64::from_str_radix(&lower, 8).ok().map(|v| v as f64);
     }
-    lower.parse().ok()
+    lower.parse().ok().filter(|v: &f64| v.is_finite())
 }
 
 const UNITS: [(&str, u64); 7] = [
@@ -44,7 +44,8 @@ pub(super) fn parse_duration_ms(text: &str) -> Result<u64, String> {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let letters = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
         let unit = &rest[digits..digits + letters];
-        let position = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(invalid)?;
+        let unknown = || if letters == 0 { invalid() } else { format!("unknown unit {unit:?} in duration {text:?}") };
+        let position = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(unknown)?;
         if position < next_unit || digits == 0 {
             return Err(invalid());
         }

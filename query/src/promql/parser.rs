@@ -11,8 +11,10 @@ use super::numbers;
 use super::signature;
 use crate::error::{Error, Result};
 
-/// Deepest nesting plus longest chain of operators. Bounds the stack of every walk over the tree.
-const DEPTH_MAX: usize = 400;
+/// Deepest nesting in the text; bounds the parser's own stack.
+const NESTING_MAX: usize = 100;
+/// Height of the tree, to which chains of operators add; bounds the stack of every walk over it.
+const HEIGHT_MAX: usize = 250;
 
 pub(super) use selector::METRIC_NAME;
 
@@ -52,13 +54,15 @@ pub(super) struct Parser<'a> {
     /// What stopped the lexer; reported once the parser gets there.
     lexer_error: Option<SyntaxError>,
     at: usize,
-    depth: usize,
+    nesting: usize,
+    /// Of the expression that was parsed last.
+    height: usize,
 }
 
 impl<'a> Parser<'a> {
     fn new(query: &'a str) -> Self {
         let (tokens, lexer_error) = tokens(query);
-        Self { tokens, lexer_error, at: 0, depth: 0 }
+        Self { tokens, lexer_error, at: 0, nesting: 0, height: 0 }
     }
 
     fn peek(&self) -> Parse<Token<'a>> {
@@ -119,9 +123,15 @@ impl<'a> Parser<'a> {
         self.at.checked_sub(1).and_then(|i| self.tokens.get(i)).map_or(0, |t| t.span.end)
     }
 
-    fn deeper(&mut self, span: Span) -> Parse<()> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX { fail(span, "expression is nested too deeply") } else { Ok(()) }
+    fn deeper(&mut self) -> Parse<()> {
+        self.nesting += 1;
+        if self.nesting > NESTING_MAX { fail(self.peek()?.span, "expression is nested too deeply") } else { Ok(()) }
+    }
+
+    /// Notes that an expression over parts of at most `height` was parsed.
+    fn over(&mut self, height: usize) -> Parse<()> {
+        self.height = height + 1;
+        if self.height > HEIGHT_MAX { fail(self.peek()?.span, "expression is nested too deeply") } else { Ok(()) }
     }
 
     fn whole(&mut self) -> Parse<Expr> {
@@ -137,23 +147,22 @@ impl<'a> Parser<'a> {
 
     /// An expression of operators that bind at least as tightly as `min`.
     fn expr(&mut self, min: u8) -> Parse<Expr> {
-        let depth = self.depth;
-        self.deeper(self.peek()?.span)?;
+        self.deeper()?;
         let mut lhs = self.operand()?;
         while let Some(op) = binary_op(&self.peek()?) {
             if op.precedence() < min {
                 break;
             }
+            let height = self.height;
             let op_span = self.next()?.span;
-            self.deeper(op_span)?;
             let (is_bool, matching) = self.modifiers()?;
             let rhs = self.expr(if op == BinaryOp::Pow { op.precedence() } else { op.precedence() + 1 })?;
+            self.over(height.max(self.height))?;
             lhs =
                 Expr::Binary { op, lhs: Box::new(lhs), rhs: Box::new(rhs), is_bool, matching: Some(matching), op_span };
             settle(&mut lhs);
         }
-        // A chain keeps its depth until the enclosing expression ends: the tree is as deep as the chain is long.
-        self.depth = depth;
+        self.nesting -= 1;
         Ok(lhs)
     }
 
@@ -169,6 +178,7 @@ impl<'a> Parser<'a> {
         };
         self.next()?;
         let inner = self.expr(BinaryOp::Pow.precedence())?;
+        self.over(self.height)?;
         let span = token.span.to(inner.span());
         Ok(match inner {
             Expr::Number { value, unit, .. } => {
@@ -180,6 +190,7 @@ impl<'a> Parser<'a> {
 
     fn primary(&mut self) -> Parse<Expr> {
         let token = self.peek()?;
+        self.height = 1;
         match token.tok {
             Tok::Number | Tok::Duration => {
                 let (value, unit) = self.number()?;
@@ -192,6 +203,7 @@ impl<'a> Parser<'a> {
             Tok::LeftParen => {
                 self.next()?;
                 let expr = self.expr(0)?;
+                self.over(self.height)?;
                 let close = self.expect(Tok::RightParen, "", "")?;
                 Ok(Expr::Paren { expr: Box::new(expr), span: token.span.to(close.span) })
             }
@@ -287,16 +299,19 @@ impl<'a> Parser<'a> {
     fn arguments(&mut self) -> Parse<Vec<Expr>> {
         self.expect(Tok::LeftParen, "aggregation", "")?;
         let mut args = Vec::new();
+        let mut height = 0;
         if self.accept(Tok::RightParen)?.is_some() {
             return Ok(args);
         }
         loop {
             args.push(self.expr(0)?);
+            height = height.max(self.height);
             let Some(comma) = self.accept(Tok::Comma)? else { break };
             if self.peek()?.tok == Tok::RightParen {
                 return fail(comma.span, "trailing commas not allowed in function call args");
             }
         }
+        self.over(height)?;
         self.expect(Tok::RightParen, "", "")?;
         Ok(args)
     }

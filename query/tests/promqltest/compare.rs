@@ -6,7 +6,7 @@ use trine_store::model::Labels;
 
 use crate::script::{Eval, Expected, Item, When};
 
-pub enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     Unsupported,
     Wrong(String),
@@ -33,7 +33,7 @@ fn wrong(why: impl Into<String>) -> Outcome {
     Outcome::Wrong(why.into())
 }
 
-pub fn check(eval: &Eval, answer: Result<Answer>) -> Outcome {
+pub(crate) fn check(eval: &Eval, answer: Result<Answer>) -> Outcome {
     let answer = match answer {
         Err(Error::Unsupported { .. }) => return Outcome::Unsupported,
         Err(error) => return check_failure(eval, &error.to_string()),
@@ -143,7 +143,7 @@ fn check_series(
 }
 
 /// The answer of a range query around `time_ms` must show there what the instant query must show.
-pub fn check_inside_range(eval: &Eval, time_ms: i64, answer: Result<Answer>) -> Outcome {
+pub(crate) fn check_inside_range(eval: &Eval, time_ms: i64, answer: Result<Answer>) -> Outcome {
     let answer = match answer {
         // The range touches other samples, which may be ones that are not known yet.
         Err(Error::Unsupported { .. }) => return Outcome::Passed,

@@ -16,13 +16,13 @@ use crate::script::{Item, Loaded};
 
 /// One series; `None` stands for a sample that the engine does not know yet.
 #[derive(Clone, Debug)]
-pub struct Series {
-    pub labels: Labels,
-    pub samples: Vec<(i64, Option<f64>)>,
+pub(crate) struct Series {
+    pub(crate) labels: Labels,
+    pub(crate) samples: Vec<(i64, Option<f64>)>,
 }
 
 /// Adds what a `load` says.
-pub fn load(series: &mut Vec<Series>, loaded: Vec<Loaded>) {
+pub(crate) fn load(series: &mut Vec<Series>, loaded: Vec<Loaded>) {
     // A metric that one `load` spells out twice has the later samples.
     let later = |i: usize| loaded[i + 1..].iter().any(|l| l.labels == loaded[i].labels);
     let last: Vec<&Loaded> = loaded.iter().enumerate().filter(|(i, _)| !later(*i)).map(|(_, l)| l).collect();
@@ -99,10 +99,10 @@ impl SeriesSource for Shard {
 }
 
 /// Series spread over shards by position, each shard a node of its own.
-pub struct MemoryScatter(Vec<Shard>);
+pub(crate) struct MemoryScatter(Vec<Shard>);
 
 impl MemoryScatter {
-    pub fn new(series: &[Series], shards: usize) -> Self {
+    pub(crate) fn new(series: &[Series], shards: usize) -> Self {
         let shard = |n: usize| Shard(series.iter().skip(n).step_by(shards).cloned().collect());
         Self((0..shards).map(shard).collect())
     }

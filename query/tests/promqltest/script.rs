@@ -4,7 +4,7 @@ use trine_store::model::Labels;
 
 /// A value of a series in a script.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Item {
+pub(crate) enum Item {
     Missing,
     Float(f64),
     Stale,
@@ -13,32 +13,32 @@ pub enum Item {
 }
 
 #[derive(Clone, Debug)]
-pub struct Loaded {
-    pub labels: Labels,
-    pub step_ms: i64,
-    pub items: Vec<Item>,
+pub(crate) struct Loaded {
+    pub(crate) labels: Labels,
+    pub(crate) step_ms: i64,
+    pub(crate) items: Vec<Item>,
     /// The series has start timestamps.
-    pub has_starts: bool,
+    pub(crate) has_starts: bool,
     /// Its classic buckets are loaded as a native histogram with custom buckets, too.
-    pub with_nhcb: bool,
+    pub(crate) with_nhcb: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum When {
+pub(crate) enum When {
     Instant { time_ms: i64 },
     Range { start_ms: i64, end_ms: i64, step_ms: i64 },
 }
 
 #[derive(Clone, Debug)]
-pub struct Expectation {
+pub(crate) struct Expectation {
     /// ordered, fail, warn, no_warn, info, no_info
-    pub kind: String,
+    pub(crate) kind: String,
     /// `msg` or `regex` and its text.
-    pub text: Option<(String, String)>,
+    pub(crate) text: Option<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
-pub enum Expected {
+pub(crate) enum Expected {
     Vectors(Vec<(Labels, Vec<Item>)>),
     Scalar(f64),
     Text(String),
@@ -51,21 +51,21 @@ pub enum Expected {
 }
 
 #[derive(Clone, Debug)]
-pub struct Eval {
-    pub line: usize,
-    pub query: String,
-    pub when: When,
-    pub expects: Vec<Expectation>,
-    pub expected: Expected,
+pub(crate) struct Eval {
+    pub(crate) line: usize,
+    pub(crate) query: String,
+    pub(crate) when: When,
+    pub(crate) expects: Vec<Expectation>,
+    pub(crate) expected: Expected,
 }
 
 impl Eval {
-    pub fn expects(&self, kind: &str) -> impl Iterator<Item = &Expectation> {
+    pub(crate) fn expects(&self, kind: &str) -> impl Iterator<Item = &Expectation> {
         self.expects.iter().filter(move |e| e.kind == kind)
     }
 
     /// Whether the same value must come out inside a range query.
-    pub fn also_as_range(&self) -> bool {
+    pub(crate) fn also_as_range(&self) -> bool {
         let depends_on_range = ["start()", "end()", "range()", "step()", "sort"];
         matches!(self.expected, Expected::Vectors(_) | Expected::Scalar(_))
             && self.expects.iter().all(|e| matches!(e.kind.as_str(), "no_warn" | "no_info"))
@@ -74,13 +74,13 @@ impl Eval {
 }
 
 #[derive(Clone, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     Clear,
     Load(Vec<Loaded>),
     Eval(Eval),
 }
 
-pub fn parse(text: &str) -> Vec<Command> {
+pub(crate) fn parse(text: &str) -> Vec<Command> {
     let lines: Vec<(usize, &str)> =
         text.lines().enumerate().map(|(i, l)| (i + 1, l.trim())).filter(|(_, l)| !l.starts_with('#')).collect();
     let mut out = Vec::new();
@@ -301,7 +301,7 @@ fn number(text: &str) -> Option<f64> {
 }
 
 /// `1h30m`, `-5m`, or seconds.
-pub fn duration_ms(text: &str) -> i64 {
+pub(crate) fn duration_ms(text: &str) -> i64 {
     if let Ok(seconds) = text.parse::<f64>() {
         return (seconds * 1000.0).round() as i64;
     }

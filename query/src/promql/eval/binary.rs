@@ -1,9 +1,11 @@
 //! Binary operators between scalars, vectors, and both, with vector matching.
+use std::time::Instant;
+
 use hashbrown::HashMap;
 use trine_store::model::Labels;
 
 use super::{Evaluator, Series, Val, execution, retain_present, same_labelset};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::promql::ast::{BinaryOp, Cardinality, Matching};
 use crate::promql::functions::{ABSENT, is_absent};
 use crate::promql::labels;
@@ -111,24 +113,26 @@ impl Evaluator {
         let swap = matching.cardinality == Cardinality::OneToMany;
         let (many, many_groups, one, one_groups) =
             if swap { (rhs, rhs_groups, lhs, lhs_groups) } else { (lhs, lhs_groups, rhs, rhs_groups) };
-        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let mut join = Join {
             node,
             matching,
             swap,
             steps: grid.count,
-            groups: signatures.count(),
             many: &many,
             one: &one,
-            fill_many,
-            fill_one,
-            out: Results::default(),
-            cache: HashMap::new(),
+            one_of_group: vec![FILLED; signatures.count()],
+            matched: vec![false; signatures.count()],
+            outcomes: Vec::new(),
+            by_labels: HashMap::new(),
+            by_pair: HashMap::new(),
         };
         for step in 0..grid.count {
+            if Instant::now() >= self.deadline {
+                return Err(Error::Timeout);
+            }
             join.step(step, &many_groups, &one_groups)?;
         }
-        let mut out = join.out.series;
+        let mut out = join.finish();
         retain_present(&mut out);
         Ok(out)
     }
@@ -159,31 +163,11 @@ fn match_labels(series: &Labels, matching: &Matching) -> Labels {
     }
 }
 
-/// Result series by labels, in the order in which they first appear.
-#[derive(Default)]
-struct Results {
-    positions: HashMap<Labels, usize>,
-    series: Vec<Series>,
-}
-
-impl Results {
-    fn put(&mut self, labels: &Labels, drop_name: bool, step: usize, steps: usize, value: f64) -> Result<()> {
-        let position = match self.positions.get(labels) {
-            Some(position) => *position,
-            None => {
-                let position = self.series.len();
-                self.positions.insert(labels.clone(), position);
-                self.series.push(Series { labels: labels.clone(), drop_name, values: vec![ABSENT; steps] });
-                position
-            }
-        };
-        let cell = &mut self.series[position].values[step];
-        if !is_absent(*cell) {
-            return same_labelset();
-        }
-        *cell = value;
-        Ok(())
-    }
+/// A result's labels, the series of it once it has a value, and the match that yielded it last.
+struct Outcome {
+    labels: Labels,
+    values: Vec<f64>,
+    last_match: Option<(usize, usize)>,
 }
 
 /// One-to-one and many-to-one matching; one-to-many with the sides swapped.
@@ -192,13 +176,14 @@ struct Join<'a> {
     matching: &'a Matching,
     swap: bool,
     steps: usize,
-    groups: usize,
     many: &'a [Series],
     one: &'a [Series],
-    fill_many: Option<f64>,
-    fill_one: Option<f64>,
-    out: Results,
-    cache: HashMap<(usize, usize), Labels>,
+    /// By group, at the present step: the series of the one side, and whether it is matched.
+    one_of_group: Vec<usize>,
+    matched: Vec<bool>,
+    outcomes: Vec<Outcome>,
+    by_labels: HashMap<Labels, usize>,
+    by_pair: HashMap<(usize, usize), usize>,
 }
 
 /// Stands for the side that a fill value replaces.
@@ -206,67 +191,90 @@ const FILLED: usize = usize::MAX;
 
 impl Join<'_> {
     fn step(&mut self, step: usize, many_groups: &[usize], one_groups: &[usize]) -> Result<()> {
-        let mut one_of_group = vec![FILLED; self.groups];
+        self.one_of_group.fill(FILLED);
+        self.matched.fill(false);
         for (i, group) in one_groups.iter().enumerate() {
             if is_absent(self.one[i].values[step]) {
                 continue;
             }
-            if one_of_group[*group] != FILLED {
-                return self.duplicate_on_one_side(i, one_of_group[*group]);
+            let known = std::mem::replace(&mut self.one_of_group[*group], i);
+            if known != FILLED {
+                return self.duplicate_on_one_side(i, known);
             }
-            one_of_group[*group] = i;
         }
-        let mut matched = vec![Vec::<Labels>::new(); self.groups];
         for (i, group) in many_groups.iter().enumerate() {
             let value = self.many[i].values[step];
             if is_absent(value) {
                 continue;
             }
-            let one = one_of_group[*group];
-            let other = match (one, self.fill_one) {
+            let one = self.one_of_group[*group];
+            let other = match (one, self.matching.fill_right) {
                 (FILLED, None) => continue,
                 (FILLED, Some(fill)) => fill,
                 (one, _) => self.one[one].values[step],
             };
-            self.pair(step, i, one, value, other, &mut matched[*group])?;
+            self.pair(step, *group, (i, one), value, other)?;
         }
-        let Some(fill) = self.fill_many else { return Ok(()) };
+        let Some(fill) = self.matching.fill_left else { return Ok(()) };
         for (i, group) in one_groups.iter().enumerate() {
             let value = self.one[i].values[step];
-            if !is_absent(value) && matched[*group].is_empty() {
-                self.pair(step, FILLED, i, fill, value, &mut matched[*group])?;
+            if !is_absent(value) && !self.matched[*group] {
+                self.pair(step, *group, (FILLED, i), fill, value)?;
             }
         }
         Ok(())
     }
 
-    fn pair(&mut self, step: usize, many: usize, one: usize, a: f64, b: f64, matched: &mut Vec<Labels>) -> Result<()> {
-        let labels = self.result_labels(many, one);
+    fn pair(&mut self, step: usize, group: usize, pair: (usize, usize), a: f64, b: f64) -> Result<()> {
+        let id = self.outcome(pair);
         if self.matching.cardinality == Cardinality::OneToOne {
-            if !matched.is_empty() {
+            if self.matched[group] {
                 return execution(
                     "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
                 );
             }
-        } else if matched.contains(&labels) {
+        } else if self.outcomes[id].last_match.replace((step, group)) == Some((step, group)) {
             return execution("multiple matches for labels: grouping labels must ensure unique matches");
         }
-        matched.push(labels.clone());
+        self.matched[group] = true;
         let (left, right) = if self.swap { (b, a) } else { (a, b) };
-        match element(self.node.op, self.node.is_bool, left, right) {
-            Some(value) => self.out.put(&labels, self.node.is_bool, step, self.steps, value),
-            None => Ok(()),
+        let Some(value) = element(self.node.op, self.node.is_bool, left, right) else { return Ok(()) };
+        let outcome = &mut self.outcomes[id];
+        if outcome.values.is_empty() {
+            outcome.values = vec![ABSENT; self.steps];
         }
+        if !is_absent(std::mem::replace(&mut outcome.values[step], value)) {
+            return same_labelset();
+        }
+        Ok(())
+    }
+
+    /// The results that have a value, in the order in which they first matched.
+    fn finish(self) -> Vec<Series> {
+        let drop_name = self.node.is_bool;
+        let with_values = self.outcomes.into_iter().filter(|o| !o.values.is_empty());
+        with_values.map(|o| Series { labels: o.labels, drop_name, values: o.values }).collect()
     }
 
     fn side(&self, series: &[Series], index: usize, other: &Labels) -> Labels {
         if index == FILLED { match_labels(other, self.matching) } else { series[index].labels.clone() }
     }
 
-    fn result_labels(&mut self, many: usize, one: usize) -> Labels {
-        if let Some(known) = self.cache.get(&(many, one)) {
-            return known.clone();
+    fn outcome(&mut self, pair: (usize, usize)) -> usize {
+        if let Some(id) = self.by_pair.get(&pair) {
+            return *id;
         }
+        let labels = self.result_labels(pair);
+        let next = self.outcomes.len();
+        let id = *self.by_labels.entry(labels.clone()).or_insert(next);
+        if id == next {
+            self.outcomes.push(Outcome { labels, values: Vec::new(), last_match: None });
+        }
+        self.by_pair.insert(pair, id);
+        id
+    }
+
+    fn result_labels(&self, (many, one): (usize, usize)) -> Labels {
         let empty = Labels::empty();
         let many_labels = self.side(self.many, many, self.one.get(one).map_or(&empty, |s| &s.labels));
         let one_labels = self.side(self.one, one, self.many.get(many).map_or(&empty, |s| &s.labels));
@@ -281,7 +289,6 @@ impl Join<'_> {
         for name in &m.include {
             out = labels::set(&out, name, one_labels.get(name).unwrap_or_default());
         }
-        self.cache.insert((many, one), out.clone());
         out
     }
 

@@ -23,7 +23,7 @@ impl Evaluator {
             return self.calendar(args, grid, f).map(Val::Vector);
         }
         match name {
-            "scalar" => self.to_scalar(&args[0], grid).map(Val::Scalar),
+            "scalar" => self.single_value(&args[0], grid).map(Val::Scalar),
             "vector" => {
                 let values = self.scalar(&args[0], grid)?;
                 Ok(Val::Vector(vec![Series { labels: Labels::empty(), drop_name: false, values }]))
@@ -45,6 +45,11 @@ impl Evaluator {
             "histogram_quantile" => self.histogram_quantile(args, spans, grid).map(Val::Vector),
             "histogram_quantiles" => self.histogram_quantiles(args, spans, grid).map(Val::Vector),
             "histogram_fraction" => self.histogram_fraction(args, spans, grid).map(Val::Vector),
+            // They look at native histograms only, and a source that has any refuses to be read.
+            "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar" | "histogram_sum" => {
+                self.vector(&args[0], grid)?;
+                Ok(Val::Vector(Vec::new()))
+            }
             other => Err(Error::Unsupported { what: format!("function {other}()") }),
         }
     }
@@ -68,7 +73,7 @@ impl Evaluator {
         }
     }
 
-    fn to_scalar(&mut self, arg: &Node, grid: &Grid) -> Result<Vec<f64>> {
+    fn single_value(&mut self, arg: &Node, grid: &Grid) -> Result<Vec<f64>> {
         let series = self.vector(arg, grid)?;
         let mut out = vec![ABSENT; grid.count];
         let mut several = vec![false; grid.count];

@@ -1,7 +1,7 @@
 //! Functions of ranges that are computed on the asking node: over subqueries, and with parameters that change.
 use super::{Evaluator, Series, Val, execution, retain_present};
 use crate::error::Result;
-use crate::promql::fetch::Fetched;
+use crate::promql::fetch::{Fetched, RawSeries};
 use crate::promql::functions::is_absent;
 use crate::promql::functions::range::{RangeFn, drop_stale, eval_steps};
 use crate::promql::parser::METRIC_NAME;
@@ -12,9 +12,9 @@ impl Evaluator {
     pub(super) fn ranged(&mut self, select: usize, call: &RangeCall, grid: &Grid) -> Result<Vec<Series>> {
         let params = self.params(call, grid)?;
         let mut out = Vec::new();
-        for (labels, mut ts, mut vs) in self.samples(select)? {
-            drop_stale(&mut ts, &mut vs);
-            out.push(self.apply(call, labels, &ts, &vs, &params));
+        for mut raw in self.samples(select)? {
+            drop_stale(&mut raw.times_ms, &mut raw.values);
+            out.push(self.apply(call, raw.labels, &raw.times_ms, &raw.values, &params));
         }
         self.finish_range(call, &params, out)
     }
@@ -78,7 +78,7 @@ impl Evaluator {
             }
             match call.function {
                 RangeFn::Quantile if !(0.0..=1.0).contains(&params[0]) => {
-                    self.annotations.invalid_quantile(params[0], call.params_span());
+                    self.annotations.invalid_quantile(params[0], call.span);
                 }
                 RangeFn::Smoothing => {
                     for (name, value) in [("smoothing", params[0]), ("trend", params[1])] {
@@ -96,7 +96,7 @@ impl Evaluator {
         Ok(out)
     }
 
-    fn samples(&mut self, select: usize) -> Result<Vec<(Labels, Vec<i64>, Vec<f64>)>> {
+    fn samples(&mut self, select: usize) -> Result<Vec<RawSeries>> {
         match self.data[select].take() {
             Some(Fetched::Samples(series)) => Ok(series),
             _ => execution("a selector's replies are missing"),
@@ -105,10 +105,10 @@ impl Evaluator {
 
     pub(super) fn raw_matrix(&mut self, select: usize) -> Result<Val> {
         let mut out = Vec::new();
-        for (labels, mut ts, mut vs) in self.samples(select)? {
-            drop_stale(&mut ts, &mut vs);
-            if !ts.is_empty() {
-                out.push((labels, false, ts, vs));
+        for mut raw in self.samples(select)? {
+            drop_stale(&mut raw.times_ms, &mut raw.values);
+            if !raw.times_ms.is_empty() {
+                out.push(raw);
             }
         }
         Ok(Val::Matrix(out))
@@ -118,19 +118,13 @@ impl Evaluator {
         let series = super::drop_names(self.inner_vector(inner, grid)?)?;
         let mut out = Vec::new();
         for s in series {
-            let (ts, vs) = points(&s.values, grid);
-            if !ts.is_empty() {
-                out.push((s.labels, false, ts, vs));
+            let (times_ms, values) = points(&s.values, grid);
+            if !times_ms.is_empty() {
+                out.push(RawSeries { labels: s.labels, times_ms, values });
             }
         }
-        out.sort_by(|a, b| crate::promql::labels::compare(&a.0, &b.0));
+        out.sort_by(|a, b| crate::promql::labels::compare(&a.labels, &b.labels));
         Ok(Val::Matrix(out))
-    }
-}
-
-impl RangeCall {
-    fn params_span(&self) -> crate::promql::ast::Span {
-        self.span
     }
 }
 

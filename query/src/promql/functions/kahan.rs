@@ -61,7 +61,7 @@ impl Mean {
                 self.total = next;
                 return;
             }
-            self.to_incremental(self.count - 1.0);
+            self.switch_to_incremental(self.count - 1.0);
         }
         let q = (self.count - 1.0) / self.count;
         self.total.sum *= q;
@@ -69,7 +69,7 @@ impl Mean {
         self.total.add(value / self.count);
     }
 
-    fn to_incremental(&mut self, count: f64) {
+    fn switch_to_incremental(&mut self, count: f64) {
         self.incremental = true;
         self.total.sum /= count;
         self.total.compensation /= count;
@@ -94,10 +94,10 @@ impl Mean {
             }
         }
         if !self.incremental {
-            self.to_incremental(self.count);
+            self.switch_to_incremental(self.count);
         }
         if !other.incremental {
-            other.to_incremental(other.count);
+            other.switch_to_incremental(other.count);
         }
         let count = self.count + other.count;
         self.total.sum *= self.count / count;

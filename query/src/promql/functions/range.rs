@@ -1,4 +1,5 @@
 //! The functions of one series over a window of time, by number, and their evaluation on a grid of steps.
+use super::extended::{self, Extension};
 use super::{ABSENT, is_absent, over_time, rate};
 
 /// A function of the samples of one series in a window. On the wire: never reuse a number.
@@ -83,6 +84,11 @@ impl RangeFn {
         NAMES.iter().find(|(n, _)| *n == name).map(|(_, f)| *f)
     }
 
+    /// The name by which it is called; empty for the instant functions.
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, f)| *f == self).map_or("", |(n, _)| n)
+    }
+
     pub fn from_u32(number: u32) -> Option<Self> {
         let called = NAMES.iter().map(|(_, f)| *f);
         [Instant, InstantTimestamp].into_iter().chain(called).find(|f| *f as u32 == number)
@@ -164,6 +170,9 @@ pub struct Windows {
     /// Time of the first step, before `offset` and `@`.
     pub first_eval_ms: i64,
     pub eval_step_ms: i64,
+    pub extension: Extension,
+    /// How far an extended range looks beyond its edges.
+    pub lookback_ms: i64,
 }
 
 impl Windows {
@@ -179,7 +188,16 @@ impl Windows {
     /// First and last millisecond that any window covers.
     pub fn span_ms(&self) -> (i64, i64) {
         let last = self.at(self.count.saturating_sub(1)).end_ms;
-        (self.first_end_ms.saturating_sub(self.range_ms).saturating_add(1), last)
+        let first = self.first_end_ms.saturating_sub(self.range_ms).saturating_add(1);
+        (first.saturating_sub(self.before_ms()), last.saturating_add(self.after_ms()))
+    }
+
+    fn before_ms(&self) -> i64 {
+        if self.extension == Extension::None { 0 } else { self.lookback_ms }
+    }
+
+    fn after_ms(&self) -> i64 {
+        if self.extension == Extension::Smoothed { self.lookback_ms } else { 0 }
     }
 }
 
@@ -196,14 +214,19 @@ pub fn eval_steps<'p>(
     let mut out = Vec::with_capacity(windows.count);
     for step in 0..windows.count {
         let window = windows.at(step);
-        let after = window.end_ms.saturating_sub(window.range_ms);
-        while to < ts.len() && ts[to] <= window.end_ms {
+        let after = window.end_ms.saturating_sub(window.range_ms).saturating_sub(windows.before_ms());
+        let end = window.end_ms.saturating_add(windows.after_ms());
+        while to < ts.len() && ts[to] <= end {
             to += 1;
         }
         while from < to && ts[from] <= after {
             from += 1;
         }
-        let value = function.eval(&ts[from..to], &vs[from..to], &window, params(step));
+        let (ts, vs) = (&ts[from..to], &vs[from..to]);
+        let value = match windows.extension {
+            Extension::None => function.eval(ts, vs, &window, params(step)),
+            extension => extended::eval(function, extension, ts, vs, &window),
+        };
         out.push(value.unwrap_or(ABSENT));
     }
     out
@@ -235,6 +258,8 @@ mod tests {
             range_ms,
             first_eval_ms: first_ms,
             eval_step_ms: 10,
+            extension: Extension::None,
+            lookback_ms: 0,
         }
     }
 

@@ -6,6 +6,9 @@ use crate::promql::lexer::Tok;
 /// Seconds that fit into nanoseconds of an i64.
 const SECONDS_MAX: f64 = 9_223_372_036.0;
 
+/// Operators in one chain: a duration is a small thing.
+const OPERATORS_MAX: usize = 20;
+
 impl Parser<'_> {
     pub(super) fn starts_duration(&self) -> Parse<bool> {
         let token = self.peek()?;
@@ -34,8 +37,8 @@ impl Parser<'_> {
     }
 
     fn duration(&mut self, min: u8) -> Parse<DurationExpr> {
-        let depth = self.depth;
-        self.deeper(self.peek()?.span)?;
+        self.deeper()?;
+        let mut operators = 0;
         let mut lhs = self.duration_operand(BinaryOp::Pow.precedence())?;
         loop {
             let token = self.peek()?;
@@ -52,7 +55,10 @@ impl Parser<'_> {
                 break;
             }
             self.next()?;
-            self.deeper(token.span)?;
+            operators += 1;
+            if operators > OPERATORS_MAX {
+                return fail(token.span, "expression is nested too deeply");
+            }
             let rhs = self.duration(if op == BinaryOp::Pow { op.precedence() } else { op.precedence() + 1 })?;
             let is_zero = matches!(rhs, DurationExpr::Literal { seconds, .. } if seconds == 0.0);
             match op {
@@ -62,8 +68,15 @@ impl Parser<'_> {
             }
             lhs = DurationExpr::Binary(op, Box::new(lhs), Box::new(rhs));
         }
-        self.depth = depth;
+        self.nesting -= 1;
         Ok(lhs)
+    }
+
+    fn offset_operand(&mut self, min: u8) -> Parse<DurationExpr> {
+        self.deeper()?;
+        let operand = self.duration_operand(min)?;
+        self.nesting -= 1;
+        Ok(operand)
     }
 
     /// One operand; `min` is how tightly an operator must bind to belong to a signed operand.
@@ -71,8 +84,7 @@ impl Parser<'_> {
         let token = self.peek()?;
         if matches!(token.tok, Tok::Add | Tok::Sub) {
             self.next()?;
-            let inner =
-                if min > BinaryOp::Pow.precedence() { self.duration_operand(min)? } else { self.duration(min)? };
+            let inner = if min > BinaryOp::Pow.precedence() { self.offset_operand(min)? } else { self.duration(min)? };
             return Ok(match (token.tok, inner) {
                 (Tok::Add, inner) => inner,
                 (_, DurationExpr::Literal { seconds, unit }) => DurationExpr::Literal { seconds: -seconds, unit },
@@ -100,7 +112,7 @@ impl Parser<'_> {
 
     fn duration_call(&mut self) -> Parse<DurationExpr> {
         let token = self.next()?;
-        self.expect(Tok::LeftParen, "", "")?;
+        self.expect(Tok::LeftParen, "subquery or range selector", "number, duration, step(), or range()")?;
         let out = if token.is_keyword("step") {
             DurationExpr::Step
         } else if token.is_keyword("range") {

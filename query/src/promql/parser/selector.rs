@@ -4,6 +4,7 @@ use trine_store::index::{MatchOp, Matcher};
 use super::{Parse, Parser, fail, unquote};
 use crate::promql::ast::{At, Expr, Selector, Shift, Span};
 use crate::promql::lexer::{Tok, Token};
+use crate::promql::numbers::format_number;
 
 pub(in crate::promql) const METRIC_NAME: &str = "__name__";
 
@@ -94,6 +95,7 @@ impl<'a> Parser<'a> {
         loop {
             let token = self.peek()?;
             if token.tok == Tok::LeftBracket {
+                self.over(self.height)?;
                 expr = self.brackets(expr)?;
             } else if token.tok == Tok::At {
                 self.next()?;
@@ -133,7 +135,8 @@ impl<'a> Parser<'a> {
         }
         let (seconds, _) = self.signed_number()?;
         if !seconds.is_finite() || seconds.abs() >= i64::MAX as f64 {
-            return fail(expr.span(), format!("timestamp out of bounds for @ modifier: {seconds:.6}"));
+            let text = if seconds.is_finite() { format!("{seconds:.6}") } else { format_number(seconds) };
+            return fail(expr.span(), format!("timestamp out of bounds for @ modifier: {text}"));
         }
         Ok(At::Time((seconds * 1000.0).round() as i64))
     }

@@ -3,22 +3,15 @@ use trine_store::index::{MatchOp, Matcher};
 use trine_store::model::Labels;
 
 use super::{Grid, Node, Planner, RangeCall, SelectKind, unsupported};
-use crate::error::Result;
-use crate::promql::ast::{AggregateOp, Expr, Span};
+use crate::error::{Error, Result};
+use crate::promql::ast::{AggregateOp, Expr, Selector, Span};
+use crate::promql::functions::extended::Extension;
 use crate::promql::functions::range::RangeFn;
 use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
 
-/// Functions of native histograms alone, and others that are not evaluated.
-const UNSUPPORTED: [&str; 7] = [
-    "histogram_avg",
-    "histogram_count",
-    "histogram_stddev",
-    "histogram_stdvar",
-    "histogram_sum",
-    "info",
-    "start_timestamp",
-];
+/// Functions that are not evaluated.
+const UNSUPPORTED: [&str; 2] = ["info", "start_timestamp"];
 
 impl Planner {
     pub(super) fn call(&mut self, name: &'static str, args: &[Expr], span: Span, grid: &Grid) -> Result<Node> {
@@ -71,7 +64,8 @@ impl Planner {
         let span = range.span();
         match range.unparen() {
             Expr::Matrix { selector, range, .. } => {
-                let windows = self.range_windows(selector, range, grid)?;
+                let mut windows = self.range_windows(selector, range, grid)?;
+                windows.extension = extension(selector, function)?;
                 let constants: Option<Vec<f64>> = params.iter().map(|p| constant(p)).collect();
                 // Smoothing and quantiles judge their parameters where the warning can be worded.
                 match constants {
@@ -94,6 +88,22 @@ impl Planner {
             _ => unsupported("a range that is neither a selector nor a subquery"),
         }
     }
+}
+
+/// How the selector treats the edges of its range; refuses functions that this is not for.
+fn extension(selector: &Selector, function: RangeFn) -> Result<Extension> {
+    let extension = match (selector.anchored, selector.smoothed) {
+        (true, _) => Extension::Anchored,
+        (_, true) => Extension::Smoothed,
+        _ => return Ok(Extension::None),
+    };
+    let name = function.name();
+    if extension.functions().contains(&name) {
+        return Ok(extension);
+    }
+    let (word, functions) = (if selector.anchored { "anchored" } else { "smoothed" }, extension.functions().join(", "));
+    let message = format!("{word} modifier can only be used with: {functions} - not with {name}");
+    Err(Error::Execution { message })
 }
 
 fn is_quiet(function: RangeFn, params: &[f64]) -> bool {

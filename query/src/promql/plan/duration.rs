@@ -2,6 +2,7 @@
 use super::{Grid, Planner};
 use crate::error::{Error, Result};
 use crate::promql::ast::{At, BinaryOp, DurationExpr, Selector, Shift};
+use crate::promql::functions::extended::Extension;
 use crate::promql::functions::math;
 use crate::promql::functions::range::Windows;
 
@@ -77,6 +78,8 @@ impl Planner {
             range_ms,
             first_eval_ms: grid.start_ms,
             eval_step_ms: grid.step_ms,
+            extension: Extension::None,
+            lookback_ms: self.request.lookback_ms,
         })
     }
 

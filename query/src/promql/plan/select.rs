@@ -5,6 +5,7 @@ use super::{Grid, Node, Planner, unsupported};
 use crate::error::Result;
 use crate::promql::ast::{AggregateOp, Selector, Span};
 use crate::promql::fragment::{self, Partial, Steps};
+use crate::promql::functions::extended::Extension;
 use crate::promql::functions::range::{RangeFn, Windows};
 
 /// What comes back for a selector.
@@ -56,8 +57,9 @@ impl SelectPlan {
 impl Planner {
     /// Adds a selector and returns its position.
     pub(super) fn add(&mut self, selector: &Selector, windows: &Windows, kind: SelectKind) -> Result<usize> {
-        if selector.anchored || selector.smoothed {
-            return unsupported("anchored and smoothed range selectors");
+        let is_extended = selector.anchored || selector.smoothed;
+        if is_extended && windows.extension == Extension::None {
+            return unsupported("anchored or smoothed selectors outside the functions they are for");
         }
         self.selects.push(SelectPlan {
             matchers: selector.matchers.clone(),
@@ -70,7 +72,10 @@ impl Planner {
 
     /// An instant selector with one of the instant functions.
     pub(super) fn instant(&mut self, selector: &Selector, function: RangeFn, grid: &Grid) -> Result<Node> {
-        let windows = self.windows(&selector.shift, self.request.lookback_ms, grid)?;
+        let mut windows = self.windows(&selector.shift, self.request.lookback_ms, grid)?;
+        if selector.smoothed && function == RangeFn::Instant {
+            windows.extension = Extension::Smoothed;
+        }
         self.pushed(selector, function, windows, Vec::new())
     }
 
