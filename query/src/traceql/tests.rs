@@ -2,4 +2,5 @@
 mod corpus;
 mod evaluate;
 mod roundtrip;
+mod shop;
 mod support;

@@ -99,9 +99,7 @@ pub(crate) fn decode_trace(message: TraceMessage) -> Result<TraceHit> {
         let spans = m.spans.into_iter().map(span).collect::<Result<_>>()?;
         Ok(SpanSetHit { spans, matched: m.matched, attrs: decode_pairs(&m.attrs)? })
     };
-    let stats = |m: ServiceMessage| {
-        (m.name, ServiceStats { span_count: m.span_count, error_count: m.error_count })
-    };
+    let stats = |m: ServiceMessage| (m.name, ServiceStats { span_count: m.span_count, error_count: m.error_count });
     Ok(TraceHit {
         trace_id: message.id.try_into().map_err(|_| corrupt("trace id of another length"))?,
         root_service: message.root_service,

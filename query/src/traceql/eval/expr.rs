@@ -19,10 +19,25 @@ pub(crate) enum Expr {
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
     /// `= nil` when `absent`, else `!= nil`.
-    NilTest { expr: Box<Expr>, absent: bool },
-    Match { expr: Box<Expr>, regex: Regex, negated: bool },
-    Compare { op: BinaryOp, left: Box<Expr>, right: Box<Expr> },
-    Arithmetic { op: BinaryOp, left: Box<Expr>, right: Box<Expr> },
+    NilTest {
+        expr: Box<Expr>,
+        absent: bool,
+    },
+    Match {
+        expr: Box<Expr>,
+        regex: Regex,
+        negated: bool,
+    },
+    Compare {
+        op: BinaryOp,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Arithmetic {
+        op: BinaryOp,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
 }
 
 impl Expr {
@@ -45,8 +60,9 @@ impl Expr {
             return Ok(Self::NilTest { expr: Box::new(Self::compile(tested)?), absent: op == BinaryOp::Eq });
         }
         if let (BinaryOp::Regex | BinaryOp::NotRegex, FieldExpr::Static(Static::Str(pattern))) = (op, right) {
-            let regex = compile(pattern)
-                .map_err(|e| Error::Parse { message: format!("invalid TraceQL query: invalid regex: {pattern}: {e}") })?;
+            let regex = compile(pattern).map_err(|e| Error::Parse {
+                message: format!("invalid TraceQL query: invalid regex: {pattern}: {e}"),
+            })?;
             let expr = Box::new(Self::compile(left)?);
             return Ok(Self::Match { expr, regex, negated: op == BinaryOp::NotRegex });
         }

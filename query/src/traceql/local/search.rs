@@ -139,7 +139,9 @@ impl ShardSearch<'_> {
         }
         self.metrics.inspect(&spans);
         self.metrics.inspected_traces += 1;
-        let Some(trace) = Trace::assemble(id, spans, self.matcher.needs())? else { return Ok(ControlFlow::Continue(())) };
+        let Some(trace) = Trace::assemble(id, spans, self.matcher.needs())? else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let too_old = || self.newest.cutoff().is_some_and(|oldest| trace.start_ns < oldest);
         if trace.overlaps(self.bounds.start_ns, self.bounds.end_ns) && !too_old() {
             let spans_per_set = usize::try_from(self.bounds.spans_per_set).unwrap_or(usize::MAX);

@@ -226,7 +226,10 @@ fn results_show_what_was_asked() {
     assert_eq!(set.spans[0].attrs, attrs);
     assert_eq!((set.matched, set.spans[0].name.as_str(), set.spans[0].duration_ns), (1, "list", 30_000_000));
 
-    let set = shown("{ status = error } | select(kind, nestedSetParent, nestedSetLeft, event:timeSinceStart, resource.none)", 0);
+    let set = shown(
+        "{ status = error } | select(kind, nestedSetParent, nestedSetLeft, event:timeSinceStart, resource.none)",
+        0,
+    );
     let attrs = [
         ("status", str("error")),
         ("kind", str("server")),
@@ -237,7 +240,8 @@ fn results_show_what_was_asked() {
     assert_eq!(set.spans[0].attrs, attrs.map(|(k, v)| (k.to_owned(), v)));
 
     let set = shown("{} | by(resource.service.name) | avg(duration) > 1ns | count() > 2", 0);
-    let attrs = [("by(resource.service.name)", str("frontend")), ("avg(duration)", str("60ms")), ("count()", Value::Int(3))];
+    let attrs =
+        [("by(resource.service.name)", str("frontend")), ("avg(duration)", str("60ms")), ("count()", Value::Int(3))];
     assert_eq!(set.attrs, attrs.map(|(k, v)| (k.to_owned(), v)));
     assert_eq!(shown("{} | by(.rows)", 0).attrs, [("by(.rows)".to_owned(), str("nil"))]);
 

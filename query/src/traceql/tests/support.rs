@@ -255,11 +255,9 @@ fn span(stream: &Arc<SpanStream>, json: &Json) -> SpanRow {
     let time_ns = ns(&json["startTimeUnixNano"]);
     let mut attrs = Vec::new();
     let mut push = |key: &str, value: Value| attrs.push(Attr { scope: Scope::Intrinsic, key: key.to_owned(), value });
-    for (key, column) in [
-        ("traceId", intrinsic::TRACE_ID),
-        ("spanId", intrinsic::SPAN_ID),
-        ("parentSpanId", intrinsic::PARENT_SPAN_ID),
-    ] {
+    for (key, column) in
+        [("traceId", intrinsic::TRACE_ID), ("spanId", intrinsic::SPAN_ID), ("parentSpanId", intrinsic::PARENT_SPAN_ID)]
+    {
         if let Some(hex) = json[key].as_str().filter(|h| !h.is_empty()) {
             push(column, Value::Bytes(id_of(hex)));
         }
