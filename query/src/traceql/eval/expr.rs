@@ -1,6 +1,4 @@
 //! Expressions over one span, with their regexes compiled.
-use std::borrow::Cow;
-
 use regex::Regex;
 
 use super::lookup::At;
@@ -118,11 +116,5 @@ impl Expr {
     /// Whether the span passes a filter.
     pub(crate) fn holds(&self, at: At<'_>) -> Result<bool> {
         Ok(self.eval(at)?.is_true())
-    }
-}
-
-impl From<&str> for Val<'static> {
-    fn from(text: &str) -> Self {
-        Val::Str(Cow::Owned(text.to_owned()))
     }
 }

@@ -217,6 +217,11 @@ fn a_trace_matches_when_it_overlaps_the_range() {
         let answer = block_on(search(&scatter, &context(), &request)).unwrap();
         let found: BTreeSet<_> = answer.traces.iter().map(|t| t.trace_id).collect();
         assert_eq!(found, expected, "{start_ns}..{end_ns}");
+        // The span that is asked for may lie outside the range.
+        let request = SearchRequest { query: SearchQuery::TraceQl("{ name = \"price\" }".to_owned()), ..request };
+        let answer = block_on(search(&scatter, &context(), &request)).unwrap();
+        let with_price = |id: &&[u8; 16]| traces[*id].iter().any(|s| s.name() == "price");
+        assert_eq!(answer.traces.len(), expected.iter().filter(with_price).count());
     }
 }
 

@@ -63,9 +63,10 @@ impl TraceSource for MemShard {
 
     fn traces(&self, range: Range, conditions: &[Vec<AttrCondition>], each: &mut EachTrace<'_>) -> Result<()> {
         for (id, spans) in &self.traces {
-            let starts = spans.iter().any(|s| (range.start_ns..=range.end_ns).contains(&s.time_ns));
+            let starts = |s: &SpanRow| (range.start_ns..=range.end_ns).contains(&s.time_ns);
             let fits = |s: &SpanRow| conditions.iter().any(|all| all.iter().all(|c| satisfies(s, c)));
-            if starts && (conditions.is_empty() || spans.iter().any(fits)) && each(*id, spans.clone())?.is_break() {
+            let is_candidate = |s: &SpanRow| starts(s) && (conditions.is_empty() || fits(s));
+            if spans.iter().any(is_candidate) && each(*id, spans.clone())?.is_break() {
                 break;
             }
         }
