@@ -2,5 +2,6 @@
 mod corpus;
 mod evaluate;
 mod roundtrip;
+mod rows;
 mod shop;
 mod support;

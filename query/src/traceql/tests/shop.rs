@@ -1,13 +1,16 @@
 //! Searches over the sample shop, spread over several shards, against evaluation by hand.
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::executor::block_on;
 use trine_store::model::events::decode_events;
 use trine_store::model::{Scope, Value, intrinsic};
 
+use super::rows::RowsCluster;
 use super::support::{MemCluster, context, shop};
 use crate::error::Error;
+use crate::scatter::Scatter;
 use crate::traceql::model::{SearchAnswer, SearchQuery, SearchRequest, SpanRow, TagScope, TagType};
 use crate::traceql::{search, tag_values, tag_values_v1, tags, tags_v1, trace_by_id};
 
@@ -144,6 +147,16 @@ fn cases() -> Vec<(&'static str, Naive)> {
     ]
 }
 
+/// Shards in memory, and shards of the row engine.
+fn clusters(spans: &[SpanRow]) -> Vec<Arc<dyn Scatter>> {
+    let rows = RowsCluster::new(spans, 3);
+    vec![
+        MemCluster::new(spans.to_vec(), 5, 2).scatter(),
+        MemCluster::new(spans.to_vec(), 1, 1).scatter(),
+        Arc::new(rows),
+    ]
+}
+
 fn request(query: &str, limit: usize) -> SearchRequest {
     let query = SearchQuery::TraceQl(query.to_owned());
     SearchRequest { query, start_ns: 0, end_ns: i64::MAX, limit, spans_per_set: 0 }
@@ -160,8 +173,7 @@ fn searches_agree_with_evaluation_by_hand() {
     let spans = shop();
     let traces = by_trace(&spans);
     let mut some = 0;
-    for (shards, per_node) in [(1, 1), (5, 2)] {
-        let scatter = MemCluster::new(spans.clone(), shards, per_node).scatter();
+    for scatter in clusters(&spans) {
         for (query, naive) in cases() {
             let answer = block_on(search(&scatter, &context(), &request(query, 100_000))).unwrap();
             let expected: Found = traces
@@ -172,25 +184,27 @@ fn searches_agree_with_evaluation_by_hand() {
             some += usize::from(!expected.is_empty());
             assert_eq!(found(&answer), expected, "{query}");
             assert!(answer.traces.windows(2).all(|w| w[0].start_ns >= w[1].start_ns));
-            assert_eq!(answer.completeness.shards.len(), shards);
+            assert!(!answer.completeness.shards.is_empty());
         }
     }
-    assert!(some >= 2 * (cases().len() - 3), "only {some} queries find anything");
+    assert!(some >= 3 * (cases().len() - 3), "only {some} queries find anything");
 }
 
 #[test]
 fn limits_give_the_newest_traces() {
-    let spans = shop();
-    let scatter = MemCluster::new(spans.clone(), 4, 2).scatter();
-    let all = block_on(search(&scatter, &context(), &request("{ kind = server }", 100_000))).unwrap();
+    clusters(&shop()).iter().for_each(newest);
+}
+
+fn newest(scatter: &Arc<dyn Scatter>) {
+    let all = block_on(search(scatter, &context(), &request("{ kind = server }", 100_000))).unwrap();
     for limit in [1, 7, 50] {
-        let some = block_on(search(&scatter, &context(), &request("{ kind = server }", limit))).unwrap();
+        let some = block_on(search(scatter, &context(), &request("{ kind = server }", limit))).unwrap();
         assert_eq!(some.traces, all.traces[..limit]);
         assert!(some.metrics.inspected_traces <= all.metrics.inspected_traces);
     }
     let mut request = request("{}", 3);
     request.spans_per_set = 2;
-    for hit in block_on(search(&scatter, &context(), &request)).unwrap().traces {
+    for hit in block_on(search(scatter, &context(), &request)).unwrap().traces {
         assert_eq!((hit.span_sets.len(), hit.span_sets[0].spans.len()), (1, 2));
         assert!(hit.span_sets[0].matched > 2);
     }
@@ -199,8 +213,11 @@ fn limits_give_the_newest_traces() {
 #[test]
 fn a_trace_matches_when_it_overlaps_the_range() {
     let spans = shop();
-    let scatter = MemCluster::new(spans.clone(), 3, 3).scatter();
-    let traces = by_trace(&spans);
+    clusters(&spans).iter().for_each(|scatter| overlaps(scatter, &spans));
+}
+
+fn overlaps(scatter: &Arc<dyn Scatter>, spans: &[SpanRow]) {
+    let traces = by_trace(spans);
     let starts: Vec<i64> = traces.values().map(|t| t.iter().map(|s| s.time_ns).min().unwrap()).collect();
     let middle = starts[starts.len() / 2];
     for (start_ns, end_ns) in [(middle, middle), (middle + 1, middle + 5), (middle - 3 * MS, middle + 40 * MS), (0, 1)]
@@ -214,12 +231,12 @@ fn a_trace_matches_when_it_overlaps_the_range() {
             .map(|(id, _)| *id)
             .collect();
         let request = SearchRequest { start_ns, end_ns, ..request("{}", 1000) };
-        let answer = block_on(search(&scatter, &context(), &request)).unwrap();
+        let answer = block_on(search(scatter, &context(), &request)).unwrap();
         let found: BTreeSet<_> = answer.traces.iter().map(|t| t.trace_id).collect();
         assert_eq!(found, expected, "{start_ns}..{end_ns}");
         // The span that is asked for may lie outside the range.
         let request = SearchRequest { query: SearchQuery::TraceQl("{ name = \"price\" }".to_owned()), ..request };
-        let answer = block_on(search(&scatter, &context(), &request)).unwrap();
+        let answer = block_on(search(scatter, &context(), &request)).unwrap();
         let with_price = |id: &&[u8; 16]| traces[*id].iter().any(|s| s.name() == "price");
         assert_eq!(answer.traces.len(), expected.iter().filter(with_price).count());
     }
@@ -262,23 +279,27 @@ fn traces_by_id_come_back_as_they_were() {
     let spans = shop();
     let traces = by_trace(&spans);
     // Every span twice, as after a retry.
-    let scatter = MemCluster::new([spans.clone(), spans].concat(), 3, 2).scatter();
-    for (id, expected) in traces.iter().take(20) {
-        let answer = block_on(trace_by_id(&scatter, &context(), *id)).unwrap();
-        assert_eq!(answer.spans.len(), expected.len());
-        assert!(answer.spans.iter().all(|s| expected.contains(s)));
+    for scatter in clusters(&[spans.clone(), spans].concat()) {
+        for (id, expected) in traces.iter().take(20) {
+            let answer = block_on(trace_by_id(&scatter, &context(), *id)).unwrap();
+            assert_eq!(answer.spans.len(), expected.len());
+            assert!(answer.spans.iter().all(|s| expected.contains(s)));
+        }
+        let unknown = block_on(trace_by_id(&scatter, &context(), [0; 16])).unwrap();
+        assert!(unknown.spans.is_empty());
+        assert!(!unknown.completeness.shards.is_empty());
     }
-    let unknown = block_on(trace_by_id(&scatter, &context(), [0; 16])).unwrap();
-    assert!(unknown.spans.is_empty());
-    assert_eq!(unknown.completeness.shards.len(), 3);
 }
 
 #[test]
 fn tag_names() {
-    let scatter = MemCluster::new(shop(), 3, 2).scatter();
+    clusters(&shop()).iter().for_each(names);
+}
+
+fn names(scatter: &Arc<dyn Scatter>) {
     let ask = |scope: &str, query: &str, limit| {
         let scope = TagScope::parse(scope).unwrap();
-        block_on(tags(&scatter, &context(), scope, query, 0, i64::MAX, limit)).unwrap()
+        block_on(tags(scatter, &context(), scope, query, 0, i64::MAX, limit)).unwrap()
     };
     let all = ask("", "", 0);
     let scopes: Vec<_> = all.scopes.iter().map(|s| s.scope).collect();
@@ -291,15 +312,18 @@ fn tag_names() {
     assert_eq!((two.scopes[0].tags.len(), two.truncated), (2, true));
     assert_eq!(ask("span", "{ name = \"price\" && .x = }", 0).scopes[0].tags, ["items"]);
     assert!(TagScope::parse("x").is_err());
-    let v1 = block_on(tags_v1(&scatter, &context(), TagScope::Any, 0, i64::MAX, 0)).unwrap().names();
+    let v1 = block_on(tags_v1(scatter, &context(), TagScope::Any, 0, i64::MAX, 0)).unwrap().names();
     assert!(v1.contains(&"db.system".to_owned()) && !v1.contains(&"rootName".to_owned()));
 }
 
 #[test]
 fn values_of_tags() {
-    let scatter = MemCluster::new(shop(), 3, 2).scatter();
+    clusters(&shop()).iter().for_each(values);
+}
+
+fn values(scatter: &Arc<dyn Scatter>) {
     let ask = |tag: &str, query: &str, limit| {
-        let answer = block_on(tag_values(&scatter, &context(), tag, query, 0, i64::MAX, limit)).unwrap();
+        let answer = block_on(tag_values(scatter, &context(), tag, query, 0, i64::MAX, limit)).unwrap();
         let values: Vec<String> = answer.values.iter().map(|v| v.value.clone()).collect();
         (values, answer.values.first().map(|v| v.tag_type))
     };
@@ -315,10 +339,10 @@ fn values_of_tags() {
     assert_eq!(ask("span:kind", "", 0).0.len(), 6);
     assert!(ask("duration", "", 0).0.is_empty());
     assert!(ask("span.none", "", 0).0.is_empty());
-    let invalid = block_on(tag_values(&scatter, &context(), "foo", "", 0, i64::MAX, 0));
+    let invalid = block_on(tag_values(scatter, &context(), "foo", "", 0, i64::MAX, 0));
     assert_eq!(invalid.unwrap_err().to_string(), "please provide a valid tagName: foo");
     let v1 = |tag: &str| -> Vec<String> {
-        let answer = block_on(tag_values_v1(&scatter, &context(), tag, 0, i64::MAX, 0)).unwrap();
+        let answer = block_on(tag_values_v1(scatter, &context(), tag, 0, i64::MAX, 0)).unwrap();
         answer.values.into_iter().map(|v| v.value).collect()
     };
     assert_eq!(v1("status.code"), ["unset", "ok", "error"]);
