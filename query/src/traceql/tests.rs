@@ -4,4 +4,4 @@ mod evaluate;
 mod roundtrip;
 mod rows;
 mod shop;
-mod support;
+pub(crate) mod support;

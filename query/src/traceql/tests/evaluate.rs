@@ -280,3 +280,23 @@ fn odd_traces_are_assembled() {
     let trace = assemble(vec![new(1, 0, 2), new(2, 1, 3), new(2, 1, 2), new(2, 1, 1)]).unwrap();
     assert!(trace.spans.iter().all(|s| s.nested_left == 0 && s.nested_parent == 0));
 }
+
+#[test]
+fn the_largest_queries_fit_a_small_stack() {
+    let chain = |part: &str| format!("{{ .a = 1{} }}", part.repeat(249));
+    let ands = format!("{{ true{} }}", " && true".repeat(500));
+    let sets = format!("{{}}{}", " || {}".repeat(500));
+    let sums = format!("{{ 1{} > 0 }}", " + 1".repeat(499));
+    let deep = format!("{{ {}true{} }}", "!(".repeat(30), ")".repeat(30));
+    let queries = [ands, sets, sums, deep, chain(" || .b = 2")];
+    let run = move || {
+        for query in queries {
+            let tree = parse(&query).unwrap();
+            assert!(tree.to_string().len() > 50);
+            hit(&query).unwrap();
+            crate::traceql::conditions::of_query(&tree);
+        }
+    };
+    // Half of what threads have by default.
+    std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
+}
