@@ -19,6 +19,7 @@ mod source;
 mod trace;
 pub mod validate;
 mod wire;
+mod zipkin;
 
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,11 @@ pub struct Pipeline {
 pub enum Stage {
     Spanset(SpansetExpr),
     /// `avg(duration) > 1s`
-    Scalar { op: BinaryOp, left: ScalarExpr, right: ScalarExpr },
+    Scalar {
+        op: BinaryOp,
+        left: ScalarExpr,
+        right: ScalarExpr,
+    },
     By(FieldExpr),
     Coalesce,
     Select(Vec<Field>),
@@ -49,7 +53,11 @@ pub enum SpansetExpr {
     /// `{}` is `None`.
     Filter(Option<FieldExpr>),
     Pipeline(Pipeline),
-    Op { op: SpansetOp, left: Box<SpansetExpr>, right: Box<SpansetExpr> },
+    Op {
+        op: SpansetOp,
+        left: Box<SpansetExpr>,
+        right: Box<SpansetExpr>,
+    },
 }
 
 /// Operators between span sets.

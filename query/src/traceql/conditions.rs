@@ -3,7 +3,8 @@ use trine_store::model::{Scope, intrinsic};
 use trine_store::rows::{AttrCondition, AttrTest};
 
 use crate::traceql::ast::{
-    AttributeScope, BinaryOp, Body, Field, FieldExpr, Form, Intrinsic, Pipeline, Query, SpansetExpr, SpansetOp, Stage, Static,
+    AttributeScope, BinaryOp, Body, Field, FieldExpr, Form, Intrinsic, Pipeline, Query, SpansetExpr, SpansetOp, Stage,
+    Static,
 };
 
 /// Alternatives of conjunctions, one of which some span of a match satisfies. `None`: nothing is known.
@@ -156,7 +157,9 @@ fn of_intrinsic(field: Intrinsic, op: BinaryOp, value: &Static) -> Option<AttrCo
             _ => None,
         },
         Intrinsic::Duration => match (op, value) {
-            (BinaryOp::Greater | BinaryOp::GreaterEq | BinaryOp::Eq, Static::Int(ns) | Static::Duration(ns)) if *ns > 0 => {
+            (BinaryOp::Greater | BinaryOp::GreaterEq | BinaryOp::Eq, Static::Int(ns) | Static::Duration(ns))
+                if *ns > 0 =>
+            {
                 on(intrinsic::DURATION_NS, AttrTest::Int { min: *ns, max: i64::MAX })
             }
             _ => None,

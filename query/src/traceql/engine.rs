@@ -13,10 +13,12 @@ use crate::traceql::model::{SearchAnswer, SearchQuery, SearchRequest, TraceAnswe
 use crate::traceql::parser::parse;
 use crate::traceql::trace::deduplicated;
 use crate::traceql::wire;
+use crate::traceql::zipkin::untangle;
 
 pub use tags::{INTRINSIC_TAGS, tag_values, tag_values_v1, tags, tags_v1};
 
-/// All spans of one trace; none when no shard knows it.
+/// All spans of one trace; none when no shard knows it. A server span that shares its id with a client span, as Zipkin has
+/// it, is given an id of its own below the client's.
 pub async fn trace_by_id(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, id: [u8; 16]) -> Result<TraceAnswer> {
     let mut spans = Vec::new();
     let gathered = gather::gather(scatter, ctx, Ask::Trace(id.to_vec()), &mut |frame| {
@@ -24,7 +26,8 @@ pub async fn trace_by_id(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, id: [u8
         Ok(())
     })
     .await?;
-    Ok(TraceAnswer { spans: deduplicated(spans), metrics: gathered.metrics, completeness: gathered.completeness })
+    let spans = untangle(deduplicated(spans));
+    Ok(TraceAnswer { spans, metrics: gathered.metrics, completeness: gathered.completeness })
 }
 
 /// Traces that match, newest first. Errors of the query come before any shard is asked: [`Error::Parse`] in Tempo's words,

@@ -9,8 +9,18 @@ use crate::traceql::trace::Trace;
 
 /// Attributes whose values match by substring.
 const SUBSTRING: [&str; 12] = [
-    "service.name", "cluster", "namespace", "pod", "container", "k8s.cluster.name", "k8s.namespace.name", "k8s.pod.name",
-    "k8s.container.name", "http.method", "http.url", "name",
+    "service.name",
+    "cluster",
+    "namespace",
+    "pod",
+    "container",
+    "k8s.cluster.name",
+    "k8s.namespace.name",
+    "k8s.pod.name",
+    "k8s.container.name",
+    "http.method",
+    "http.url",
+    "name",
 ];
 
 /// Tags that all have to be found, and bounds of the trace's duration in ns.
@@ -33,8 +43,10 @@ impl TagMatch {
 
     /// What the storage may skip by: all tags are needed, so one that is an attribute for sure decides.
     pub(crate) fn conditions(&self) -> Vec<Vec<AttrCondition>> {
-        let is_attribute = |key: &str| !["name", "root.name", "root.service.name", "status.code", "error"].contains(&key);
-        let exists = |(key, _): &(String, String)| AttrCondition { scope: None, key: key.clone(), test: AttrTest::Exists };
+        let is_attribute =
+            |key: &str| !["name", "root.name", "root.service.name", "status.code", "error"].contains(&key);
+        let exists =
+            |(key, _): &(String, String)| AttrCondition { scope: None, key: key.clone(), test: AttrTest::Exists };
         self.tags.iter().find(|(key, _)| is_attribute(key)).map(exists).into_iter().map(|c| vec![c]).collect()
     }
 }

@@ -48,7 +48,9 @@ fn repaired(text: &str) -> Option<Query> {
     let pieces = split(inner)?;
     let complete: Vec<&str> = pieces
         .into_iter()
-        .filter(|piece| parse(&format!("{{ {piece} }}")).is_ok_and(|q| single_filter(&q).is_some() && validate(&q).is_ok()))
+        .filter(|piece| {
+            parse(&format!("{{ {piece} }}")).is_ok_and(|q| single_filter(&q).is_some() && validate(&q).is_ok())
+        })
         .collect();
     if complete.is_empty() {
         return None;

@@ -49,14 +49,31 @@ pub(crate) struct SyntaxError {
 
 /// Longest first, so that `&>>` is not read as `&>`.
 const SIGNS: [&str; 37] = [
-    "!>>", "!<<", "&>>", "&<<", "&&", "||", ">>", "<<", "!>", "!<", "!~", "!=", "&>", "&<", "&~", ">=", "<=", "=~", "{",
-    "}", "(", ")", "=", "<", ">", "~", "!", "|", ",", "+", "-", "*", "/", "%", "^", "[", "]",
+    "!>>", "!<<", "&>>", "&<<", "&&", "||", ">>", "<<", "!>", "!<", "!~", "!=", "&>", "&<", "&~", ">=", "<=", "=~",
+    "{", "}", "(", ")", "=", "<", ">", "~", "!", "|", ",", "+", "-", "*", "/", "%", "^", "[", "]",
 ];
 
 /// Words that only mean something where the parser looks for them.
 const WORDS: [&str; 20] = [
-    "count", "avg", "min", "max", "sum", "by", "coalesce", "select", "with", "rate", "count_over_time", "min_over_time",
-    "max_over_time", "avg_over_time", "sum_over_time", "quantile_over_time", "histogram_over_time", "compare", "topk",
+    "count",
+    "avg",
+    "min",
+    "max",
+    "sum",
+    "by",
+    "coalesce",
+    "select",
+    "with",
+    "rate",
+    "count_over_time",
+    "min_over_time",
+    "max_over_time",
+    "avg_over_time",
+    "sum_over_time",
+    "quantile_over_time",
+    "histogram_over_time",
+    "compare",
+    "topk",
     "bottomk",
 ];
 

@@ -12,9 +12,9 @@ use node::Node;
 /// Longest query text in bytes.
 pub const QUERY_BYTES_MAX: usize = 131_072;
 /// Deepest nesting of parentheses and unary operators.
-const DEPTH_MAX: usize = 64;
+const DEPTH_MAX: usize = 128;
 /// Most binary operators in a query: they bound the depth of the tree.
-const OPERATORS_MAX: usize = 1000;
+const OPERATORS_MAX: usize = 500;
 
 type Parsed<T> = std::result::Result<T, SyntaxError>;
 

@@ -2,4 +2,6 @@
 mod corpus;
 mod evaluate;
 mod roundtrip;
-mod support;
+mod rows;
+mod shop;
+pub(crate) mod support;

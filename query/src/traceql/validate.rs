@@ -3,8 +3,8 @@ use regex::Regex;
 
 use crate::error::{Error, Result};
 use crate::traceql::ast::{
-    Aggregate, AttributeScope, BinaryOp, Body, Field, FieldExpr, Intrinsic, MetricsExpr, MetricsFunction, Pipeline, Query,
-    ScalarExpr, SpansetExpr, Stage, Static, UnaryOp,
+    Aggregate, AttributeScope, BinaryOp, Body, Field, FieldExpr, Intrinsic, MetricsExpr, MetricsFunction, Pipeline,
+    Query, ScalarExpr, SpansetExpr, Stage, Static, UnaryOp,
 };
 
 /// Most `by` fields of a metrics query; one less where a bucket or quantile label is added.
@@ -218,7 +218,9 @@ fn nil_test(expr: &FieldExpr, op: BinaryOp, left: &FieldExpr, right: &FieldExpr)
         FieldExpr::Field(Field::Attribute { scope, name, .. }) => {
             *scope == AttributeScope::Resource && name == "service.name"
         }
-        FieldExpr::Static(_) => return Err(invalid(format_args!("binary operations must operate on the same type: {expr}"))),
+        FieldExpr::Static(_) => {
+            return Err(invalid(format_args!("binary operations must operate on the same type: {expr}")));
+        }
         FieldExpr::Unary { .. } | FieldExpr::Binary { .. } => false,
     };
     match op {
@@ -257,8 +259,18 @@ fn intrinsic_type(intrinsic: Intrinsic) -> Type {
         Status => Type::Status,
         Kind => Type::Kind,
         ChildCount | NestedSetLeft | NestedSetRight | NestedSetParent => Type::Int,
-        Name | StatusMessage | RootName | RootServiceName | TraceId | SpanId | ParentId | EventName | LinkSpanId
-        | LinkTraceId | InstrumentationName | InstrumentationVersion => Type::Str,
+        Name
+        | StatusMessage
+        | RootName
+        | RootServiceName
+        | TraceId
+        | SpanId
+        | ParentId
+        | EventName
+        | LinkSpanId
+        | LinkTraceId
+        | InstrumentationName
+        | InstrumentationVersion => Type::Str,
         Parent => Type::Unknown,
     }
 }
@@ -323,9 +335,7 @@ fn metrics_function(function: &MetricsFunction) -> Result<()> {
             match numbers.as_slice() {
                 [] => Ok(()),
                 [n] | [n, _, _] if (1..=1000).contains(n) => match numbers {
-                    v if v.len() == 3 && v[2] <= v[1] => {
-                        Err(invalid("compare() end must be greater than start"))
-                    }
+                    v if v.len() == 3 && v[2] <= v[1] => Err(invalid("compare() end must be greater than start")),
                     _ => Ok(()),
                 },
                 [_] | [_, _, _] => Err(invalid("compare() top number of values must be between 1 and 1000")),

@@ -99,9 +99,7 @@ pub(crate) fn decode_trace(message: TraceMessage) -> Result<TraceHit> {
         let spans = m.spans.into_iter().map(span).collect::<Result<_>>()?;
         Ok(SpanSetHit { spans, matched: m.matched, attrs: decode_pairs(&m.attrs)? })
     };
-    let stats = |m: ServiceMessage| {
-        (m.name, ServiceStats { span_count: m.span_count, error_count: m.error_count })
-    };
+    let stats = |m: ServiceMessage| (m.name, ServiceStats { span_count: m.span_count, error_count: m.error_count });
     Ok(TraceHit {
         trace_id: message.id.try_into().map_err(|_| corrupt("trace id of another length"))?,
         root_service: message.root_service,
@@ -137,5 +135,73 @@ pub(crate) fn decode_metrics(message: MetricsMessage) -> SearchMetrics {
         inspected_traces: message.inspected_traces,
         inspected_spans: message.inspected_spans,
         inspected_bytes: message.inspected_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+    use crate::traceql::fragment::{Request, VERSION};
+
+    fn pairs() -> impl Strategy<Value = Vec<(String, Value)>> {
+        let value = prop_oneof![
+            any::<String>().prop_map(Value::Str),
+            any::<i64>().prop_map(Value::Int),
+            any::<f64>().prop_map(Value::Double),
+            vec(any::<bool>().prop_map(Value::Bool), 0..3).prop_map(Value::Array),
+        ];
+        vec((any::<String>(), value), 0..3)
+    }
+
+    fn hit() -> impl Strategy<Value = TraceHit> {
+        let span = (any::<Vec<u8>>(), any::<String>(), any::<i64>(), any::<u64>(), pairs()).prop_map(
+            |(span_id, name, start_ns, duration_ns, attrs)| SpanHit { span_id, name, start_ns, duration_ns, attrs },
+        );
+        let set = (vec(span, 0..3), any::<u32>(), pairs()).prop_map(|(spans, matched, attrs)| SpanSetHit {
+            spans,
+            matched,
+            attrs,
+        });
+        let stats = any::<(u32, u32)>().prop_map(|(span_count, error_count)| ServiceStats { span_count, error_count });
+        let services = btree_map(any::<String>(), stats, 0..3);
+        (any::<[u8; 16]>(), any::<(String, String, i64, u64)>(), vec(set, 0..3), services).prop_map(
+            |(trace_id, (root_service, root_name, start_ns, duration_ms), span_sets, service_stats)| TraceHit {
+                trace_id,
+                root_service,
+                root_name,
+                start_ns,
+                duration_ms,
+                span_sets,
+                service_stats,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn hits_come_back(hit in hit()) {
+            let frame = Frame { version: VERSION, traces: vec![encode_trace(&hit)], ..Frame::default() };
+            let back = Frame::read(&frame.encode_to_vec()).unwrap();
+            prop_assert_eq!(decode_trace(back.traces[0].clone()).unwrap(), hit);
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes: Vec<u8>) {
+            let _unchecked = Request::read(&bytes);
+            if let Ok(frame) = Frame::read(&bytes) {
+                let _unchecked = spans(&frame);
+            }
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let frame = Frame { version: VERSION + 1, ..Frame::default() };
+        assert!(matches!(Frame::read(&frame.encode_to_vec()), Err(Error::Corrupt { .. })));
+        assert!(matches!(Request::read(&[]), Err(Error::Corrupt { .. })));
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn newest(hits: Vec<TraceHit>, limit: usize) -> Vec<TraceHit> {
         }
     }
     let mut out: Vec<TraceHit> = by_id.into_values().collect();
-    out.sort_by(|a, b| (b.start_ns, b.trace_id).cmp(&(a.start_ns, a.trace_id)));
+    out.sort_by_key(|h| std::cmp::Reverse((h.start_ns, h.trace_id)));
     if limit > 0 {
         out.truncate(limit);
     }

@@ -122,8 +122,8 @@ pub async fn tag_values(
     end_ns: i64,
     limit: usize,
 ) -> Result<TagValuesAnswer> {
-    let field = parse_field(tag)
-        .map_err(|_| Error::Parse { message: format!("please provide a valid tagName: {tag}") })?;
+    let field =
+        parse_field(tag).map_err(|_| Error::Parse { message: format!("please provide a valid tagName: {tag}") })?;
     lenient::filter(query)?;
     if let Some(values) = fixed(&field) {
         return Ok(TagValuesAnswer { values, ..TagValuesAnswer::default() });

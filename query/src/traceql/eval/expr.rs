@@ -1,6 +1,4 @@
 //! Expressions over one span, with their regexes compiled.
-use std::borrow::Cow;
-
 use regex::Regex;
 
 use super::lookup::At;
@@ -9,53 +7,73 @@ use crate::error::{Error, Result};
 use crate::traceql::ast::{BinaryOp, Field, FieldExpr, Intrinsic, Static, UnaryOp};
 use crate::traceql::validate::compile;
 
-/// A compiled [`FieldExpr`].
+/// A compiled [`FieldExpr`]. A run of left-grouped operators is a list, so that a long query needs no deep stack.
 #[derive(Clone, Debug)]
 pub(crate) enum Expr {
     Static(Static),
     Field(Field),
     Not(Box<Expr>),
     Neg(Box<Expr>),
-    And(Box<Expr>, Box<Expr>),
-    Or(Box<Expr>, Box<Expr>),
+    /// `first`, then each step applied to what the steps before it gave.
+    Steps {
+        first: Box<Expr>,
+        steps: Vec<Step>,
+    },
+}
+
+/// An operator and its right side.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    And(Expr),
+    Or(Expr),
     /// `= nil` when `absent`, else `!= nil`.
-    NilTest { expr: Box<Expr>, absent: bool },
-    Match { expr: Box<Expr>, regex: Regex, negated: bool },
-    Compare { op: BinaryOp, left: Box<Expr>, right: Box<Expr> },
-    Arithmetic { op: BinaryOp, left: Box<Expr>, right: Box<Expr> },
+    NilTest {
+        absent: bool,
+    },
+    Match {
+        regex: Regex,
+        negated: bool,
+    },
+    Compare(BinaryOp, Expr),
+    Arithmetic(BinaryOp, Expr),
+}
+
+fn is_nil(expr: &FieldExpr) -> bool {
+    matches!(expr, FieldExpr::Static(Static::Nil))
 }
 
 impl Expr {
     /// [`Error::Parse`] for a regex that does not compile.
     pub(crate) fn compile(expr: &FieldExpr) -> Result<Self> {
-        let boxed = |e: &FieldExpr| Self::compile(e).map(Box::new);
+        let mut spine = Vec::new();
+        let mut at = expr;
+        while let FieldExpr::Binary { op, left, right } = at {
+            // `nil = x` is `x = nil`.
+            let turned = matches!(op, BinaryOp::Eq | BinaryOp::NotEq) && is_nil(left) && !is_nil(right);
+            let (left, right) = if turned { (right, left) } else { (left, right) };
+            spine.push((*op, &**left, &**right));
+            at = left;
+        }
+        let mut first = Self::operand(at)?;
+        if let Some((_, _, right)) = spine.last() {
+            first = first.padded(right);
+        }
+        if spine.is_empty() {
+            return Ok(first);
+        }
+        let steps =
+            spine.iter().rev().map(|(op, left, right)| Step::compile(*op, left, right)).collect::<Result<_>>()?;
+        Ok(Self::Steps { first: Box::new(first), steps })
+    }
+
+    /// An expression that is no binary one.
+    fn operand(expr: &FieldExpr) -> Result<Self> {
         Ok(match expr {
             FieldExpr::Static(value) => Self::Static(value.clone()),
             FieldExpr::Field(field) => Self::Field(field.clone()),
-            FieldExpr::Unary { op: UnaryOp::Not, expr } => Self::Not(boxed(expr)?),
-            FieldExpr::Unary { op: UnaryOp::Neg, expr } => Self::Neg(boxed(expr)?),
-            FieldExpr::Binary { op, left, right } => Self::binary(*op, left, right)?,
-        })
-    }
-
-    fn binary(op: BinaryOp, left: &FieldExpr, right: &FieldExpr) -> Result<Self> {
-        let is_nil = |e: &FieldExpr| matches!(e, FieldExpr::Static(Static::Nil));
-        if matches!(op, BinaryOp::Eq | BinaryOp::NotEq) && (is_nil(left) || is_nil(right)) {
-            let tested = if is_nil(right) { left } else { right };
-            return Ok(Self::NilTest { expr: Box::new(Self::compile(tested)?), absent: op == BinaryOp::Eq });
-        }
-        if let (BinaryOp::Regex | BinaryOp::NotRegex, FieldExpr::Static(Static::Str(pattern))) = (op, right) {
-            let regex = compile(pattern)
-                .map_err(|e| Error::Parse { message: format!("invalid TraceQL query: invalid regex: {pattern}: {e}") })?;
-            let expr = Box::new(Self::compile(left)?);
-            return Ok(Self::Match { expr, regex, negated: op == BinaryOp::NotRegex });
-        }
-        let sides = (Box::new(Self::compile(left)?.padded(right)), Box::new(Self::compile(right)?.padded(left)));
-        Ok(match (op, sides) {
-            (BinaryOp::And, (l, r)) => Self::And(l, r),
-            (BinaryOp::Or, (l, r)) => Self::Or(l, r),
-            (op, (left, right)) if op.is_arithmetic() => Self::Arithmetic { op, left, right },
-            (op, (left, right)) => Self::Compare { op, left, right },
+            FieldExpr::Unary { op: UnaryOp::Not, expr } => Self::Not(Box::new(Self::compile(expr)?)),
+            FieldExpr::Unary { op: UnaryOp::Neg, expr } => Self::Neg(Box::new(Self::compile(expr)?)),
+            FieldExpr::Binary { .. } => Self::compile(expr)?,
         })
     }
 
@@ -90,12 +108,13 @@ impl Expr {
                 Val::Float(f) => Val::Float(-f),
                 _ => Val::Nil,
             },
-            Self::And(l, r) => Val::Bool(l.eval(at)?.is_true() && r.eval(at)?.is_true()),
-            Self::Or(l, r) => Val::Bool(l.eval(at)?.is_true() || r.eval(at)?.is_true()),
-            Self::NilTest { expr, absent } => Val::Bool((expr.eval(at)? == Val::Nil) == *absent),
-            Self::Match { expr, regex, negated } => Val::Bool(matches(&expr.eval(at)?, regex, *negated)),
-            Self::Compare { op, left, right } => Val::Bool(compare(*op, &left.eval(at)?, &right.eval(at)?)),
-            Self::Arithmetic { op, left, right } => arithmetic(*op, &left.eval(at)?, &right.eval(at)?)?,
+            Self::Steps { first, steps } => {
+                let mut value = first.eval(at)?;
+                for step in steps {
+                    value = step.apply(value, at)?;
+                }
+                value
+            }
         })
     }
 
@@ -105,8 +124,34 @@ impl Expr {
     }
 }
 
-impl From<&str> for Val<'static> {
-    fn from(text: &str) -> Self {
-        Val::Str(Cow::Owned(text.to_owned()))
+impl Step {
+    fn compile(op: BinaryOp, left: &FieldExpr, right: &FieldExpr) -> Result<Self> {
+        if matches!(op, BinaryOp::Eq | BinaryOp::NotEq) && is_nil(right) {
+            return Ok(Self::NilTest { absent: op == BinaryOp::Eq });
+        }
+        if let (BinaryOp::Regex | BinaryOp::NotRegex, FieldExpr::Static(Static::Str(pattern))) = (op, right) {
+            let regex = compile(pattern).map_err(|e| Error::Parse {
+                message: format!("invalid TraceQL query: invalid regex: {pattern}: {e}"),
+            })?;
+            return Ok(Self::Match { regex, negated: op == BinaryOp::NotRegex });
+        }
+        let right = Expr::compile(right)?.padded(left);
+        Ok(match op {
+            BinaryOp::And => Self::And(right),
+            BinaryOp::Or => Self::Or(right),
+            op if op.is_arithmetic() => Self::Arithmetic(op, right),
+            op => Self::Compare(op, right),
+        })
+    }
+
+    fn apply<'a>(&'a self, left: Val<'a>, at: At<'a>) -> Result<Val<'a>> {
+        Ok(match self {
+            Self::And(right) => Val::Bool(left.is_true() && right.holds(at)?),
+            Self::Or(right) => Val::Bool(left.is_true() || right.holds(at)?),
+            Self::NilTest { absent } => Val::Bool((left == Val::Nil) == *absent),
+            Self::Match { regex, negated } => Val::Bool(matches(&left, regex, *negated)),
+            Self::Compare(op, right) => Val::Bool(compare(*op, &left, &right.eval(at)?)),
+            Self::Arithmetic(op, right) => arithmetic(*op, &left, &right.eval(at)?)?,
+        })
     }
 }

@@ -28,8 +28,15 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug)]
 enum Step {
     Spanset(Set),
-    Scalar { op: BinaryOp, left: Scalar, right: Scalar },
-    By { expr: Expr, label: String },
+    Scalar {
+        op: BinaryOp,
+        left: Scalar,
+        right: Scalar,
+    },
+    By {
+        expr: Expr,
+        label: String,
+    },
     Coalesce,
     /// Only says what results show.
     Select,
@@ -175,11 +182,9 @@ fn set(expr: &SpansetExpr) -> Result<Set> {
 fn scalar(expr: &ScalarExpr) -> Result<Scalar> {
     Ok(match expr {
         ScalarExpr::Static(value) => Scalar::Static(value.clone()),
-        ScalarExpr::Aggregate(Aggregate { op, expr: inner }) => Scalar::Aggregate {
-            op: *op,
-            expr: inner.as_ref().map(Expr::compile).transpose()?,
-            label: expr.to_string(),
-        },
+        ScalarExpr::Aggregate(Aggregate { op, expr: inner }) => {
+            Scalar::Aggregate { op: *op, expr: inner.as_ref().map(Expr::compile).transpose()?, label: expr.to_string() }
+        }
         ScalarExpr::Binary { op, left, right } => {
             Scalar::Binary { op: *op, left: Box::new(scalar(left)?), right: Box::new(scalar(right)?) }
         }

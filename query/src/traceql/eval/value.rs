@@ -103,23 +103,23 @@ fn ordering(left: &Val<'_>, right: &Val<'_>) -> Option<Option<Ordering>> {
 /// Compares two values. Absent on either side is `false`, also for `!=`. A list satisfies `!=` when none of its elements
 /// equals, and any other operator when one of them does.
 pub(crate) fn compare(op: BinaryOp, left: &Val<'_>, right: &Val<'_>) -> bool {
-    let elements = |v: &Val<'_>| matches!(v, Val::List(_));
-    if !elements(left) && !elements(right) {
+    if !matches!(left, Val::List(_)) && !matches!(right, Val::List(_)) {
         return compare_one(op, left, right).unwrap_or(false);
     }
-    let each = |v| match v {
-        &Val::List(ref items) => items.as_slice(),
-        v => std::slice::from_ref(v),
-    };
-    let mut results = each(left).iter().flat_map(|l| each(right).iter().filter_map(move |r| compare_one(op, l, r)));
+    let rights = elements(right);
+    let mut results = elements(left).iter().flat_map(|l| rights.iter().filter_map(move |r| compare_one(op, l, r)));
     if op == BinaryOp::NotEq {
-        let mut some = false;
-        results.all(|r| {
-            some = true;
-            r
-        }) && some
+        results.next().is_some_and(|first| first && results.all(|r| r))
     } else {
         results.any(|r| r)
+    }
+}
+
+/// Elements of a list, or the value itself.
+fn elements<'v, 'a>(value: &'v Val<'a>) -> &'v [Val<'a>] {
+    match value {
+        Val::List(items) => items,
+        value => std::slice::from_ref(value),
     }
 }
 

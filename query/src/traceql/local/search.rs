@@ -23,6 +23,9 @@ const SECOND_NS: i64 = 1_000_000_000;
 const WINDOW_NS_MIN: i64 = 60 * SECOND_NS;
 /// The first window is this part of the range.
 const WINDOWS: i64 = 32;
+/// How far outside the range a trace that overlaps it may have the span that the query asks for, when the storage keeps
+/// that span apart from those in the range and skips the latter by their statistics.
+const MARGIN_NS: i64 = 600 * SECOND_NS;
 
 /// Decides whether a trace matches.
 pub(super) enum Matcher {
@@ -119,11 +122,17 @@ struct ShardSearch<'a> {
 
 impl ShardSearch<'_> {
     /// Searches windows from the newest to the oldest. A trace not seen by then starts before the window, so a full set of
-    /// hits that start later is final.
+    /// hits that start later is final. Traces that an earlier window's conditions let through are not looked at again.
     fn run(&mut self, source: &dyn TraceSource) -> Result<()> {
         let conditions = self.matcher.conditions();
-        let windows = windows(self.bounds.range()).into_iter().map(|w| (w, conditions.clone()));
-        for (range, conditions) in windows.chain(lookback(self.bounds.start_ns)) {
+        let mut ranges = windows(self.bounds.range());
+        if !conditions.is_empty() {
+            let (before, after) = margins(self.bounds.range());
+            ranges.splice(0..0, after);
+            ranges.extend(before);
+        }
+        let ranges = ranges.into_iter().map(|range| (range, conditions.clone()));
+        for (range, conditions) in ranges.chain(lookback(self.bounds.start_ns)) {
             source.traces(range, &conditions, &mut |id, spans| self.trace(id, spans))?;
             if self.newest.oldest_if_full().is_some_and(|oldest| oldest >= range.start_ns) {
                 break;
@@ -139,7 +148,9 @@ impl ShardSearch<'_> {
         }
         self.metrics.inspect(&spans);
         self.metrics.inspected_traces += 1;
-        let Some(trace) = Trace::assemble(id, spans, self.matcher.needs())? else { return Ok(ControlFlow::Continue(())) };
+        let Some(trace) = Trace::assemble(id, spans, self.matcher.needs())? else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let too_old = || self.newest.cutoff().is_some_and(|oldest| trace.start_ns < oldest);
         if trace.overlaps(self.bounds.start_ns, self.bounds.end_ns) && !too_old() {
             let spans_per_set = usize::try_from(self.bounds.spans_per_set).unwrap_or(usize::MAX);
@@ -166,6 +177,17 @@ fn windows(range: Range) -> Vec<Range> {
         width = width.saturating_mul(2);
     }
     out
+}
+
+/// [`MARGIN_NS`] before and after the range.
+fn margins(range: Range) -> (Option<Range>, Option<Range>) {
+    let before = range
+        .start_ns
+        .checked_sub(1)
+        .map(|end_ns| Range { start_ns: range.start_ns.saturating_sub(MARGIN_NS), end_ns });
+    let after =
+        range.end_ns.checked_add(1).map(|start_ns| Range { start_ns, end_ns: range.end_ns.saturating_add(MARGIN_NS) });
+    (before, after)
 }
 
 /// Windows before the range: a trace whose spans all start there still overlaps when one of them lasts long enough.
@@ -205,7 +227,7 @@ impl Newest {
     }
 
     fn trim(&mut self) {
-        self.hits.sort_by(|a, b| (b.start_ns, b.trace_id).cmp(&(a.start_ns, a.trace_id)));
+        self.hits.sort_by_key(|h| std::cmp::Reverse((h.start_ns, h.trace_id)));
         self.hits.truncate(self.limit);
         self.cutoff = self.hits.last().filter(|_| self.hits.len() == self.limit).map(|h| h.start_ns);
     }

@@ -189,7 +189,9 @@ fn direct_values(
         }
         Field::Attribute { scope: AttributeScope::Span, name, .. } => (Scope::Record, name.as_str()),
         Field::Attribute { scope: AttributeScope::Resource, name, .. } => (Scope::Resource, name.as_str()),
-        Field::Attribute { scope: AttributeScope::Instrumentation, name, .. } => (Scope::Instrumentation, name.as_str()),
+        Field::Attribute { scope: AttributeScope::Instrumentation, name, .. } => {
+            (Scope::Instrumentation, name.as_str())
+        }
         Field::Attribute { scope: AttributeScope::Any, .. } => return Ok(false),
         Field::Intrinsic { intrinsic, .. } => match intrinsic {
             Intrinsic::Name => (Scope::Intrinsic, intrinsic::NAME),

@@ -2,9 +2,7 @@
 use super::field::binary_op;
 use super::node::Node;
 use super::{Parsed, Parser};
-use crate::traceql::ast::{
-    BinaryOp, MetricsExpr, MetricsFunction, Pipeline, ScalarExpr, SpansetExpr, Static,
-};
+use crate::traceql::ast::{BinaryOp, MetricsExpr, MetricsFunction, Pipeline, ScalarExpr, SpansetExpr, Static};
 use crate::traceql::lexer::TokenKind;
 
 impl Parser {

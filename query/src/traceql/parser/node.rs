@@ -12,13 +12,21 @@ pub(super) enum Node {
     Spanset(SpansetExpr),
     /// More than one stage, or one that is no span set.
     Pipeline(Pipeline),
-    ScalarFilter { op: BinaryOp, left: ScalarExpr, right: ScalarExpr },
+    ScalarFilter {
+        op: BinaryOp,
+        left: ScalarExpr,
+        right: ScalarExpr,
+    },
     /// Numbers only.
     Number(ScalarExpr),
     /// Has an aggregate.
     Scalar(ScalarExpr),
     ScalarPipeline(ScalarPipeline),
-    ScalarPipelines { op: BinaryOp, left: ScalarPipeline, right: ScalarPipeline },
+    ScalarPipelines {
+        op: BinaryOp,
+        left: ScalarPipeline,
+        right: ScalarPipeline,
+    },
     Metrics(MetricsExpr),
 }
 

@@ -54,7 +54,12 @@ fn scalar(item: &str) -> Option<String> {
     if let Some(inner) = item.strip_prefix('"') {
         let inner = inner.strip_suffix('"')?;
         return Some(
-            inner.replace("\\\\", "\0").replace("\\\"", "\"").replace("\\t", "\t").replace("\\r", "\r").replace('\0', "\\"),
+            inner
+                .replace("\\\\", "\0")
+                .replace("\\\"", "\"")
+                .replace("\\t", "\t")
+                .replace("\\r", "\r")
+                .replace('\0', "\\"),
         );
     }
     Some(item.to_owned())
@@ -86,7 +91,9 @@ fn valid_queries_parse_and_validate() {
 #[test]
 fn syntax_errors_do_not_parse() {
     let check = |q: &String| match parse(q) {
-        Err(Error::Parse { message }) if message.starts_with("invalid TraceQL query: parse error at line 1, col ") => None,
+        Err(Error::Parse { message }) if message.starts_with("invalid TraceQL query: parse error at line 1, col ") => {
+            None
+        }
         other => Some(format!("{q}: {other:?}")),
     };
     none(examples()["parse_fails"].iter().filter_map(check).collect());

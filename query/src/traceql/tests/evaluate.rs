@@ -226,7 +226,10 @@ fn results_show_what_was_asked() {
     assert_eq!(set.spans[0].attrs, attrs);
     assert_eq!((set.matched, set.spans[0].name.as_str(), set.spans[0].duration_ns), (1, "list", 30_000_000));
 
-    let set = shown("{ status = error } | select(kind, nestedSetParent, nestedSetLeft, event:timeSinceStart, resource.none)", 0);
+    let set = shown(
+        "{ status = error } | select(kind, nestedSetParent, nestedSetLeft, event:timeSinceStart, resource.none)",
+        0,
+    );
     let attrs = [
         ("status", str("error")),
         ("kind", str("server")),
@@ -237,7 +240,8 @@ fn results_show_what_was_asked() {
     assert_eq!(set.spans[0].attrs, attrs.map(|(k, v)| (k.to_owned(), v)));
 
     let set = shown("{} | by(resource.service.name) | avg(duration) > 1ns | count() > 2", 0);
-    let attrs = [("by(resource.service.name)", str("frontend")), ("avg(duration)", str("60ms")), ("count()", Value::Int(3))];
+    let attrs =
+        [("by(resource.service.name)", str("frontend")), ("avg(duration)", str("60ms")), ("count()", Value::Int(3))];
     assert_eq!(set.attrs, attrs.map(|(k, v)| (k.to_owned(), v)));
     assert_eq!(shown("{} | by(.rows)", 0).attrs, [("by(.rows)".to_owned(), str("nil"))]);
 
@@ -275,4 +279,24 @@ fn odd_traces_are_assembled() {
     // Three spans of one id: no nested-set numbers.
     let trace = assemble(vec![new(1, 0, 2), new(2, 1, 3), new(2, 1, 2), new(2, 1, 1)]).unwrap();
     assert!(trace.spans.iter().all(|s| s.nested_left == 0 && s.nested_parent == 0));
+}
+
+#[test]
+fn the_largest_queries_fit_a_small_stack() {
+    let chain = |part: &str| format!("{{ .a = 1{} }}", part.repeat(249));
+    let ands = format!("{{ true{} }}", " && true".repeat(500));
+    let sets = format!("{{}}{}", " || {}".repeat(500));
+    let sums = format!("{{ 1{} > 0 }}", " + 1".repeat(499));
+    let deep = format!("{{ {}true{} }}", "!(".repeat(30), ")".repeat(30));
+    let queries = [ands, sets, sums, deep, chain(" || .b = 2")];
+    let run = move || {
+        for query in queries {
+            let tree = parse(&query).unwrap();
+            assert!(tree.to_string().len() > 50);
+            hit(&query).unwrap();
+            crate::traceql::conditions::of_query(&tree);
+        }
+    };
+    // Half of what threads have by default.
+    std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
 }

@@ -23,10 +23,8 @@ fn field() -> impl Strategy<Value = Field> {
     let name = prop_oneof!["[a-z][a-z.]{0,8}", any::<String>().prop_filter("empty", |s| !s.is_empty())];
     prop_oneof![
         (prop::sample::select(scopes), name).prop_map(|(scope, name)| Field::Attribute { scope, parent: false, name }),
-        prop::sample::select(Intrinsic::all().collect::<Vec<_>>()).prop_map(|intrinsic| Field::Intrinsic {
-            intrinsic,
-            scoped: intrinsic.plain().is_none()
-        }),
+        prop::sample::select(Intrinsic::all().collect::<Vec<_>>())
+            .prop_map(|intrinsic| Field::Intrinsic { intrinsic, scoped: intrinsic.plain().is_none() }),
     ]
 }
 
@@ -49,15 +47,19 @@ fn field_expr() -> impl Strategy<Value = FieldExpr> {
 
 fn spanset_op() -> impl Strategy<Value = SpansetOp> {
     let relations = [Relation::Child, Relation::Descendant, Relation::Parent, Relation::Ancestor, Relation::Sibling];
-    let relation = (prop::sample::select(relations.to_vec()), prop::sample::select(vec![Form::Plain, Form::Not, Form::Union]))
-        .prop_map(|(r, f)| SpansetOp::Relation(r, f));
+    let relation =
+        (prop::sample::select(relations.to_vec()), prop::sample::select(vec![Form::Plain, Form::Not, Form::Union]))
+            .prop_map(|(r, f)| SpansetOp::Relation(r, f));
     prop_oneof![Just(SpansetOp::And), Just(SpansetOp::Or), relation]
 }
 
 fn spanset() -> impl Strategy<Value = SpansetExpr> {
     prop::option::of(field_expr()).prop_map(SpansetExpr::Filter).prop_recursive(3, 6, 2, |inner| {
-        (spanset_op(), inner.clone(), inner)
-            .prop_map(|(op, l, r)| SpansetExpr::Op { op, left: Box::new(l), right: Box::new(r) })
+        (spanset_op(), inner.clone(), inner).prop_map(|(op, l, r)| SpansetExpr::Op {
+            op,
+            left: Box::new(l),
+            right: Box::new(r),
+        })
     })
 }
 

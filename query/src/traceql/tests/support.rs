@@ -63,9 +63,10 @@ impl TraceSource for MemShard {
 
     fn traces(&self, range: Range, conditions: &[Vec<AttrCondition>], each: &mut EachTrace<'_>) -> Result<()> {
         for (id, spans) in &self.traces {
-            let starts = spans.iter().any(|s| (range.start_ns..=range.end_ns).contains(&s.time_ns));
+            let starts = |s: &SpanRow| (range.start_ns..=range.end_ns).contains(&s.time_ns);
             let fits = |s: &SpanRow| conditions.iter().any(|all| all.iter().all(|c| satisfies(s, c)));
-            if starts && (conditions.is_empty() || spans.iter().any(fits)) && each(*id, spans.clone())?.is_break() {
+            let is_candidate = |s: &SpanRow| starts(s) && (conditions.is_empty() || fits(s));
+            if spans.iter().any(is_candidate) && each(*id, spans.clone())?.is_break() {
                 break;
             }
         }
@@ -255,11 +256,9 @@ fn span(stream: &Arc<SpanStream>, json: &Json) -> SpanRow {
     let time_ns = ns(&json["startTimeUnixNano"]);
     let mut attrs = Vec::new();
     let mut push = |key: &str, value: Value| attrs.push(Attr { scope: Scope::Intrinsic, key: key.to_owned(), value });
-    for (key, column) in [
-        ("traceId", intrinsic::TRACE_ID),
-        ("spanId", intrinsic::SPAN_ID),
-        ("parentSpanId", intrinsic::PARENT_SPAN_ID),
-    ] {
+    for (key, column) in
+        [("traceId", intrinsic::TRACE_ID), ("spanId", intrinsic::SPAN_ID), ("parentSpanId", intrinsic::PARENT_SPAN_ID)]
+    {
         if let Some(hex) = json[key].as_str().filter(|h| !h.is_empty()) {
             push(column, Value::Bytes(id_of(hex)));
         }
