@@ -1,4 +1,8 @@
 //! Where rows come from: one shard's log streams, behind a trait so that tests can stand in for the store.
+#[cfg(test)]
+pub(super) mod memory;
+mod rows;
+
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
