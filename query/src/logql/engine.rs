@@ -59,11 +59,13 @@ pub async fn instant(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, query: &Log
         Evaluated::Series(series) => {
             let mut samples: Vec<VectorSample> = series
                 .into_iter()
-                .filter_map(|s| Some(VectorSample { value: s.values.first().copied().flatten()?, labels: s.labels, time_ms }))
+                .filter_map(|s| {
+                    Some(VectorSample { value: s.values.first().copied().flatten()?, labels: s.labels, time_ms })
+                })
                 .collect();
             check_series(samples.len())?;
             if !is_ordered(&expr) {
-                samples.sort_by(|a, b| a.labels.cmp(&b.labels));
+                samples.sort_by(|a, b| series::by_pairs(&a.labels, &b.labels));
             }
             LogValue::Vector(samples)
         }
@@ -79,7 +81,9 @@ fn is_ordered(expr: &MetricExpr) -> bool {
 
 fn range_grid(query: &LogQuery) -> Result<Grid> {
     if query.step_ms <= 0 {
-        return Err(Error::Execution { message: "zero or negative query resolution step widths are not accepted".to_owned() });
+        return Err(Error::Execution {
+            message: "zero or negative query resolution step widths are not accepted".to_owned(),
+        });
     }
     let step_ns = query.step_ms.saturating_mul(NS_PER_MS);
     let span_ns = query.end_ns.saturating_sub(query.start_ns);
@@ -89,9 +93,10 @@ fn range_grid(query: &LogQuery) -> Result<Grid> {
     let steps = span_ns / step_ns;
     if steps > STEPS_MAX {
         return Err(Error::Limit {
-            message: "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step \
+            message:
+                "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step \
                       parameter"
-                .to_owned(),
+                    .to_owned(),
         });
     }
     Ok(Grid { start_ns: query.start_ns, step_ns, steps: steps as usize + 1 })
@@ -112,7 +117,7 @@ fn matrix(evaluated: Evaluated, grid: &Grid) -> Result<Vec<MatrixSeries>> {
         .filter(|s| !s.points.is_empty())
         .collect();
     check_series(out.len())?;
-    out.sort_by(|a, b| a.labels.cmp(&b.labels));
+    out.sort_by(|a, b| series::by_pairs(&a.labels, &b.labels));
     Ok(out)
 }
 

@@ -263,7 +263,11 @@ pub fn decode_frame(frame: Bytes) -> Result<Reply> {
 }
 
 fn check_version(version: u32) -> Result<()> {
-    if version == VERSION { Ok(()) } else { Err(Error::Unsupported { what: format!("LogQL fragment version {version}") }) }
+    if version == VERSION {
+        Ok(())
+    } else {
+        Err(Error::Unsupported { what: format!("LogQL fragment version {version}") })
+    }
 }
 
 pub(super) fn corrupt(what: &'static str, reason: &str) -> Error {

@@ -59,9 +59,7 @@ impl RangePlan {
     /// The plan of a range aggregation, or of a vector aggregation that folds into one; `None` for any other expression.
     pub(super) fn of(expr: &MetricExpr) -> Result<Option<Self>> {
         match expr {
-            MetricExpr::Range(range) => {
-                Ok(Some(Self { range: range.clone(), kind: state_kind(range)?, outer: None }))
-            }
+            MetricExpr::Range(range) => Ok(Some(Self { range: range.clone(), kind: state_kind(range)?, outer: None })),
             MetricExpr::Aggregate { op, grouping, expr, .. } => {
                 let MetricExpr::Range(range) = expr.as_ref() else { return Ok(None) };
                 let kind = state_kind(range)?;

@@ -4,11 +4,16 @@ use std::collections::HashMap;
 
 use trine_store::model::Labels;
 
-use super::series::{Series, project};
+use super::series::{Series, by_pairs, project};
 use crate::error::{Error, Result};
 use crate::logql::ast::{AggregateOp, Grouping};
 
-pub(super) fn aggregate(op: AggregateOp, k: Option<u64>, grouping: Option<&Grouping>, input: Vec<Series>) -> Result<Vec<Series>> {
+pub(super) fn aggregate(
+    op: AggregateOp,
+    k: Option<u64>,
+    grouping: Option<&Grouping>,
+    input: Vec<Series>,
+) -> Result<Vec<Series>> {
     let k = k.map_or(usize::MAX, |k| usize::try_from(k).unwrap_or(usize::MAX));
     match op {
         AggregateOp::TopK => Ok(ranked(k, true, grouping, input)),
@@ -101,7 +106,7 @@ fn ranked(k: usize, largest: bool, grouping: Option<&Grouping>, input: Vec<Serie
                 members.iter().enumerate().filter_map(|(i, s)| Some((i, s.values[step]?))).collect();
             // Equal values are ranked by labels, so that the answer does not depend on the order of arrival.
             ranks.sort_by(|a, b| {
-                by_value(a.1, b.1, largest).then_with(|| members[a.0].labels.cmp(&members[b.0].labels))
+                by_value(a.1, b.1, largest).then_with(|| by_pairs(&members[a.0].labels, &members[b.0].labels))
             });
             for (i, _) in ranks.into_iter().skip(k) {
                 members[i].values[step] = None;
@@ -116,6 +121,6 @@ fn ranked(k: usize, largest: bool, grouping: Option<&Grouping>, input: Vec<Serie
 /// By the value of the first step, which is the only one of an instant query.
 fn sorted(mut input: Vec<Series>, descending: bool) -> Vec<Series> {
     let first = |s: &Series| s.values.first().copied().flatten().unwrap_or(f64::NAN);
-    input.sort_by(|a, b| by_value(first(a), first(b), descending).then_with(|| a.labels.cmp(&b.labels)));
+    input.sort_by(|a, b| by_value(first(a), first(b), descending).then_with(|| by_pairs(&a.labels, &b.labels)));
     input
 }

@@ -173,6 +173,7 @@ impl Join<'_> {
 
 fn many_matches() -> Error {
     Error::Execution {
-        message: "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)".to_owned(),
+        message: "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+            .to_owned(),
     }
 }

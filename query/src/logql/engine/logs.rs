@@ -1,11 +1,12 @@
 //! Log queries on the asking node: merges the entries of all shards under one limit.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use trine_store::model::Labels;
 
 use super::ask::ask;
+use super::series::by_pairs;
 use crate::error::Result;
 use crate::logql::answer::{Direction, LogAnswer, LogEntry, LogQuery, LogStream, LogValue};
 use crate::logql::ast::LogExpr;
@@ -103,11 +104,14 @@ impl Merge {
             self.thin(query.interval_ns);
         }
         self.entries.truncate(query.limit);
-        let mut streams: BTreeMap<&Labels, Vec<LogEntry>> = BTreeMap::new();
+        let mut streams: Vec<LogStream> =
+            self.streams.into_iter().map(|labels| LogStream { labels, entries: Vec::new() }).collect();
         for (stream, entry) in self.entries {
-            streams.entry(&self.streams[stream]).or_default().push(entry);
+            streams[stream].entries.push(entry);
         }
-        streams.into_iter().map(|(labels, entries)| LogStream { labels: labels.clone(), entries }).collect()
+        streams.retain(|s| !s.entries.is_empty());
+        streams.sort_by(|a, b| by_pairs(&a.labels, &b.labels));
+        streams
     }
 
     /// Keeps entries that are at least `interval_ns` away from the one kept before.

@@ -11,7 +11,7 @@ use trine_store::model::Labels;
 use super::aggregate::aggregate;
 use super::ask::{Account, ask};
 use super::binary::binary;
-use super::series::{Collector, Series};
+use super::series::{Collector, Series, by_pairs};
 use crate::error::{Error, Result};
 use crate::logql::ast::{AggregateOp, MetricExpr, RangeExpr, RangeOp};
 use crate::logql::fragment::{Ask, MetricAsk, Reply, corrupt};
@@ -123,7 +123,7 @@ async fn ask_leaf(
         series.push(Series { labels, values: state.finish(&leaf.plan.range, &grid) });
     }
     // Order of arrival must not show: sums of doubles and rankings depend on it.
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    series.sort_by(|a, b| by_pairs(&a.labels, &b.labels));
     if leaf.plan.range.op == RangeOp::Absent {
         series = absent(&leaf.plan.range, &series, grid.steps);
     }

@@ -1,4 +1,5 @@
 //! Series on the grid of a query: one optional value a step.
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use trine_store::model::Labels;
@@ -57,6 +58,11 @@ impl Collector {
     pub(super) fn finish(self) -> Vec<Series> {
         self.series.into_iter().filter(|s| s.values.iter().any(Option::is_some)).collect()
     }
+}
+
+/// Orders label sets by their pairs, as answers list them; the order of [`Labels`] itself is that of its encoding.
+pub(super) fn by_pairs(a: &Labels, b: &Labels) -> Ordering {
+    a.iter().cmp(b.iter())
 }
 
 /// The labels whose names `keep` holds for.

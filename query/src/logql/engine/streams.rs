@@ -7,6 +7,7 @@ use trine_store::model::Labels;
 
 use super::ask::{Account, ask};
 use super::metric::{Evaluated, evaluate};
+use super::series::by_pairs;
 use crate::error::{Error, Result};
 use crate::logql::answer::{IndexStats, Metadata, Volume, VolumeBy, VolumeQuery};
 use crate::logql::ast::{AggregateOp, Grouping, LogExpr, MetricExpr, RangeExpr, RangeOp};
@@ -93,7 +94,9 @@ pub async fn series(
         Ok(())
     })
     .await?;
-    Ok(metadata(found.into_iter().collect(), account))
+    let mut found: Vec<Labels> = found.into_iter().collect();
+    found.sort_by(by_pairs);
+    Ok(metadata(found, account))
 }
 
 /// Totals over the streams of `selector`.
@@ -180,7 +183,9 @@ async fn bucket_volumes(
     let step_ns = step_ms.saturating_mul(NS_PER_MS);
     let span_ns = query.end_ns.saturating_sub(query.start_ns);
     if step_ns <= 0 || span_ns / step_ns > BUCKETS_MAX {
-        return Err(Error::Limit { message: "exceeded maximum resolution of 11,000 points per time series".to_owned() });
+        return Err(Error::Limit {
+            message: "exceeded maximum resolution of 11,000 points per time series".to_owned(),
+        });
     }
     let mut names = query.target_labels.clone();
     if names.is_empty() {

@@ -66,7 +66,8 @@ fn shop() -> Arc<dyn Scatter> {
     let mut shards = vec![MemorySource::default(); 3];
     for i in 0..12 {
         let time = (T0 + 10 * i) * S;
-        let json = format!(r#"{{"status":{},"took":"{}ms","size":"{}KB"}}"#, if i % 3 == 0 { 500 } else { 200 }, i * 10, i);
+        let json =
+            format!(r#"{{"status":{},"took":"{}ms","size":"{}KB"}}"#, if i % 3 == 0 { 500 } else { 200 }, i * 10, i);
         shards[0].push(&[("app", "api"), ("pod", "a")], time, &json, &[("trace_id", "t1")]);
         shards[1].push(&[("app", "api"), ("pod", "b")], time, "status=200 v=3", &[]);
         shards[2].push(&[("app", "db")], time, &format!("v={i}"), &[]);
@@ -76,7 +77,8 @@ fn shop() -> Arc<dyn Scatter> {
 }
 
 fn at(scatter: &Arc<dyn Scatter>, query: &str, seconds: i64) -> Result<LogAnswer> {
-    let query = LogInstant { query: query.to_owned(), time_ns: seconds * S, limit: 100, direction: Direction::Backward };
+    let query =
+        LogInstant { query: query.to_owned(), time_ns: seconds * S, limit: 100, direction: Direction::Backward };
     block_on(instant(scatter, &ctx(), &query))
 }
 
@@ -193,16 +195,31 @@ fn instant_queries() {
         ("1 + 2 * 3", "7"),
         ("vector(2) > 1", "{} 2"),
         ("sum(count_over_time({app=~\".+\"} | drop pod, app [1m]))", "{} 18"),
-        ("max_over_time({app=~\".+\"} | logfmt | unwrap v | __error__=\"\" [20s]) by (app)", r#"{app="api"} 3; {app="db"} 6"#),
-        ("sum(count_over_time({pod=\"b\"} | json [1m]))", "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", __error_details__=\"expecting json object, but it is not\", app=\"api\", pod=\"b\"}'."),
+        (
+            "max_over_time({app=~\".+\"} | logfmt | unwrap v | __error__=\"\" [20s]) by (app)",
+            r#"{app="api"} 3; {app="db"} 6"#,
+        ),
+        (
+            "sum(count_over_time({pod=\"b\"} | json [1m]))",
+            "pipeline error: 'JSONParserErr' for series: '{__error__=\"JSONParserErr\", __error_details__=\"expecting json object, but it is not\", app=\"api\", pod=\"b\"}'.",
+        ),
         ("sum(count_over_time({pod=\"b\"} | json | __error__=\"\" [1m])) or vector(0)", "{} 0"),
         ("sum(count_over_time({pod=\"b\"} | json | drop __error__, __error_details__ [1m]))", "{} 6"),
-        ("sum_over_time({app=\"db\"} | unwrap app [1m])", "pipeline error: 'SampleExtractionErr' for series: '{__error__=\"SampleExtractionErr\", __error_details__=\"cannot read the value of app: \\\"db\\\"\", app=\"db\"}'."),
+        (
+            "sum_over_time({app=\"db\"} | unwrap app [1m])",
+            "pipeline error: 'SampleExtractionErr' for series: '{__error__=\"SampleExtractionErr\", __error_details__=\"cannot read the value of app: \\\"db\\\"\", app=\"db\"}'.",
+        ),
         ("sum_over_time({app=\"db\"} | unwrap app | __error__=\"\" [1m])", ""),
         ("rate_counter({app=\"db\"} | logfmt | unwrap v [1m])", "unsupported: rate_counter"),
         ("approx_topk(2, rate({app=\"db\"}[1m]))", "unsupported: approx_topk"),
-        ("sum(rate({app=\"db\"} | line_format \"{{ if .x }}y{{ end }}\" [1m]))", "unsupported: template expression \"if .x\""),
-        ("{app=\"db\"}", "log queries are not supported as an instant query type, please change your query to a range query type"),
+        (
+            "sum(rate({app=\"db\"} | line_format \"{{ if .x }}y{{ end }}\" [1m]))",
+            "unsupported: template expression \"if .x\"",
+        ),
+        (
+            "{app=\"db\"}",
+            "log queries are not supported as an instant query type, please change your query to a range query type",
+        ),
     ] {
         assert_eq!(show(at(&shop, query, end)), expected, "{query}");
     }
@@ -217,7 +234,10 @@ fn range_queries() {
         ("quantile_over_time(1, {app=\"db\"} | logfmt | unwrap v [30s])", r#"{app="db"} 0:0 30:3 60:6 90:9 120:11"#),
         ("absent_over_time({app=\"db\"} |= \"11\" [30s])", r#"{app="db"} 0:1 30:1 60:1 90:1"#),
         ("1 + 1", "{} 0:2 30:2 60:2 90:2 120:2"),
-        ("topk(1, sum by (app) (sum_over_time({app=~\".+\"} | logfmt | unwrap v [30s])))", r#"{app="api"} 0:3 30:9; {app="db"} 60:15 90:24 120:21"#),
+        (
+            "topk(1, sum by (app) (sum_over_time({app=~\".+\"} | logfmt | unwrap v [30s])))",
+            r#"{app="api"} 0:3 30:9; {app="db"} 60:15 90:24 120:21"#,
+        ),
     ] {
         assert_eq!(show(over(&shop, query, T0, T0 + 120, 30)), expected, "{query}");
     }
@@ -245,7 +265,11 @@ fn log_queries() {
     assert_eq!(newest.iter().filter(|t| **t == 100).count(), 3);
     assert_eq!(newest.iter().filter(|t| **t == 90).count(), 1);
 
-    let thinned = LogQuery { interval_ns: 30 * S, limit: 10, ..log_query("{app=\"db\"}", T0 * S, (T0 + 110) * S, 0, 0, Direction::Forward) };
+    let thinned = LogQuery {
+        interval_ns: 30 * S,
+        limit: 10,
+        ..log_query("{app=\"db\"}", T0 * S, (T0 + 110) * S, 0, 0, Direction::Forward)
+    };
     assert_eq!(show(block_on(query_range(&shop, &ctx(), &thinned))), r#"{app="db"} 0:v=0 30:v=3 60:v=6 90:v=9"#);
 }
 
@@ -268,7 +292,8 @@ fn calls_about_streams() {
     assert_eq!(block_on(labels(&shop, &ctx, Some("{app=\"db\"}"), start, end)).unwrap().value, ["app"]);
     assert!(block_on(labels(&shop, &ctx, None, 0, 1)).unwrap().value.is_empty());
     assert_eq!(block_on(label_values(&shop, &ctx, "app", None, start, end)).unwrap().value, ["api", "db"]);
-    let sets = [crate::logql::parse_selector("{pod=\"a\"}").unwrap(), crate::logql::parse_selector("{app=\"db\"}").unwrap()];
+    let sets =
+        [crate::logql::parse_selector("{pod=\"a\"}").unwrap(), crate::logql::parse_selector("{app=\"db\"}").unwrap()];
     let found = block_on(series(&shop, &ctx, &sets, start, end)).unwrap().value;
     assert_eq!(found.iter().map(|l| l.to_string()).collect::<Vec<_>>(), [r#"{app="api", pod="a"}"#, r#"{app="db"}"#]);
     assert_eq!(block_on(series(&shop, &ctx, &[], start, end)).unwrap().value.len(), 3);
@@ -288,7 +313,8 @@ fn calls_about_streams() {
         let volumes = block_on(index_volume(&shop, &ctx, &query)).unwrap().value;
         volumes.iter().map(|v| format!("{:?}={}x{}", v.labels, v.bytes(), v.points.len())).collect::<Vec<_>>().join(" ")
     };
-    let api: u64 = 12 * 14 + (0..12).map(|i: u64| 36 + (i * 10).to_string().len() as u64 + i.to_string().len() as u64).sum::<u64>();
+    let fixed = r#"{"status":500,"took":"ms","size":"KB"}"#.len() + "status=200 v=3".len();
+    let api: usize = (0..12).map(|i| fixed + (i * 10).to_string().len() + i.to_string().len()).sum();
     let expected = format!("[(\"app\", \"api\")]={api}x1 [(\"app\", \"db\")]=38x1");
     assert_eq!(volume("{app=~\".+\"}", VolumeBy::Series, &[], None), expected);
     assert_eq!(volume("{}", VolumeBy::Labels, &["pod"], None), format!("[(\"pod\", \"\")]={api}x1"));
@@ -303,7 +329,9 @@ fn bounds() {
     }
     let scatter: Arc<dyn Scatter> = Arc::new(Nodes(vec![vec![shard]]));
     let answer = at(&scatter, "count_over_time({app=\"x\"}[1m])", T0);
-    assert!(matches!(&answer, Err(Error::Limit { message }) if message.starts_with("maximum number of series (500) reached for a single query; ")));
+    assert!(
+        matches!(&answer, Err(Error::Limit { message }) if message.starts_with("maximum number of series (500) reached for a single query; "))
+    );
     assert_eq!(show(at(&scatter, "count(count_over_time({app=\"x\"}[1m]))", T0)), "{} 501");
     assert!(matches!(over(&scatter, "vector(1)", T0, T0 + 11_001, 1), Err(Error::Limit { .. })));
     assert!(matches!(over(&scatter, "vector(1)", T0, T0 + 10, 0), Err(Error::Execution { .. })));
@@ -318,6 +346,84 @@ fn broken_frames_are_errors() {
     for bytes in [&b""[..], b"\x08\x01", b"\x08\x02\x12\x00", b"\xff\xff\xff", b"\x12\x05\x0a"] {
         assert!(decode_frame(bytes::Bytes::from_static(bytes)).is_err());
         assert!(decode_request(&bytes::Bytes::from_static(bytes)).is_err());
+    }
+}
+
+/// Real lines, a stream a system, a line a second; one shard each.
+fn loghub() -> (Arc<dyn Scatter>, Vec<(String, Vec<String>)>) {
+    let root = std::env::var_os("TRINE_SHARED").map_or_else(
+        || std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
+        std::path::PathBuf::from,
+    );
+    let mut shards = Vec::new();
+    let mut systems = Vec::new();
+    for system in ["Apache", "OpenSSH", "HDFS", "Zookeeper"] {
+        let text = std::fs::read(root.join(format!("data/loghub/{system}_2k.log"))).unwrap();
+        let lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+        let mut shard = MemorySource::default();
+        for (i, line) in lines.iter().enumerate() {
+            shard.push(&[("app", system)], (T0 + i as i64) * S, line, &[]);
+        }
+        shards.push(shard);
+        systems.push((system.to_owned(), lines));
+    }
+    let second = shards.split_off(2);
+    (Arc::new(Nodes(vec![shards, second])), systems)
+}
+
+#[test]
+fn pipelines_over_real_lines_agree_with_plain_code() {
+    let (scatter, systems) = loghub();
+    let count = |system: &str, keep: &dyn Fn(&str) -> bool| {
+        systems.iter().filter(|(s, _)| s == system).flat_map(|(_, lines)| lines).filter(|l| keep(l)).count()
+    };
+    let failed = |l: &str| l.contains("Failed password");
+    let from = |l: &str| l.split(" from ").nth(1).and_then(|r| r.split(' ').next()).unwrap_or("").to_owned();
+    for (query, expected) in [
+        ("{app=\"OpenSSH\"} |= \"Failed password\"", count("OpenSSH", &failed)),
+        (
+            "{app=\"OpenSSH\"} |= \"Failed password\" != \"invalid\"",
+            count("OpenSSH", &|l| failed(l) && !l.contains("invalid")),
+        ),
+        (
+            "{app=\"OpenSSH\"} |~ \"Failed .* root\"",
+            count("OpenSSH", &|l| l.find("Failed ").is_some_and(|i| l[i + 7..].contains(" root"))),
+        ),
+        (
+            "{app=\"OpenSSH\"} |= \"Failed password\" | pattern \"<_> from <addr> port <_>\" | addr=\"183.62.140.253\"",
+            count("OpenSSH", &|l| failed(l) && from(l) == "183.62.140.253"),
+        ),
+        (
+            "{app=\"OpenSSH\"} |= \"Failed password\" | regexp \" from (?P<addr>\\\\S+) port (?P<port>\\\\d+)\" | port > 50000",
+            count("OpenSSH", &|l| {
+                failed(l)
+                    && l.split(" port ")
+                        .nth(1)
+                        .and_then(|r| r.split(' ').next()?.parse::<u32>().ok())
+                        .is_some_and(|p| p > 50_000)
+            }),
+        ),
+        ("{app=\"OpenSSH\"} |= ip(\"183.62.140.0/24\")", count("OpenSSH", &|l| l.contains("183.62.140."))),
+        (
+            "{app=\"Apache\"} | pattern \"[<_>] [<level>] <_>\" | level=\"error\"",
+            count("Apache", &|l| l.contains("] [error] ")),
+        ),
+        (
+            "{app=\"HDFS\"} |= \"blk_\" |= \"WARN\" or \"terminating\"",
+            count("HDFS", &|l| l.contains("blk_") && (l.contains("WARN") || l.contains("terminating"))),
+        ),
+        ("{app=\"Zookeeper\"} != \"INFO\"", count("Zookeeper", &|l| !l.contains("INFO"))),
+    ] {
+        let total =
+            at(&scatter, &format!("sum(count_over_time({query} [1h])) or vector(0)"), T0 + 3000).map(|a| a.value);
+        let Ok(LogValue::Vector(samples)) = total else { panic!("{query}: {total:?}") };
+        assert_eq!(samples[0].value, expected as f64, "{query}");
+        assert!(expected > 0, "{query}");
+        let all = log_query(query, T0 * S, (T0 + 3000) * S, 0, 5000, Direction::Backward);
+        let Ok(LogValue::Streams(streams)) = block_on(query_range(&scatter, &ctx(), &all)).map(|a| a.value) else {
+            panic!("{query}")
+        };
+        assert_eq!(streams.iter().map(|s| s.entries.len()).sum::<usize>(), expected, "{query}");
     }
 }
 
@@ -362,7 +468,8 @@ proptest! {
         // Among entries with the last time any may be missing; all others must be there, in their stream and order.
         let last = times.last().copied();
         for stream in &streams {
-            prop_assert!(stream.entries.is_sorted_by_key(|e| if backward { -e.time_ns } else { e.time_ns }));
+            let is_sorted = stream.entries.is_sorted_by_key(|e| if backward { -e.time_ns } else { e.time_ns });
+            prop_assert!(is_sorted);
             let lines: Vec<&str> =
                 stream.entries.iter().filter(|e| Some(e.time_ns) != last).map(|e| e.line.as_str()).collect();
             let expected: Vec<&str> = naive

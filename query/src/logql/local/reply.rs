@@ -30,7 +30,9 @@ impl<'a, 's> Replies<'a, 's> {
         let max = self.limits.reply_bytes_max;
         if self.sent_bytes.saturating_add(more) > max {
             return Err(Error::Limit {
-                message: format!("the query would read too many bytes (query: more than {max} bytes of results on a node)"),
+                message: format!(
+                    "the query would read too many bytes (query: more than {max} bytes of results on a node)"
+                ),
             });
         }
         Ok(())

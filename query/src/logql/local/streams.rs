@@ -8,8 +8,8 @@ use trine_store::model::Labels;
 use super::Job;
 use crate::error::{Error, Result};
 use crate::logql::fragment::{
-    FRAME_BYTES, LabelSets, Reply, Stats, StatsAsk, StreamsAsk, Texts, VolumeAsk, VolumePart, Volumes,
-    WANT_LABEL_SETS, WANT_NAMES, WANT_VALUES,
+    FRAME_BYTES, LabelSets, Reply, Stats, StatsAsk, StreamsAsk, Texts, VolumeAsk, VolumePart, Volumes, WANT_LABEL_SETS,
+    WANT_NAMES, WANT_VALUES,
 };
 use crate::logql::parser::parse_selector;
 

@@ -109,7 +109,8 @@ fn stage(c: &mut Cursor<'_>) -> Result<Stage> {
     let Token::Keyword(keyword) = *c.peek() else {
         return Ok(Stage::LabelFilter(label_filter(c, 0)?));
     };
-    let known = ["json", "logfmt", "regexp", "pattern", "unpack", "line_format", "label_format", "decolorize", "drop", "keep"];
+    let known =
+        ["json", "logfmt", "regexp", "pattern", "unpack", "line_format", "label_format", "decolorize", "drop", "keep"];
     if !known.contains(&keyword) {
         return Err(c.unexpected(""));
     }

@@ -232,12 +232,8 @@ impl EntryLabels {
             .filter(|s| !self.is_deleted(&s.name) && !s.value.is_empty())
             .map(|s| (s.name.clone(), s.value.clone()))
             .collect();
-        let mut parsed: Vec<(String, String)> = self
-            .parsed
-            .iter()
-            .filter(|s| !s.value.is_empty())
-            .map(|s| (s.name.clone(), s.value.clone()))
-            .collect();
+        let mut parsed: Vec<(String, String)> =
+            self.parsed.iter().filter(|s| !s.value.is_empty()).map(|s| (s.name.clone(), s.value.clone())).collect();
         if let Some(error) = self.error {
             parsed.push((ERROR_LABEL.to_owned(), error.to_owned()));
             if !self.error_details.is_empty() {

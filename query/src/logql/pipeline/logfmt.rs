@@ -7,7 +7,10 @@ const LOGFMT_ERROR: &str = "LogfmtParserErr";
 
 /// What the scanner met.
 enum Item<'a> {
-    Pair { key: &'a str, value: Value<'a> },
+    Pair {
+        key: &'a str,
+        value: Value<'a>,
+    },
     /// A token that is no pair, with the reason.
     Broken(&'static str),
 }

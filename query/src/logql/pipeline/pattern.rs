@@ -16,10 +16,14 @@ impl Pattern {
     /// The pattern of `| pattern`: at least one named capture.
     pub(super) fn captures(text: &str) -> Result<Self> {
         let pattern = Self::parse(text)?;
-        let mut names: Vec<&str> = pattern.0.iter().filter_map(|n| match n {
-            Node::Capture(Some(name)) => Some(name.as_str()),
-            _ => None,
-        }).collect();
+        let mut names: Vec<&str> = pattern
+            .0
+            .iter()
+            .filter_map(|n| match n {
+                Node::Capture(Some(name)) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect();
         if names.is_empty() {
             return Err(invalid(text, "at least one capture is required"));
         }

@@ -268,7 +268,10 @@ fn parse_call(template: &str, words: &[String], piped: bool) -> Result<Call> {
     if let Some((function, arity)) = Function::from_name(head) {
         let operands = args.iter().map(|w| operand(template, w)).collect::<Result<Vec<_>>>()?;
         if operands.len() + usize::from(piped) != arity {
-            return Err(unsupported(&format!("function {head} with {} arguments", operands.len() + usize::from(piped))));
+            return Err(unsupported(&format!(
+                "function {head} with {} arguments",
+                operands.len() + usize::from(piped)
+            )));
         }
         return Ok(Call::Function(function, operands));
     }

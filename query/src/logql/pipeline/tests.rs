@@ -40,7 +40,8 @@ fn run(stages: &str, line: &str) -> String {
 
 #[test]
 fn stages() {
-    let json = r#"{"msg":"hi \"x\"","http":{"status":200,"path":"/a"},"level":"warn","n":null,"ok":true,"tags":["a"],"9x":1}"#;
+    let json =
+        r#"{"msg":"hi \"x\"","http":{"status":200,"path":"/a"},"level":"warn","n":null,"ok":true,"tags":["a"],"9x":1}"#;
     let apache = r#"[Sun Dec 04 04:47:44 2005] [error] mod_jk child workerEnv in error state 6"#;
     let sshd = "Dec 10 06:55:46 LabSZ sshd[24200]: Failed password for root from 173.234.31.186 port 38926 ssh2";
     for (stages, line, expected) in [
@@ -54,15 +55,31 @@ fn stages() {
         ("|> \"error<_>\"", apache, "dropped"),
         ("|= ip(\"173.234.0.0/16\")", sshd, &format!("{sshd} []")),
         ("|= ip(\"10.0.0.0/8\")", sshd, "dropped"),
-        ("| json", json, &format!("{json} [_9x=1,http_path=/a,http_status=200,level_extracted=warn,msg=hi \"x\",ok=true]")),
+        (
+            "| json",
+            json,
+            &format!("{json} [_9x=1,http_path=/a,http_status=200,level_extracted=warn,msg=hi \"x\",ok=true]"),
+        ),
         ("| json s=\"http.status\", t=\"tags[0]\", level", json, &format!("{json} [level_extracted=warn,s=200,t=a]")),
         ("| json", "no json", "no json [__error__=JSONParserErr]"),
         ("| json | __error__=\"\"", "no json", "dropped"),
         ("| json | drop __error__, __error_details__", "no json", "no json []"),
         ("| json | http_status > 300", json, "dropped"),
-        ("| json | http_status >= 200 and ok=\"true\" | keep msg", json, &format!("{json} [msg=hi \"x\"] metadata[] stream{{}}")),
-        ("| json | line_format \"{{.http_path}} {{ .msg | upper | trunc 2 }}\" | keep app", json, "/a HI [] metadata[] stream{app=\"x\"}"),
-        ("| json | msg > 5 | keep app", json, &format!("{json} [__error__=LabelFilterErr] metadata[] stream{{app=\"x\"}}")),
+        (
+            "| json | http_status >= 200 and ok=\"true\" | keep msg",
+            json,
+            &format!("{json} [msg=hi \"x\"] metadata[] stream{{}}"),
+        ),
+        (
+            "| json | line_format \"{{.http_path}} {{ .msg | upper | trunc 2 }}\" | keep app",
+            json,
+            "/a HI [] metadata[] stream{app=\"x\"}",
+        ),
+        (
+            "| json | msg > 5 | keep app",
+            json,
+            &format!("{json} [__error__=LabelFilterErr] metadata[] stream{{app=\"x\"}}"),
+        ),
         ("| logfmt", "a=1 b=\"x y\" c= d e=f=g", "a=1 b=\"x y\" c= d e=f=g [a=1,b=x y]"),
         ("| logfmt --strict", "a=1 =2", "a=1 =2 [__error__=LogfmtParserErr,a=1]"),
         ("| logfmt x=\"b\"", "a=1 b=2", "a=1 b=2 [x=2]"),
@@ -71,8 +88,16 @@ fn stages() {
         ("| logfmt | missing > 1", "a=1", "dropped"),
         ("| logfmt | a=\"2\" or b=\"2\"", "a=1 b=2", "a=1 b=2 [a=1,b=2]"),
         ("| logfmt | from=ip(\"10.0.0.1-10.0.0.9\")", "from=10.0.0.5", "from=10.0.0.5 [from=10.0.0.5]"),
-        ("| pattern \"[<_>] [<level>] <msg>\"", apache, &format!("{apache} [level_extracted=error,msg=mod_jk child workerEnv in error state 6]")),
-        ("| regexp \"from (?P<addr>\\\\S+) port (?P<port>\\\\d+)\"", sshd, &format!("{sshd} [addr=173.234.31.186,port=38926]")),
+        (
+            "| pattern \"[<_>] [<level>] <msg>\"",
+            apache,
+            &format!("{apache} [level_extracted=error,msg=mod_jk child workerEnv in error state 6]"),
+        ),
+        (
+            "| regexp \"from (?P<addr>\\\\S+) port (?P<port>\\\\d+)\"",
+            sshd,
+            &format!("{sshd} [addr=173.234.31.186,port=38926]"),
+        ),
         ("| unpack", r#"{"_entry":"inner","pod":"p","n":1}"#, "inner [pod=p]"),
         ("| label_format lvl=level, y=\"<{{.app}}>\"", "l", "l [lvl=info,y=<x>] stream{app=\"x\"}"),
         ("| drop app, trace_id", "l", "l [] metadata[] stream{level=\"info\"}"),
@@ -81,7 +106,11 @@ fn stages() {
         ("| trace_id=\"t2\"", "l", "dropped"),
         ("| decolorize", "\u{1b}[31mred\u{1b}[0m", "red []"),
         ("| line_format \"{{if .app}}x{{end}}\"", "l", "unsupported: template expression \"if .app\""),
-        ("|~ \"(\"", "l", "parse error : error parsing regexp: regex parse error:\n    (\n    ^\nerror: unclosed group"),
+        (
+            "|~ \"(\"",
+            "l",
+            "parse error : error parsing regexp: regex parse error:\n    (\n    ^\nerror: unclosed group",
+        ),
     ] {
         assert_eq!(run(stages, line), expected, "{stages}  over  {line}");
     }
