@@ -3,19 +3,31 @@
 //! A [`RowsHead`] takes applied parts, a [`RowsView`] is what readers see: heads and sealed [`Block`]s, merged and
 //! deduplicated by natural key. Rows are kept in *granules*, one compressed column an attribute, with statistics and
 //! filters that let readers skip them. Byte tables: `docs/formats/rows-block.md`.
+mod attr_names;
 mod block;
+mod column;
 mod config;
 mod error;
+mod filter;
+mod format;
 mod freeze;
+mod granule;
 mod head;
 mod label_index;
+mod measure;
+mod merge;
 mod piece;
+mod region;
 mod row;
+mod run;
 mod scan;
+mod select;
 mod stream;
 mod stream_table;
 mod tail;
+mod traces;
 mod view;
+mod write;
 
 pub use block::{Block, BlockSummary, seal};
 pub use config::HeadConfig;

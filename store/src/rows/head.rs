@@ -1,10 +1,12 @@
 //! A head: the rows since the last seal, owned by the shard actor, published as immutable views.
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
 use super::config::HeadConfig;
+use super::piece::Source;
+use super::run::{Run, source_of};
 use super::stream::{StreamInfo, StreamRef};
 use super::stream_table::{Segment, StreamTable, TenantStream};
 use super::tail::TailBatch;
@@ -21,8 +23,23 @@ pub struct HeadView {
     pub(crate) signal: Signal,
     pub(crate) config: HeadConfig,
     pub(crate) streams: Arc<StreamTable>,
+    /// Oldest first.
+    pub(crate) runs: Vec<Arc<Run>>,
     /// Applied parts that are not in a run yet, in log order.
     pub(crate) tail: Vec<Arc<TailBatch>>,
+}
+
+impl HeadView {
+    /// The tenant's pieces, oldest first.
+    pub(crate) fn source(&self, tenant: &str) -> Source {
+        source_of(tenant, &self.streams, &self.runs, &self.tail)
+    }
+
+    /// Tenants with rows.
+    pub(crate) fn tenants(&self) -> BTreeSet<Arc<str>> {
+        let in_runs = self.runs.iter().flat_map(|r| r.granules.iter().map(|(t, _)| t));
+        in_runs.chain(self.tail.iter().map(|b| &b.tenant)).cloned().collect()
+    }
 }
 
 /// Size of a head.
@@ -42,18 +59,22 @@ pub struct HeadStats {
 /// The rows of one signal of one shard since the last seal.
 #[derive(Debug)]
 pub struct RowsHead {
-    signal: Signal,
-    config: HeadConfig,
+    pub(super) signal: Signal,
+    pub(super) config: HeadConfig,
     tenants: HashSet<Arc<str>>,
     defined: Vec<TenantStream>,
     by_hash: HashTable<u32>,
     streams: Arc<StreamTable>,
     /// Streams below this are in indexed segments.
     indexed_len: u32,
-    tail: Vec<Arc<TailBatch>>,
-    tail_raw_bytes: usize,
-    view: Option<Arc<HeadView>>,
-    stats: HeadStats,
+    pub(super) runs: Vec<Arc<Run>>,
+    pub(super) tail: Vec<Arc<TailBatch>>,
+    pub(super) tail_raw_bytes: usize,
+    pub(super) job_in_flight: bool,
+    /// Order of pieces is log order; nothing else needs positions.
+    last_position: u64,
+    pub(super) view: Option<Arc<HeadView>>,
+    pub(super) stats: HeadStats,
 }
 
 impl RowsHead {
@@ -67,8 +88,11 @@ impl RowsHead {
             by_hash: HashTable::new(),
             streams: Arc::default(),
             indexed_len: 0,
+            runs: Vec::new(),
             tail: Vec::new(),
             tail_raw_bytes: 0,
+            job_in_flight: false,
+            last_position: 0,
             view: None,
             stats: HeadStats::default(),
         }
@@ -107,9 +131,10 @@ impl RowsHead {
         assigned_ns: i64,
     ) -> Result<PartOutcome, Error> {
         if let Some(unknown) = refs.iter().find(|r| r.0 as usize >= self.defined.len()) {
-            let _position = position;
             return Err(Error::Unknown { what: "stream reference", value: u64::from(unknown.0), at: 0 });
         }
+        debug_assert!(position >= self.last_position, "parts are applied in log order");
+        self.last_position = position;
         let tenant = self.tenant(tenant);
         let batch = TailBatch::decode(self.signal, &tenant, refs, body, assigned_ns)?;
         let accepted = batch.len() as u32;
@@ -135,6 +160,7 @@ impl RowsHead {
             signal: self.signal,
             config: self.config.clone(),
             streams: self.streams.clone(),
+            runs: self.runs.clone(),
             tail: self.tail.clone(),
         });
         self.view = Some(view.clone());

@@ -32,8 +32,6 @@ pub(crate) struct TailBatch {
     trace_ids: Vec<[u8; 16]>,
     pub(crate) min_ns: i64,
     pub(crate) max_ns: i64,
-    /// Raw bytes of the lines.
-    pub(crate) body_bytes: u64,
 }
 
 impl TailBatch {
@@ -54,7 +52,7 @@ impl TailBatch {
         walk.shapes.clone_from(&shapes);
         let mut rows = Vec::new();
         let mut trace_ids = Vec::new();
-        let (mut min_ns, mut max_ns, mut body_bytes) = (i64::MAX, i64::MIN, 0);
+        let (mut min_ns, mut max_ns) = (i64::MAX, i64::MIN);
         while let Some(row) = walk.next_row()? {
             let shape = &shapes[row.shape as usize];
             let trace_id = check_values(&row, shape)?;
@@ -63,7 +61,6 @@ impl TailBatch {
             }
             let time_ns = if row.time_ns == 0 { assigned_ns } else { row.time_ns };
             (min_ns, max_ns) = (min_ns.min(time_ns), max_ns.max(time_ns));
-            body_bytes += row.body.len() as u64;
             rows.push(TailRow {
                 time_ns,
                 stream: refs[row.stream as usize].0,
@@ -77,7 +74,7 @@ impl TailBatch {
         walk.finish()?;
         rows.shrink_to_fit();
         drop(walk);
-        Ok(Self { tenant: tenant.clone(), bytes, shapes, rows, trace_ids, min_ns, max_ns, body_bytes })
+        Ok(Self { tenant: tenant.clone(), bytes, shapes, rows, trace_ids, min_ns, max_ns })
     }
 
     pub(crate) fn len(&self) -> usize {
