@@ -5,6 +5,8 @@ mod binary;
 mod logs;
 mod metric;
 mod series;
+#[cfg(test)]
+mod store_tests;
 mod streams;
 #[cfg(test)]
 mod tests;

@@ -111,13 +111,10 @@ pub(super) fn needles(stages: &[Stage]) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     for stage in stages {
         match stage {
-            Stage::LineFilter(filter) => {
-                if let (LineOp::Contains, [LineTerm::Text(text)]) = (filter.op, filter.terms.as_slice()) {
-                    if !text.is_empty() {
-                        out.push(text.as_bytes().to_vec());
-                    }
-                }
-            }
+            Stage::LineFilter(filter) => match (filter.op, filter.terms.as_slice()) {
+                (LineOp::Contains, [LineTerm::Text(text)]) if !text.is_empty() => out.push(text.as_bytes().to_vec()),
+                _ => {}
+            },
             Stage::LineFormat(_) | Stage::Unpack | Stage::Decolorize => return out,
             _ => {}
         }

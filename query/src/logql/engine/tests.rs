@@ -349,8 +349,11 @@ fn broken_frames_are_errors() {
     }
 }
 
+/// A system's name and its lines.
+type System = (String, Vec<String>);
+
 /// Real lines, a stream a system, a line a second; one shard each.
-fn loghub() -> (Arc<dyn Scatter>, Vec<(String, Vec<String>)>) {
+fn loghub() -> (Arc<dyn Scatter>, Vec<System>) {
     let root = std::env::var_os("TRINE_SHARED").map_or_else(
         || std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
         std::path::PathBuf::from,

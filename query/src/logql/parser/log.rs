@@ -214,7 +214,8 @@ fn filter_conjunction(c: &mut Cursor<'_>, depth: usize) -> Result<LabelFilter> {
     let mut left = filter_atom(c, depth)?;
     loop {
         let joined = c.eat_keyword("and") || c.eat_op(",");
-        if !joined && !(matches!(c.peek(), Token::Ident(_)) || c.is_op("(")) {
+        let juxtaposed = matches!(c.peek(), Token::Ident(_)) || c.is_op("(");
+        if !joined && !juxtaposed {
             return Ok(left);
         }
         let right = filter_atom(c, depth)?;

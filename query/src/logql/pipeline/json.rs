@@ -186,11 +186,12 @@ fn unescape(text: &str, out: &mut String) {
 fn unicode_escape(rest: &str) -> (char, usize) {
     let unit = |from: usize| rest.get(from..from + 4).and_then(|h| u32::from_str_radix(h, 16).ok());
     let Some(first) = unit(0) else { return (char::REPLACEMENT_CHARACTER, 0) };
-    if (0xd800..0xdc00).contains(&first) && rest.get(4..6) == Some("\\u") {
-        if let Some(second) = unit(6).filter(|s| (0xdc00..0xe000).contains(s)) {
-            let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-            return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
-        }
+    if (0xd800..0xdc00).contains(&first)
+        && rest.get(4..6) == Some("\\u")
+        && let Some(second) = unit(6).filter(|s| (0xdc00..0xe000).contains(s))
+    {
+        let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
     }
     (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 4)
 }

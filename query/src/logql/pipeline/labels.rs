@@ -16,9 +16,9 @@ struct Slot {
 }
 
 /// Reused from entry to entry; strings keep their allocations.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in super::super) struct EntryLabels {
-    stream: Vec<(String, String)>,
+    stream: Labels,
     metadata: Pool,
     parsed: Pool,
     /// Names that the stream and the metadata no longer have.
@@ -64,11 +64,24 @@ impl Pool {
     }
 }
 
+impl Default for EntryLabels {
+    fn default() -> Self {
+        Self {
+            stream: Labels::empty(),
+            metadata: Pool::default(),
+            parsed: Pool::default(),
+            deleted: Vec::new(),
+            error: None,
+            error_details: String::new(),
+            suffixed: String::new(),
+        }
+    }
+}
+
 impl EntryLabels {
     /// Starts the entries of another stream.
     pub(in super::super) fn begin_stream(&mut self, labels: &Labels) {
-        self.stream.clear();
-        self.stream.extend(labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())));
+        self.stream = labels.clone();
     }
 
     /// Starts another entry of the stream.
@@ -102,7 +115,7 @@ impl EntryLabels {
             return None;
         }
         let metadata = self.metadata.iter().find(|s| s.name == name).map(|s| s.value.as_str());
-        metadata.or_else(|| self.stream.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str()))
+        metadata.or_else(|| self.stream.get(name))
     }
 
     fn is_deleted(&self, name: &str) -> bool {
@@ -110,7 +123,7 @@ impl EntryLabels {
     }
 
     fn base_has(&self, name: &str) -> bool {
-        self.stream.iter().any(|(n, _)| n == name) || self.metadata.find(name).is_some()
+        self.stream.get(name).is_some() || self.metadata.find(name).is_some()
     }
 
     /// Sets a label as `label_format` does: it hides the stream's and the metadata's label for good.
@@ -202,7 +215,7 @@ impl EntryLabels {
                 each(&slot.name, &slot.value);
             }
         }
-        for (name, value) in &self.stream {
+        for (name, value) in self.stream.iter() {
             if !self.is_deleted(name) && self.parsed.find(name).is_none() && self.metadata.find(name).is_none() {
                 each(name, value);
             }
@@ -221,7 +234,7 @@ impl EntryLabels {
             return None;
         }
         let left = self.stream.iter().filter(|(n, _)| !self.is_deleted(n));
-        Labels::from_pairs(left.map(|(n, v)| (n, v))).ok()
+        Labels::from_pairs(left).ok()
     }
 
     /// The entry as it is answered; labels without a value are left out, as a label without a value is absent.

@@ -16,7 +16,7 @@ pub(super) struct LineMatcher {
 
 #[derive(Debug)]
 enum Term {
-    Literal(memmem::Finder<'static>),
+    Literal(Box<memmem::Finder<'static>>),
     Regex(Regex),
     Pattern(Pattern),
     Ip(IpSet),
@@ -37,7 +37,7 @@ fn compile_term(op: LineOp, term: &LineTerm) -> Result<Term> {
     Ok(match (op, term) {
         (_, LineTerm::Ip(pattern)) => Term::Ip(IpSet::parse(pattern)?),
         (LineOp::Contains | LineOp::NotContains, LineTerm::Text(text)) => {
-            Term::Literal(memmem::Finder::new(text.as_bytes()).into_owned())
+            Term::Literal(Box::new(memmem::Finder::new(text.as_bytes()).into_owned()))
         }
         (LineOp::Regex | LineOp::NotRegex, LineTerm::Text(text)) => Term::Regex(super::regex(text)?),
         (LineOp::Pattern | LineOp::NotPattern, LineTerm::Text(text)) => Term::Pattern(Pattern::filter(text)?),

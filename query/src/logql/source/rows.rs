@@ -98,12 +98,10 @@ fn metadata<'a>(row: &Row<'a>, need: &MetadataNeed) -> Result<Vec<Pair<'a>>> {
 fn text(value: ValueRef<'_>) -> Result<Cow<'_, str>> {
     match value {
         ValueRef::Str(s) => Ok(Cow::Borrowed(s)),
-        other => Ok(Cow::Owned(match other.to_value().map_err(read_error)? {
-            // Text and bytes stand without the quotes that they have inside arrays and maps.
-            value => match json(&value) {
-                serde_json::Value::String(s) => s,
-                json => json.to_string(),
-            },
+        // Text and bytes stand without the quotes that they have inside arrays and maps.
+        other => Ok(Cow::Owned(match json(&other.to_value().map_err(read_error)?) {
+            serde_json::Value::String(s) => s,
+            json => json.to_string(),
         })),
     }
 }
