@@ -39,7 +39,7 @@ impl BlockSummary {
         Self {
             bytes,
             facts: footer.sections.iter().map(|s| s.rows).sum(),
-            series: footer.sections.iter().map(|s| u64::from(s.streams_len)).sum(),
+            series: footer.sections.iter().map(|s| u64::from(s.series)).sum(),
             min_time: footer.sections.iter().map(|s| s.min_ns).min(),
             max_time: footer.sections.iter().map(|s| s.max_ns).max(),
             digest: footer.digest,

@@ -156,6 +156,7 @@ impl Column {
     /// Distinct values of a coded column, every value of others.
     pub(crate) fn candidates(&self, value_type: ValueType) -> Vec<ValueRef<'_>> {
         match self {
+            Self::Empty(count) => vec![ValueRef::Empty; (*count).min(1)],
             Self::Dict(all, _) => all.iter().filter_map(|b| blob_value(b, value_type)).collect(),
             _ => (0..self.len()).filter_map(|i| self.value(i, value_type)).collect(),
         }
@@ -380,7 +381,9 @@ mod tests {
         fn garbage_never_panics(bytes: Vec<u8>, count in 0usize..1000) {
             for t in 1..=8 {
                 let t = ValueType::from_u8(t).unwrap();
-                let _unchecked = Column::decode(&bytes, count, t).map(|c| (0..c.len()).for_each(|i| drop(c.value(i, t))));
+                if let Ok(column) = Column::decode(&bytes, count, t) {
+                    prop_assert!(column.len() == count && (0..count).all(|i| column.value(i, t).is_some()));
+                }
             }
         }
     }

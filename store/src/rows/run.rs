@@ -42,7 +42,7 @@ pub(crate) fn build_run(
     for tenant in tenants {
         let source = source_of(tenant, streams, runs, tail);
         let limits = GranuleLimits::new(config, config.run_level);
-        write_granules(signal, tenant, source, limits, &|r| r, &mut |_, _| Ok(()), &mut |meta, bytes| {
+        write_granules(signal, tenant, source, limits, &|r| r, &mut |_| Ok(()), &mut |meta, bytes| {
             run.bytes += bytes.len() as u64;
             let file = Arc::new(Bytes::from(bytes));
             run.granules.push((tenant.clone(), Arc::new(Granule { meta, file, base: 0 })));

@@ -10,8 +10,8 @@ use crate::model::Signal;
 
 /// What is done with each finished granule.
 pub(crate) type GranuleSink<'a> = dyn FnMut(GranuleMeta, Vec<u8>) -> Result<()> + 'a;
-/// What is done with each row on its way: its stream reference and the row.
-pub(crate) type RowTap<'a> = dyn FnMut(u32, Row<'_>) -> Result<()> + 'a;
+/// What is done with each row on its way.
+pub(crate) type RowTap<'a> = dyn FnMut(Row<'_>) -> Result<()> + 'a;
 
 /// How granules are cut and compressed.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ fn write_batch(
     for row in batch.rows() {
         let piece: &Piece = row.piece;
         let stream = renumber(piece.stream_ref(row.row));
-        tap(stream, row)?;
+        tap(row)?;
         builder.begin_row(stream, row.time_ns(), piece.trace_id(row.row)?, row.body()?);
         row.for_each_attr(&mut |attr| builder.push_attr(attr))?;
         builder.end_row();

@@ -13,7 +13,10 @@ pub(crate) struct SectionEntry {
     pub(crate) at: u64,
     pub(crate) len: u64,
     pub(crate) rows: u64,
+    /// Streams in the section's table.
     pub(crate) streams_len: u32,
+    /// Of those, streams with rows.
+    pub(crate) series: u32,
     pub(crate) min_ns: i64,
     pub(crate) max_ns: i64,
     pub(crate) streams: Region,
@@ -40,6 +43,7 @@ impl Footer {
             put_uvarint(&mut out, s.len);
             put_uvarint(&mut out, s.rows);
             put_uvarint(&mut out, u64::from(s.streams_len));
+            put_uvarint(&mut out, u64::from(s.series));
             put_ivarint(&mut out, s.min_ns);
             put_ivarint(&mut out, s.max_ns);
             s.streams.encode(&mut out);
@@ -58,13 +62,16 @@ impl Footer {
             let tenant = r.str("tenant")?.to_owned();
             let (at, len, rows) = (r.uvarint("section offset")?, r.uvarint("section length")?, r.uvarint("rows")?);
             let from = r.position();
-            let streams_len = u32::try_from(r.uvarint("streams count")?);
+            let invalid = |_| Error::Invalid { what: "streams count", at: from };
+            let streams_len = u32::try_from(r.uvarint("streams count")?).map_err(invalid)?;
+            let series = u32::try_from(r.uvarint("series count")?).map_err(invalid)?;
             sections.push(SectionEntry {
                 tenant,
                 at,
                 len,
                 rows,
-                streams_len: streams_len.map_err(|_| Error::Invalid { what: "streams count", at: from })?,
+                streams_len,
+                series,
                 min_ns: r.ivarint("min time")?,
                 max_ns: r.ivarint("max time")?,
                 streams: Region::decode(&mut r)?,

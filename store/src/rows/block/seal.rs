@@ -1,4 +1,5 @@
 //! Writes the rows of a sealed head as one block file, a granule at a time.
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -54,8 +55,6 @@ impl<W: Write> Sealer<'_, W> {
         let digest = &mut self.digest;
         let (out, at) = (&mut self.out, &mut self.at);
         put_prefixed(digest, tenant.as_bytes());
-        digest.update(&(streams.len() as u64).to_le_bytes());
-        streams.iter().for_each(|s| put_prefixed(digest, s.key()));
         let mut scratch = Vec::new();
         write_granules(
             view.signal,
@@ -63,8 +62,8 @@ impl<W: Write> Sealer<'_, W> {
             source,
             GranuleLimits::new(&view.config, SEAL_LEVEL),
             &|stream| numbers[stream as usize],
-            &mut |stream, row| {
-                encode_canonical(stream, row, &mut scratch)?;
+            &mut |row| {
+                encode_canonical(row, &mut scratch)?;
                 digest.update(&scratch);
                 Ok(())
             },
@@ -83,6 +82,7 @@ impl<W: Write> Sealer<'_, W> {
             len: 0,
             rows: granules.iter().map(|(_, g)| u64::from(g.rows)).sum(),
             streams_len: streams.len() as u32,
+            series: granules.iter().flat_map(|(_, g)| g.spans.iter().map(|s| s.stream)).collect::<HashSet<_>>().len() as u32,
             min_ns: granules.iter().map(|(_, g)| g.min_ns).min().unwrap_or_default(),
             max_ns: granules.iter().map(|(_, g)| g.max_ns).max().unwrap_or_default(),
             streams: self.region(section_at, &encode_streams(&streams))?,
@@ -109,7 +109,7 @@ impl<W: Write> Sealer<'_, W> {
     }
 }
 
-/// Streams that have rows, by key, and the number of each of the source's references among them.
+/// Streams that have rows, repeated ones included, by key, and the number of each of the source's references among them.
 fn number_streams(source: &Source) -> (Vec<Arc<StreamInfo>>, Vec<u32>) {
     let mut used = vec![false; source.streams.len() as usize];
     for piece in &source.pieces {
@@ -134,10 +134,10 @@ fn put_prefixed(digest: &mut Xxh3, bytes: &[u8]) {
     digest.update(bytes);
 }
 
-/// `stream(u32) time(u64) body attributes`, the same whatever encodes the granules.
-fn encode_canonical(stream: u32, row: Row<'_>, out: &mut Vec<u8>) -> Result<()> {
+/// `stream_key time(i64) body attributes length`, the same whatever encodes the granules.
+fn encode_canonical(row: Row<'_>, out: &mut Vec<u8>) -> Result<()> {
     out.clear();
-    out.extend_from_slice(&stream.to_le_bytes());
+    put_bytes(out, row.stream().key());
     out.extend_from_slice(&row.time_ns().to_le_bytes());
     put_bytes(out, row.body()?);
     row.for_each_attr(&mut |attr| {
