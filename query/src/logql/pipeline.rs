@@ -122,6 +122,16 @@ pub(super) fn needles(stages: &[Stage]) -> Vec<Vec<u8>> {
     out
 }
 
+/// Whether any stage looks at the line; stages about labels alone do not.
+pub(super) fn reads_lines(stages: &[Stage]) -> bool {
+    stages.iter().any(|stage| match stage {
+        Stage::LabelFilter(_) | Stage::Drop(_) | Stage::Keep(_) => false,
+        // A template may name the line.
+        Stage::LabelFormat(formats) => formats.iter().any(|f| matches!(f, LabelFormat::Template { .. })),
+        _ => true,
+    })
+}
+
 fn compile_stage(stage: &Stage) -> Result<Step> {
     Ok(match stage {
         Stage::LineFilter(filter) => Step::Line(LineMatcher::compile(filter)?),

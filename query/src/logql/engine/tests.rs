@@ -505,6 +505,33 @@ proptest! {
     }
 
     #[test]
+    fn aggregations_beside_the_data_agree_with_those_above_it(rows in rows(), spread in 0u8..8, at_s in 0i64..3) {
+        let (scatter, _) = cluster(&rows, spread);
+        for (op, range) in [
+            ("sum by (v)", "count_over_time({app=\"x\"} | logfmt [1s])"),
+            ("sum by (s, v)", "rate({app=\"x\"} | logfmt | n > 3 [1s])"),
+            ("sum without (n, s)", "bytes_over_time({app=\"x\"} | logfmt [1s])"),
+            ("sum", "sum_over_time({app=\"x\"} | logfmt | unwrap v [1s])"),
+            ("min by (s)", "min_over_time({app=\"x\"} | logfmt | label_format k=n | unwrap v [1s])"),
+            ("max without (k)", "max_over_time({app=\"x\"} | logfmt | line_format \"{{.n}}\" | unwrap v | s > 1 [1s]) by (s, n)"),
+        ] {
+            // The label_replace does nothing, but it stands between the aggregations.
+            let above = format!("{op} (label_replace({range}, \"none\", \"\", \"none\", \"\"))");
+            let folded = at(&scatter, &format!("{op} ({range})"), T0 + at_s);
+            prop_assert_eq!(show(folded), show(at(&scatter, &above, T0 + at_s)), "{} ({})", op, range);
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic_as_messages(bytes: Vec<u8>) {
+        let shard = MemorySource::default();
+        let limits = FragmentLimits { reply_bytes_max: 1 << 20, deadline: Instant::now() + Duration::from_secs(60) };
+        let payload = bytes::Bytes::from(bytes);
+        drop(crate::logql::fragment::decode_frame(payload.clone()));
+        drop(run_over(&payload, "t", &[&shard], &limits, &mut |_| Ok(())));
+    }
+
+    #[test]
     fn counts_agree_with_the_naive_count(rows in rows(), spread in 0u8..8, range in 1i64..30, step in 1i64..10, offset in -5i64..5) {
         let (scatter, all) = cluster(&rows, spread);
         // Times of the data are nanoseconds apart and steps are milliseconds, so the data is stretched.

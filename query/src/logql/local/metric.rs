@@ -7,10 +7,10 @@ use trine_store::model::{Labels, LabelsBuilder};
 
 use super::Job;
 use crate::error::{Error, Result};
-use crate::logql::ast::{Conversion, Expr, Grouping};
+use crate::logql::ast::{Conversion, Expr, Grouping, RangeOp};
 use crate::logql::fragment::{FRAME_BYTES, MetricAsk, Reply, SeriesList};
 use crate::logql::parser::parse_unchecked;
-use crate::logql::pipeline::{EntryLabels, Filter, Pipeline, Wanted, filter_names, needles};
+use crate::logql::pipeline::{EntryLabels, Filter, Pipeline, Wanted, filter_names, needles, reads_lines};
 use crate::logql::plan::{Grid, RangePlan, StateKind};
 use crate::logql::source::{LogScan, MetadataNeed, SourceRow};
 use crate::logql::state::SeriesState;
@@ -29,7 +29,7 @@ pub(super) fn run(job: &mut Job<'_, '_>, ask: &MetricAsk) -> Result<()> {
     };
     let grid = Grid { start_ns: ask.start_ns, step_ns: ask.step_ns, steps: ask.steps as usize };
     let mut table = Table::new(&plan, grid)?;
-    let scan_lines = table.reads_lines();
+    let lines = table.reads_lines();
     let metadata = match table.pipeline.wanted() {
         Wanted::All => MetadataNeed::All,
         Wanted::Names(names) => MetadataNeed::Names(metadata_names(names)),
@@ -44,7 +44,7 @@ pub(super) fn run(job: &mut Job<'_, '_>, ask: &MetricAsk) -> Result<()> {
             end_ns: last.saturating_sub(range.offset_ns).saturating_add(1),
             order: None,
             needles: needles(&range.log.stages),
-            lines: scan_lines,
+            lines,
             metadata: metadata.clone(),
         };
         table.stream = None;
@@ -125,7 +125,7 @@ impl<'p> Table<'p> {
 
     /// Whether lines matter: to a stage or to the aggregation.
     fn reads_lines(&self) -> bool {
-        !self.plan.range.log.stages.is_empty() || self.plan.kind == StateKind::Bytes
+        self.plan.kind == StateKind::Bytes || reads_lines(&self.plan.range.log.stages)
     }
 
     /// Counts a row; `false` when the pipeline dropped it.
@@ -192,7 +192,7 @@ impl<'p> Table<'p> {
         let inner = range.grouping.as_ref();
         // The unwrapped label is the value, not a part of the series, unless it is asked for.
         let drops_unwrapped = inner.is_none_or(|g| g.without);
-        let absent = range.op == crate::logql::ast::RangeOp::Absent;
+        let absent = range.op == RangeOp::Absent;
         self.labels.for_each(&mut |name, value| {
             let dropped = absent || (drops_unwrapped && unwrapped == Some(name));
             if !dropped && keep(inner, name) && keep(self.plan.outer.as_ref(), name) {
@@ -227,7 +227,7 @@ impl<'p> Table<'p> {
 /// The labels that the series and the filters after the unwrap need.
 fn wanted(plan: &RangePlan) -> Wanted {
     let by = |g: &Option<Grouping>| g.as_ref().filter(|g| !g.without).map(|g| g.labels.clone());
-    let absent = (plan.range.op == crate::logql::ast::RangeOp::Absent).then(Vec::new);
+    let absent = (plan.range.op == RangeOp::Absent).then(Vec::new);
     let Some(labels) = absent.or_else(|| by(&plan.outer)).or_else(|| by(&plan.range.grouping)) else {
         return Wanted::All;
     };
