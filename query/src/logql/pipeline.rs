@@ -122,6 +122,40 @@ pub(super) fn needles(stages: &[Stage]) -> Vec<Vec<u8>> {
     out
 }
 
+/// Labels that every entry which passes comes with, with their possible values: for skipping blocks of rows. Only filters
+/// before the first stage that makes labels count.
+pub(super) fn required_labels(stages: &[Stage]) -> Vec<(String, Vec<String>)> {
+    let mut out = Vec::new();
+    for stage in stages {
+        match stage {
+            Stage::LabelFilter(filter) => required_by(filter, &mut out),
+            Stage::LineFilter(_) | Stage::LineFormat(_) | Stage::Decolorize | Stage::Drop(_) | Stage::Keep(_) => {}
+            Stage::Json(_)
+            | Stage::Logfmt { .. }
+            | Stage::Regexp(_)
+            | Stage::Pattern(_)
+            | Stage::Unpack
+            | Stage::LabelFormat(_) => break,
+        }
+    }
+    out
+}
+
+fn required_by(filter: &LabelFilter, out: &mut Vec<(String, Vec<String>)>) {
+    match filter {
+        LabelFilter::And(a, b) => {
+            required_by(a, out);
+            required_by(b, out);
+        }
+        LabelFilter::Match(m) if m.name != ERROR_LABEL && m.name != ERROR_DETAILS_LABEL => {
+            if let Some(values) = m.literal_set().filter(|values| values.iter().all(|v| !v.is_empty())) {
+                out.push((m.name.clone(), values.into_iter().map(str::to_owned).collect()));
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Whether any stage looks at the line; stages about labels alone do not.
 pub(super) fn reads_lines(stages: &[Stage]) -> bool {
     stages.iter().any(|stage| match stage {

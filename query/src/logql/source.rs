@@ -31,6 +31,9 @@ pub struct LogScan<'a> {
     pub order: Option<Direction>,
     /// Literals that every wanted line contains. Rows without them may be given all the same.
     pub needles: Vec<Vec<u8>>,
+    /// Labels that every wanted row has, with their possible values, none empty. Rows without them may be given all the
+    /// same.
+    pub labels: Vec<(String, Vec<String>)>,
     /// Without it lines are given empty.
     pub lines: bool,
     pub metadata: MetadataNeed,

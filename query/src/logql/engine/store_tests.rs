@@ -123,6 +123,11 @@ fn metric_queries_and_calls_about_streams_read_the_store() {
         ("sum(count_over_time({app=\"db\"} | attempt > 90 [1h]))", 9.0),
         ("sum(max_over_time({app=\"api\"} | json | unwrap n [1h]) by (app))", 99.0),
         ("sum(count_over_time({app=\"api\"} | trace_id=\"t70\" [1h]))", 1.0),
+        ("sum(count_over_time({app=\"api\"} | trace_id=~\"t10|t70\" [1h]))", 2.0),
+        ("sum(count_over_time({app=\"api\"} | trace_id=\"t10\" or attempt=\"70\" [1h]))", 2.0),
+        ("sum(count_over_time({app=\"api\"} | attempt=\"70\" | trace_id!=\"\" [1h]))", 1.0),
+        ("sum(count_over_time({app=~\".+\"} | level=\"warn\" [1h]))", 100.0),
+        ("sum(count_over_time({app=\"db\"} | json | n=\"7\" [1h]))", 1.0),
         ("count(count_over_time({app=\"api\"} | drop trace_id, attempt [1h]))", 1.0),
     ] {
         let query_at =

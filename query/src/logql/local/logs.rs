@@ -11,7 +11,7 @@ use crate::logql::answer::{Direction, LogEntry};
 use crate::logql::ast::LogExpr;
 use crate::logql::fragment::{Entries, Entry, FRAME_BYTES, LogsAsk, Reply};
 use crate::logql::parser::parse_log;
-use crate::logql::pipeline::{EntryLabels, Pipeline, Wanted, needles};
+use crate::logql::pipeline::{EntryLabels, Pipeline, Wanted, needles, required_labels};
 use crate::logql::source::{LogScan, LogSource, MetadataNeed};
 
 /// An entry that passed, with the labels of its stream that are left.
@@ -67,6 +67,7 @@ impl Search<'_, '_, '_> {
             end_ns,
             order: Some(if backward { Direction::Backward } else { Direction::Forward }),
             needles: needles(&self.log.stages),
+            labels: required_labels(&self.log.stages),
             lines: true,
             metadata: MetadataNeed::All,
         };

@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::logql::ast::{Conversion, Expr, Grouping, RangeOp};
 use crate::logql::fragment::{FRAME_BYTES, MetricAsk, Reply, SeriesList};
 use crate::logql::parser::parse_unchecked;
-use crate::logql::pipeline::{EntryLabels, Filter, Pipeline, Wanted, filter_names, needles, reads_lines};
+use crate::logql::pipeline::{
+    EntryLabels, Filter, Pipeline, Wanted, filter_names, needles, reads_lines, required_labels,
+};
 use crate::logql::plan::{Grid, RangePlan, StateKind};
 use crate::logql::source::{LogScan, MetadataNeed, SourceRow};
 use crate::logql::state::SeriesState;
@@ -44,6 +46,7 @@ pub(super) fn run(job: &mut Job<'_, '_>, ask: &MetricAsk) -> Result<()> {
             end_ns: last.saturating_sub(range.offset_ns).saturating_add(1),
             order: None,
             needles: needles(&range.log.stages),
+            labels: required_labels(&range.log.stages),
             lines,
             metadata: metadata.clone(),
         };

@@ -2,8 +2,8 @@
 use std::borrow::Cow;
 
 use trine_store::index::Matcher;
-use trine_store::model::{Scope, Value};
-use trine_store::rows::{self, Row, RowOrder, RowScan, RowsView, StreamSelector, ValueRef};
+use trine_store::model::{Scope, Value, ValueType};
+use trine_store::rows::{self, AttrCondition, AttrTest, Row, RowOrder, RowScan, RowsView, StreamSelector, ValueRef};
 
 use super::{LogScan, LogSource, MetadataNeed, RowVisitor, SourceRow, StreamVolume};
 use crate::error::{Error, Result};
@@ -22,6 +22,10 @@ impl LogSource for RowsView {
             None => RowOrder::Unordered,
         };
         request.needles.clone_from(&scan.needles);
+        let conditions = conditions(self, scan)?;
+        if !conditions.is_empty() {
+            request.conditions.push(conditions);
+        }
         let mut running = RowsView::scan(self, &request).map_err(read_error)?;
         while let Some(batch) = running.next_batch().map_err(read_error)? {
             for row in batch.rows() {
@@ -59,6 +63,28 @@ impl LogSource for RowsView {
         let s = RowsView::stats(self, tenant, matchers, start_ns, end_ns).map_err(read_error)?;
         Ok(IndexStats { streams: s.streams, chunks: s.chunks, bytes: s.bytes, entries: s.entries })
     }
+}
+
+/// Tests of structured metadata by which granules are skipped: of labels that no stream has and that are always text, so
+/// that a row without the value cannot pass the filter.
+fn conditions(view: &RowsView, scan: &LogScan<'_>) -> Result<Vec<AttrCondition>> {
+    if scan.labels.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (tenant, start_ns, end_ns) = (scan.tenant, scan.start_ns, scan.end_ns);
+    let of_streams = view.label_names(tenant, scan.matchers, start_ns, end_ns).map_err(read_error)?;
+    let columns = view.attr_columns(tenant, start_ns, end_ns).map_err(read_error)?;
+    let is_text = |name: &str| {
+        columns.iter().filter(|(scope, key, _)| *scope == Scope::Record && key == name).all(|c| c.2 == ValueType::Str)
+    };
+    let usable = scan.labels.iter().filter(|(name, _)| !of_streams.contains(name) && is_text(name));
+    Ok(usable
+        .map(|(name, values)| AttrCondition {
+            scope: Some(Scope::Record),
+            key: name.clone(),
+            test: AttrTest::StrIn(values.clone()),
+        })
+        .collect())
 }
 
 fn read_error(error: rows::Error) -> Error {
