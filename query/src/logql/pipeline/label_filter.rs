@@ -51,8 +51,9 @@ impl Filter {
             Self::Bytes { label, op, bytes } => {
                 typed(labels, label, |text| parse_bytes(text).map(|v| op.holds(&v, bytes)))
             }
+            // As for typed values: an error passes, an absent label does not, whatever the operator.
             Self::Ip { label, negated, set } => {
-                !labels.has_error() && labels.get(label).is_some_and(|v| set.contains(v) == Some(true)) != *negated
+                labels.has_error() || labels.get(label).is_some_and(|v| (set.contains(v) == Some(true)) != *negated)
             }
         }
     }
