@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// Parses and checks a query.
 pub fn parse(query: &str) -> Result<Expr> {
-    let expr = parse_unchecked(query)?;
+    let expr = parse_text(query, false)?;
     match &expr {
         Expr::Log(log) => check_selector(&log.matchers)?,
         Expr::Metric(metric) => check_selectors(metric)?,
@@ -44,11 +44,17 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
     Ok(log.matchers)
 }
 
-fn parse_unchecked(query: &str) -> Result<Expr> {
+/// Parses a query without the check of its selectors: for text that the asking node has checked or made itself.
+/// Keywords may stand as label names there, as streams may have such labels.
+pub(super) fn parse_unchecked(query: &str) -> Result<Expr> {
+    parse_text(query, true)
+}
+
+fn parse_text(query: &str, keywords_name_labels: bool) -> Result<Expr> {
     if query.len() > QUERY_BYTES_MAX {
         return Err(meaning(&format!("input size too long ({} > {QUERY_BYTES_MAX})", query.len())));
     }
-    let mut cursor = Cursor::new(query);
+    let mut cursor = Cursor::new(query, keywords_name_labels);
     let expr = metric::expr(&mut cursor, 0)?;
     if *cursor.peek() != Token::End {
         return Err(cursor.unexpected(""));

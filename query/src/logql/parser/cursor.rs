@@ -6,11 +6,12 @@ pub(super) struct Cursor<'a> {
     text: &'a str,
     tokens: Vec<Spanned>,
     next: usize,
+    keywords_name_labels: bool,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, tokens: lex(text), next: 0 }
+    pub(super) fn new(text: &'a str, keywords_name_labels: bool) -> Self {
+        Self { text, tokens: lex(text), next: 0, keywords_name_labels }
     }
 
     pub(super) fn peek(&self) -> &Token {
@@ -73,6 +74,11 @@ impl<'a> Cursor<'a> {
     pub(super) fn expect_ident(&mut self, expecting: &str) -> Result<String> {
         if let Token::Ident(name) = self.peek() {
             let name = name.clone();
+            self.take();
+            return Ok(name);
+        }
+        if let (Token::Keyword(name), true) = (self.peek(), self.keywords_name_labels) {
+            let name = (*name).to_owned();
             self.take();
             return Ok(name);
         }
