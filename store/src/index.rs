@@ -1,4 +1,10 @@
-//! Label matchers, shared by the series index of metrics and the stream index of logs.
+//! Label matchers and the inverted index, shared by the series of metrics and the streams of logs.
+mod label_index;
 mod matcher;
+mod order;
+mod select;
 
+pub use label_index::LabelIndex;
 pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use order::compare_labels;
+pub use select::{Postings, matches_labels, select};

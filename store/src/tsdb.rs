@@ -1,5 +1,18 @@
 //! The time-series engine.
+//!
+//! A [`MetricsHead`] takes parts; its [`HeadView`]s and sealed [`Block`]s make a [`MetricsView`], which is all that
+//! readers see. [`seal`] writes a head into a block.
+mod block;
+mod chunk;
+mod error;
+mod head;
+mod merge;
+#[cfg(test)]
+mod tests;
+mod times;
+mod view;
 
-/// Readers' view of the metrics of one shard: heads being sealed, the open head, sealed blocks.
-#[derive(Clone, Debug, Default)]
-pub struct MetricsView {}
+pub use block::{Block, BlockCache, BlockSummary, retain_tenants, seal, seal_view, verify};
+pub use error::{Error, Result};
+pub use head::{FreezeJob, Frozen, HeadConfig, HeadStats, HeadView, MetricsHead, SeriesRef};
+pub use view::{FamilyMetadata, MetricsView, Series, SeriesSet, ViewStats};

@@ -1,0 +1,27 @@
+//! Dropping tenants from a block without decoding the others.
+use std::io::{self, Write};
+
+use super::format::TenantEntry;
+use super::output::Output;
+use super::{Block, BlockSummary};
+
+/// Bytes copied at a time.
+const COPY_BYTES: u64 = 1 << 20;
+
+/// Writes a block with the tenants that `keep` accepts: their sections are copied as they are, checksums with them.
+pub fn retain_tenants(block: &Block, keep: impl Fn(&str) -> bool, out: &mut impl Write) -> io::Result<BlockSummary> {
+    let mut out = Output::begin(out)?;
+    let mut kept: Vec<TenantEntry> = Vec::new();
+    for (_, entry) in block.tenants.iter().filter(|(tenant, _)| keep(tenant)) {
+        let start = out.at;
+        let mut at = 0;
+        while at < entry.len {
+            let len = COPY_BYTES.min(entry.len - at);
+            let from = entry.start.checked_add(at).ok_or(io::ErrorKind::InvalidData)?;
+            out.put(&block.file.read_range(from, len as usize)?)?;
+            at += len;
+        }
+        kept.push(TenantEntry { start, ..entry.clone() });
+    }
+    out.end(&kept)
+}

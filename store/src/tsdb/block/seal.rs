@@ -1,0 +1,261 @@
+//! Writing a block.
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::format::{Directory, Extent, PAGE_BYTES, ROWS_PER_PIECE, TenantEntry};
+use super::output::Output;
+use super::tables::{ChunkRef, Place, SeriesRows, Symbols, TimesRef, encode_metadata, encode_postings, encode_times};
+use super::{Block, BlockSummary};
+use crate::codec::{put_bytes, put_ivarint};
+use crate::model::signal::{key_hash, slot_of_hash};
+use crate::part::SampleKind;
+use crate::tsdb::chunk::{CHUNK_SAMPLES_MAX, Scratch, blobs, floats, ints};
+use crate::tsdb::times::TimesTable;
+use crate::tsdb::{HeadView, MetricsView, Series};
+
+/// Writes a head into one block. Holds the index in memory, and the samples of one series at a time.
+pub fn seal(view: &HeadView, out: &mut impl Write) -> io::Result<BlockSummary> {
+    seal_view(&MetricsView { heads: vec![Arc::new(view.clone())], blocks: Vec::new() }, out)
+}
+
+/// Writes everything that is seen through `view`, without duplicates, into one block: compaction, when it has blocks.
+pub fn seal_view(view: &MetricsView, out: &mut impl Write) -> io::Result<BlockSummary> {
+    let mut out = Output::begin(out)?;
+    let mut tenants = Vec::new();
+    for tenant in view.tenants().map_err(io::Error::other)? {
+        tenants.push(SectionWriter::new(&mut out).write(view, &tenant)?);
+    }
+    out.end(&tenants)
+}
+
+/// Reads a whole block: checks every checksum, decodes everything, and compares with the digest in its footer.
+pub fn verify(block: &Arc<Block>) -> io::Result<()> {
+    let view = MetricsView { heads: Vec::new(), blocks: vec![block.clone()] };
+    for tenant in block.tenants() {
+        block
+            .tenant(tenant)
+            .and_then(|index| index.map_or(Ok(()), |i| i.check_postings()))
+            .map_err(io::Error::other)?;
+    }
+    let found = seal_view(&view, &mut io::sink())?;
+    let expected = block.summary();
+    if (found.digest, found.facts, found.series) == (expected.digest, expected.facts, expected.series) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("metrics block {} is not what its digest says", block.name()),
+    ))
+}
+
+/// Gathers bytes into pages and writes those that are full.
+#[derive(Debug, Default)]
+struct Pages {
+    open: Vec<u8>,
+    done: Vec<Extent>,
+}
+
+impl Pages {
+    /// Where the bytes of `encode` came to lie.
+    fn append(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Place {
+        let (page, start) = (self.done.len() as u32, self.open.len());
+        encode(&mut self.open);
+        Place { page, start: start as u32, len: (self.open.len() - start) as u32 }
+    }
+
+    fn close_if(&mut self, bytes_min: usize, out: &mut Output<'_, impl Write>) -> io::Result<()> {
+        if self.open.len() >= bytes_min {
+            self.done.push(out.stored(&self.open)?);
+            self.open.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Writes one tenant's section.
+struct SectionWriter<'o, 'w, W> {
+    out: &'o mut Output<'w, W>,
+    values: Pages,
+    times: Pages,
+    table: TimesTable,
+    columns: Vec<TimesRef>,
+    scratch: Scratch,
+    directory: Directory,
+    postings: BTreeMap<u32, BTreeMap<u32, RoaringBitmap>>,
+    digest: Xxh3,
+    facts: u64,
+    min_ms: i64,
+    max_ms: i64,
+}
+
+impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
+    fn new(out: &'o mut Output<'w, W>) -> Self {
+        out.section_start = out.at;
+        Self {
+            out,
+            values: Pages::default(),
+            times: Pages::default(),
+            table: TimesTable::new(),
+            columns: Vec::new(),
+            scratch: Scratch::default(),
+            directory: Directory::default(),
+            postings: BTreeMap::new(),
+            digest: Xxh3::new(),
+            facts: 0,
+            min_ms: i64::MAX,
+            max_ms: i64::MIN,
+        }
+    }
+
+    fn write(mut self, view: &MetricsView, tenant: &str) -> io::Result<TenantEntry> {
+        let selected: Vec<Series> = view.select(tenant, &[], i64::MIN, i64::MAX).map_err(io::Error::other)?.collect();
+        let symbols: BTreeSet<&str> = selected.iter().flat_map(|s| s.labels.iter()).flat_map(|(n, v)| [n, v]).collect();
+        let ids: std::collections::HashMap<&str, u32> = symbols.iter().copied().zip(0..).collect();
+        let mut rows = SeriesRows::default();
+        for (id, series) in (0..).zip(&selected) {
+            let chunks = self.series(series)?;
+            let labels: Vec<(u32, u32)> = series.labels.iter().map(|(n, v)| (ids[n], ids[v])).collect();
+            for (name, value) in &labels {
+                self.postings.entry(*name).or_default().entry(*value).or_default().insert(id);
+            }
+            rows.push(slot_of_hash(key_hash(tenant, series.labels.as_bytes())).0, &labels, &chunks);
+            if rows.count == ROWS_PER_PIECE {
+                self.directory.series.push(self.out.piece(&rows.finish())?);
+            }
+        }
+        if rows.count > 0 {
+            self.directory.series.push(self.out.piece(&rows.finish())?);
+        }
+        self.directory.series_count = selected.len() as u32;
+        self.values.close_if(1, self.out)?;
+        self.times.close_if(1, self.out)?;
+        let symbols: Vec<&str> = symbols.into_iter().collect();
+        self.index(&symbols)?;
+        self.finish(view, tenant)
+    }
+
+    /// Writes the samples of one series; its chunks by (kind, time).
+    fn series(&mut self, series: &Series) -> io::Result<Vec<ChunkRef>> {
+        let mut chunks = Vec::new();
+        self.digest_bytes(series.labels.as_bytes());
+        let (mut times_ms, mut bits) = (Vec::new(), Vec::new());
+        series.bits_into(&mut times_ms, &mut bits).map_err(io::Error::other)?;
+        self.digest_floats(&times_ms, &bits);
+        for (times_ms, bits) in times_ms.chunks(CHUNK_SAMPLES_MAX).zip(bits.chunks(CHUNK_SAMPLES_MAX)) {
+            let times = self.column(times_ms);
+            let scratch = &mut self.scratch;
+            let place = self.values.append(|out| floats::encode(bits, scratch, out));
+            chunks.push(ChunkRef { kind: SampleKind::Float, times, place });
+            self.close_pages()?;
+        }
+        use SampleKind::{Exemplar, FloatHistogram, IntHistogram, StartTimestamp};
+        for kind in [IntHistogram, FloatHistogram, StartTimestamp, Exemplar] {
+            if series.has(kind) {
+                self.blobs(series, kind, &mut chunks)?;
+            }
+        }
+        Ok(chunks)
+    }
+
+    fn blobs(&mut self, series: &Series, kind: SampleKind, chunks: &mut Vec<ChunkRef>) -> io::Result<()> {
+        let mut records = Vec::new();
+        series.blobs_into(kind, &mut records).map_err(io::Error::other)?;
+        self.digest_blobs(kind, &records);
+        for records in records.chunks(CHUNK_SAMPLES_MAX) {
+            let times_ms: Vec<i64> = records.iter().map(|(time_ms, _)| *time_ms).collect();
+            let times = self.column(&times_ms);
+            let payloads = records.iter().map(|(_, payload)| payload.as_slice());
+            let place = self.values.append(|out| blobs::encode(payloads, out));
+            chunks.push(ChunkRef { kind, times, place });
+            self.close_pages()?;
+        }
+        Ok(())
+    }
+
+    fn close_pages(&mut self) -> io::Result<()> {
+        self.values.close_if(PAGE_BYTES, self.out)?;
+        self.times.close_if(PAGE_BYTES, self.out)
+    }
+
+    /// The time column of a chunk, written if it is new.
+    fn column(&mut self, times_ms: &[i64]) -> u32 {
+        let (min_ms, max_ms) = (times_ms[0], times_ms[times_ms.len() - 1]);
+        self.facts += times_ms.len() as u64;
+        self.min_ms = self.min_ms.min(min_ms);
+        self.max_ms = self.max_ms.max(max_ms);
+        let (id, is_new) = self.table.intern(times_ms);
+        if is_new {
+            let scratch = &mut self.scratch;
+            let place = self.times.append(|out| ints::encode(times_ms, scratch, out));
+            self.columns.push(TimesRef { count: times_ms.len() as u32, min_ms, max_ms, place });
+        }
+        id
+    }
+
+    fn index(&mut self, symbols: &[&str]) -> io::Result<()> {
+        self.directory.symbols = self.out.piece(&Symbols::encode(symbols.iter().copied()))?;
+        self.directory.times_count = self.columns.len() as u32;
+        for columns in self.columns.chunks(ROWS_PER_PIECE) {
+            self.directory.times.push(self.out.piece(&encode_times(columns))?);
+        }
+        for (name, values) in std::mem::take(&mut self.postings) {
+            let mut values: Vec<(u32, RoaringBitmap)> = values.into_iter().collect();
+            values.iter_mut().for_each(|(_, series)| {
+                series.optimize();
+            });
+            let extent = self.out.piece(&encode_postings(&values)?)?;
+            self.directory.names.push((symbols[name as usize].to_owned(), extent));
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, view: &MetricsView, tenant: &str) -> io::Result<TenantEntry> {
+        let families = encode_metadata(&view.metadata(tenant, None).map_err(io::Error::other)?);
+        self.digest_bytes(&families);
+        self.directory.metadata = self.out.piece(&families)?;
+        self.directory.value_pages = std::mem::take(&mut self.values.done);
+        self.directory.times_pages = std::mem::take(&mut self.times.done);
+        let directory = self.out.piece(&self.directory.encode())?;
+        Ok(TenantEntry {
+            tenant: tenant.to_owned(),
+            start: self.out.section_start,
+            len: self.out.at - self.out.section_start,
+            directory,
+            series: u64::from(self.directory.series_count),
+            facts: self.facts,
+            min_ms: self.min_ms,
+            max_ms: self.max_ms,
+            digest: self.digest.digest128(),
+        })
+    }
+
+    fn digest_bytes(&mut self, bytes: &[u8]) {
+        self.digest.update(&(bytes.len() as u64).to_le_bytes());
+        self.digest.update(bytes);
+    }
+
+    /// Kind, count, then time and bits of each sample.
+    fn digest_floats(&mut self, times_ms: &[i64], bits: &[u64]) {
+        let mut canonical = Vec::with_capacity(times_ms.len() * 16 + 9);
+        canonical.push(SampleKind::Float as u8);
+        canonical.extend_from_slice(&(times_ms.len() as u64).to_le_bytes());
+        for (time_ms, bits) in times_ms.iter().zip(bits) {
+            canonical.extend_from_slice(&time_ms.to_le_bytes());
+            canonical.extend_from_slice(&bits.to_le_bytes());
+        }
+        self.digest.update(&canonical);
+    }
+
+    fn digest_blobs(&mut self, kind: SampleKind, records: &[(i64, Vec<u8>)]) {
+        let mut canonical = vec![kind as u8];
+        for (time_ms, payload) in records {
+            put_ivarint(&mut canonical, *time_ms);
+            put_bytes(&mut canonical, payload);
+        }
+        self.digest_bytes(&canonical);
+    }
+}

@@ -1,0 +1,155 @@
+//! Runs: sorted, compressed samples in memory.
+use super::super::chunk::{CHUNK_SAMPLES_MAX, Scratch, blobs, floats, ints};
+use super::super::times::TimesTable;
+use crate::codec::Error;
+use crate::part::SampleKind;
+
+/// Samples of an interval of the log. Of one series and kind, times rise strictly (exemplars: do not fall).
+#[derive(Debug, Default)]
+pub(in crate::tsdb) struct Run {
+    times: Vec<Times>,
+    /// By (series, kind, time).
+    chunks: Vec<RunChunk>,
+    bytes: Vec<u8>,
+    samples_count: usize,
+}
+
+/// A time column, shared by the chunks of one scrape.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    start: usize,
+    len: u32,
+    count: u32,
+    min_ms: i64,
+    max_ms: i64,
+}
+
+/// Consecutive samples of one kind of one series.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tsdb) struct RunChunk {
+    pub(in crate::tsdb) series: u32,
+    pub(in crate::tsdb) kind: SampleKind,
+    times: u32,
+    start: usize,
+    len: u32,
+}
+
+impl RunChunk {
+    pub(super) fn key(&self) -> (u32, u8) {
+        (self.series, self.kind as u8)
+    }
+}
+
+impl Run {
+    /// All chunks, by (series, kind, time).
+    pub(super) fn chunks(&self) -> &[RunChunk] {
+        &self.chunks
+    }
+
+    /// Chunks of a series, by (kind, time).
+    pub(in crate::tsdb) fn chunks_of(&self, series: u32) -> &[RunChunk] {
+        let from = self.chunks.partition_point(|c| c.series < series);
+        let len = self.chunks[from..].iter().take_while(|c| c.series == series).count();
+        &self.chunks[from..from + len]
+    }
+
+    pub(in crate::tsdb) fn overlaps(&self, chunk: &RunChunk, min_ms: i64, max_ms: i64) -> bool {
+        let times = &self.times[chunk.times as usize];
+        times.min_ms <= max_ms && times.max_ms >= min_ms
+    }
+
+    /// Appends the times of a chunk.
+    pub(in crate::tsdb) fn times_into(&self, chunk: &RunChunk, out: &mut Vec<i64>) -> Result<(), Error> {
+        let times = &self.times[chunk.times as usize];
+        ints::decode(&self.bytes[times.start..times.start + times.len as usize], times.count as usize, out)
+    }
+
+    /// Appends the bit patterns of a float chunk.
+    pub(in crate::tsdb) fn floats_into(
+        &self,
+        chunk: &RunChunk,
+        scratch: &mut Scratch,
+        out: &mut Vec<u64>,
+    ) -> Result<(), Error> {
+        floats::decode(self.values(chunk), self.times[chunk.times as usize].count as usize, scratch, out)
+    }
+
+    /// Appends the payloads of a chunk of another kind.
+    pub(in crate::tsdb) fn blobs_into(&self, chunk: &RunChunk, out: &mut Vec<Vec<u8>>) -> Result<(), Error> {
+        blobs::decode(self.values(chunk), self.times[chunk.times as usize].count as usize, out)
+    }
+
+    fn values(&self, chunk: &RunChunk) -> &[u8] {
+        &self.bytes[chunk.start..chunk.start + chunk.len as usize]
+    }
+
+    pub(super) fn samples_count(&self) -> usize {
+        self.samples_count
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len() + self.chunks.len() * size_of::<RunChunk>() + self.times.len() * size_of::<Times>()
+    }
+}
+
+/// Builds a [`Run`] from columns in the order of (series, kind).
+#[derive(Debug)]
+pub(super) struct RunBuilder {
+    run: Run,
+    table: TimesTable,
+    scratch: Scratch,
+}
+
+impl RunBuilder {
+    pub(super) fn new() -> Self {
+        Self { run: Run::default(), table: TimesTable::new(), scratch: Scratch::default() }
+    }
+
+    /// Adds all float samples of a series; times rise strictly.
+    pub(super) fn floats(&mut self, series: u32, times_ms: &[i64], bits: &[u64]) {
+        for (times_ms, bits) in times_ms.chunks(CHUNK_SAMPLES_MAX).zip(bits.chunks(CHUNK_SAMPLES_MAX)) {
+            let times = self.times(times_ms);
+            let start = self.run.bytes.len();
+            floats::encode(bits, &mut self.scratch, &mut self.run.bytes);
+            self.chunk(series, SampleKind::Float, times, start, bits.len());
+        }
+    }
+
+    /// Adds all records of another kind of a series.
+    pub(super) fn blobs(&mut self, series: u32, kind: SampleKind, times_ms: &[i64], payloads: &[Vec<u8>]) {
+        for (times_ms, payloads) in times_ms.chunks(CHUNK_SAMPLES_MAX).zip(payloads.chunks(CHUNK_SAMPLES_MAX)) {
+            let times = self.times(times_ms);
+            let start = self.run.bytes.len();
+            blobs::encode(payloads.iter().map(Vec::as_slice), &mut self.run.bytes);
+            self.chunk(series, kind, times, start, payloads.len());
+        }
+    }
+
+    fn chunk(&mut self, series: u32, kind: SampleKind, times: u32, start: usize, count: usize) {
+        let len = (self.run.bytes.len() - start) as u32;
+        self.run.chunks.push(RunChunk { series, kind, times, start, len });
+        self.run.samples_count += count;
+    }
+
+    fn times(&mut self, times_ms: &[i64]) -> u32 {
+        let (id, is_new) = self.table.intern(times_ms);
+        if is_new {
+            let start = self.run.bytes.len();
+            ints::encode(times_ms, &mut self.scratch, &mut self.run.bytes);
+            self.run.times.push(Times {
+                start,
+                len: (self.run.bytes.len() - start) as u32,
+                count: times_ms.len() as u32,
+                min_ms: times_ms.iter().copied().min().unwrap_or(i64::MAX),
+                max_ms: times_ms.iter().copied().max().unwrap_or(i64::MIN),
+            });
+        }
+        id
+    }
+
+    pub(super) fn finish(mut self) -> Run {
+        self.run.bytes.shrink_to_fit();
+        self.run.chunks.shrink_to_fit();
+        self.run
+    }
+}

@@ -1,0 +1,206 @@
+//! What readers see of the metrics of one shard.
+mod from_block;
+mod from_head;
+mod series;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use series::{Series, SeriesSet};
+
+use super::{Block, HeadView, Result};
+use crate::index::{Matcher, compare_labels};
+use crate::model::Labels;
+use crate::part::SampleKind;
+use from_block::BlockSource;
+use from_head::HeadSource;
+use series::{Part, Sources};
+
+/// Heads being sealed, the open head, and sealed blocks of one shard: a consistent cut.
+///
+/// Where a series has two values at one time, the one of the lowest log position is seen: blocks before heads, each in
+/// the order of its list.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsView {
+    /// Oldest first; the last one is open.
+    pub heads: Vec<Arc<HeadView>>,
+    /// In seal order.
+    pub blocks: Vec<Arc<Block>>,
+}
+
+/// Type, help and unit of a metric family, as the newest write gave them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FamilyMetadata {
+    /// As in remote write: 0 unknown, 1 counter, 2 gauge, 3 histogram, …
+    pub metric_type: u8,
+    pub help: String,
+    pub unit: String,
+}
+
+/// Sizes of a view, before duplicates across heads and blocks are removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewStats {
+    pub series: u64,
+    pub facts: u64,
+    pub blocks: u64,
+    /// Bytes of the blocks and about the memory of the heads.
+    pub bytes: u64,
+}
+
+/// Kinds that make a series exist at a time; an exemplar alone does not.
+const SAMPLES: [SampleKind; 3] = [SampleKind::Float, SampleKind::IntHistogram, SampleKind::FloatHistogram];
+const ALL_KINDS: [SampleKind; 5] = [
+    SampleKind::Float,
+    SampleKind::IntHistogram,
+    SampleKind::FloatHistogram,
+    SampleKind::StartTimestamp,
+    SampleKind::Exemplar,
+];
+
+impl MetricsView {
+    /// Series of `tenant` that satisfy all matchers and have records of any kind in chunks that overlap
+    /// `min_ms..=max_ms`, in the order of [`compare_labels`]. Samples are decoded series by series, when asked for.
+    pub fn select(&self, tenant: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<SeriesSet> {
+        self.select_kinds(tenant, matchers, min_ms, max_ms, &ALL_KINDS)
+    }
+
+    /// As [`Self::select`], with the series that have records of one of `kinds`.
+    pub fn select_kinds(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+        kinds: &[SampleKind],
+    ) -> Result<SeriesSet> {
+        let mut found: Vec<(Labels, Part)> = Vec::new();
+        let mut sources = Sources { heads: Vec::new(), blocks: Vec::new(), min_ms, max_ms };
+        for block in self.blocks.iter().filter(|block| block.overlaps(min_ms, max_ms)) {
+            if let Some(source) = BlockSource::select(block, tenant)? {
+                source.list(matchers, (min_ms, max_ms), kinds, sources.blocks.len(), &mut found)?;
+                sources.blocks.push(source);
+            }
+        }
+        for head in self.heads.iter().filter(|head| head.overlaps(min_ms, max_ms)) {
+            let source = HeadSource::select(head, tenant, matchers, min_ms, max_ms);
+            source.list((min_ms, max_ms), kinds, sources.heads.len(), &mut found);
+            sources.heads.push(source);
+        }
+        // Stable, so the parts of one series stay in log order; the sources come sorted or nearly so.
+        found.sort_by(|a, b| compare_labels(a.0.as_bytes(), b.0.as_bytes()));
+        Ok(SeriesSet::new(found, Arc::new(sources)))
+    }
+
+    /// Labels of the series that have samples (not only exemplars) in chunks overlapping the range, in the order of
+    /// [`compare_labels`].
+    pub fn series_labels(&self, tenant: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<Labels>> {
+        Ok(self.select_kinds(tenant, matchers, min_ms, max_ms, &SAMPLES)?.map(|series| series.labels).collect())
+    }
+
+    /// Names of labels of the series that match, sorted. Without matchers, of all series of heads and blocks that overlap
+    /// the range.
+    pub fn label_names(&self, tenant: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
+        let mut names = Distinct::default();
+        if !matchers.is_empty() {
+            for labels in self.series_labels(tenant, matchers, min_ms, max_ms)? {
+                labels.iter().for_each(|(name, _)| names.see(name));
+            }
+            return Ok(names.sorted());
+        }
+        for block in self.blocks.iter().filter(|block| block.overlaps(min_ms, max_ms)) {
+            block.label_names(tenant, &mut |name| names.see(name))?;
+        }
+        for head in self.heads.iter().filter(|head| head.overlaps(min_ms, max_ms)) {
+            head.label_names(tenant, &mut |name| names.see(name));
+        }
+        Ok(names.sorted())
+    }
+
+    /// Values of label `name` of the series that match, sorted. Without matchers, of all series of heads and blocks that
+    /// overlap the range.
+    pub fn label_values(
+        &self,
+        tenant: &str,
+        name: &str,
+        matchers: &[Matcher],
+        min_ms: i64,
+        max_ms: i64,
+    ) -> Result<Vec<String>> {
+        let mut values = Distinct::default();
+        if !matchers.is_empty() {
+            for labels in self.series_labels(tenant, matchers, min_ms, max_ms)? {
+                labels.get(name).into_iter().for_each(|value| values.see(value));
+            }
+            return Ok(values.sorted());
+        }
+        for block in self.blocks.iter().filter(|block| block.overlaps(min_ms, max_ms)) {
+            block.label_values(tenant, name, &mut |value| values.see(value))?;
+        }
+        for head in self.heads.iter().filter(|head| head.overlaps(min_ms, max_ms)) {
+            head.label_values(tenant, name, &mut |value| values.see(value));
+        }
+        Ok(values.sorted())
+    }
+
+    /// Metadata of one family or of all, by family name. The newest write of a family wins.
+    pub fn metadata(&self, tenant: &str, family: Option<&str>) -> Result<Vec<(String, FamilyMetadata)>> {
+        let mut all: BTreeMap<String, FamilyMetadata> = BTreeMap::new();
+        for block in &self.blocks {
+            let families = block.metadata(tenant)?;
+            all.extend(families.into_iter().filter(|(name, _)| family.is_none_or(|f| f == name)));
+        }
+        for families in self.heads.iter().flat_map(|head| head.metadata()).filter_map(|piece| piece.tenants.get(tenant))
+        {
+            let wanted = families.iter().filter(|(name, _)| family.is_none_or(|f| f == &***name));
+            all.extend(wanted.map(|(name, metadata)| (name.to_string(), metadata.clone())));
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    /// Tenants with series or metadata, sorted.
+    pub fn tenants(&self) -> Result<Vec<Arc<str>>> {
+        let mut tenants: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut see = |tenant: &Arc<str>| {
+            if !tenants.contains(tenant) {
+                tenants.insert(tenant.clone());
+            }
+        };
+        self.blocks.iter().for_each(|block| block.tenants().for_each(&mut see));
+        self.heads.iter().for_each(|head| head.tenants(&mut see));
+        Ok(tenants.into_iter().collect())
+    }
+
+    /// Sizes over all tenants.
+    pub fn stats(&self) -> ViewStats {
+        let mut stats = ViewStats { blocks: self.blocks.len() as u64, ..ViewStats::default() };
+        for head in self.heads.iter().map(|head| head.stats()) {
+            stats.series += head.series;
+            stats.facts += head.facts;
+            stats.bytes += head.bytes;
+        }
+        for block in self.blocks.iter().map(|block| block.summary()) {
+            stats.series += block.series;
+            stats.facts += block.facts;
+            stats.bytes += block.bytes;
+        }
+        stats
+    }
+}
+
+/// Collects distinct texts, allocating once each.
+#[derive(Debug, Default)]
+struct Distinct(std::collections::HashSet<String>);
+
+impl Distinct {
+    fn see(&mut self, text: &str) {
+        if !self.0.contains(text) {
+            self.0.insert(text.to_owned());
+        }
+    }
+
+    fn sorted(self) -> Vec<String> {
+        let mut texts: Vec<String> = self.0.into_iter().collect();
+        texts.sort_unstable();
+        texts
+    }
+}
