@@ -1,28 +1,46 @@
 //! PromQL: Prometheus' grammar, values and numerics over the shards of a cluster.
+//!
+//! Start at [`instant`] and [`range`]. A query is parsed ([`parser`]) into an [`ast`], checked, and compiled into a plan
+//! that sends one fragment with all selectors to every node; the fragment evaluates per-series functions and partial
+//! aggregates beside the data ([`local`]), and the asking node merges and evaluates the rest. What is not evaluated is
+//! refused with [`crate::Error::Unsupported`], never answered wrongly.
+mod aggregate;
+mod annotations;
 pub mod ast;
+mod check;
+mod columns;
 mod engine;
+mod eval;
+mod fetch;
+pub mod fragment;
+pub mod functions;
+mod labels;
+mod lexer;
 pub mod local;
 mod metadata;
+mod numbers;
+pub mod parser;
+mod plan;
+mod printer;
 mod signature;
+pub mod source;
 mod value;
 
 pub use engine::{InstantQuery, RangeQuery, instant, range};
 pub use metadata::{FamilyMetadata, Metadata, label_names, label_values, metric_metadata, series};
+pub use parser::parse_selector;
 pub use value::{Answer, MatrixSeries, Stats, Value, VectorSample};
 
-use trine_store::index::Matcher;
-
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Default time for which a sample stands for its series, in ms.
 pub const LOOKBACK_MS_DEFAULT: i64 = 5 * 60 * 1000;
-
-/// The matchers of a metric selector, as in `match[]`. Errors: [`Error::Parse`].
-pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
-    Err(Error::Unsupported { what: text.to_owned() })
-}
+/// Samples that one query may decode or hold.
+pub const SAMPLES_MAX: u64 = 50_000_000;
+/// Step of a subquery that names none, in ms.
+pub(crate) const SUBQUERY_STEP_MS: i64 = 60_000;
 
 /// The query in Prometheus' layout, as `format_query` answers it. Errors: [`crate::Error::Parse`].
 pub fn format(query: &str) -> Result<String> {
-    Err(Error::Unsupported { what: query.to_owned() })
+    Ok(printer::pretty(&parser::parse(query)?))
 }

@@ -212,7 +212,10 @@ impl Default for Matching {
 #[derive(Clone, Debug, PartialEq)]
 pub enum DurationExpr {
     /// Seconds; `unit` says that it was written with units.
-    Literal { seconds: f64, unit: bool },
+    Literal {
+        seconds: f64,
+        unit: bool,
+    },
     Step,
     Range,
     Neg(Box<DurationExpr>),
@@ -256,16 +259,58 @@ pub struct Selector {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     /// `unit` says that it was written as a duration.
-    Number { value: f64, unit: bool, span: Span },
-    String { value: String, span: Span },
+    Number {
+        value: f64,
+        unit: bool,
+        span: Span,
+    },
+    String {
+        value: String,
+        span: Span,
+    },
     Vector(Selector),
-    Matrix { selector: Selector, range: DurationExpr, span: Span },
-    Subquery { expr: Box<Expr>, range: DurationExpr, step: Option<DurationExpr>, shift: Shift, span: Span },
-    Unary { negative: bool, expr: Box<Expr>, span: Span },
-    Paren { expr: Box<Expr>, span: Span },
-    Binary { op: BinaryOp, lhs: Box<Expr>, rhs: Box<Expr>, is_bool: bool, matching: Option<Matching>, op_span: Span },
-    Aggregate { op: AggregateOp, expr: Box<Expr>, param: Option<Box<Expr>>, grouping: Vec<String>, without: bool, span: Span },
-    Call { function: &'static super::signature::Function, args: Vec<Expr>, span: Span },
+    Matrix {
+        selector: Selector,
+        range: DurationExpr,
+        span: Span,
+    },
+    Subquery {
+        expr: Box<Expr>,
+        range: DurationExpr,
+        step: Option<DurationExpr>,
+        shift: Shift,
+        span: Span,
+    },
+    Unary {
+        negative: bool,
+        expr: Box<Expr>,
+        span: Span,
+    },
+    Paren {
+        expr: Box<Expr>,
+        span: Span,
+    },
+    Binary {
+        op: BinaryOp,
+        lhs: Box<Expr>,
+        rhs: Box<Expr>,
+        is_bool: bool,
+        matching: Option<Matching>,
+        op_span: Span,
+    },
+    Aggregate {
+        op: AggregateOp,
+        expr: Box<Expr>,
+        param: Option<Box<Expr>>,
+        grouping: Vec<String>,
+        without: bool,
+        span: Span,
+    },
+    Call {
+        function: &'static super::signature::Function,
+        args: Vec<Expr>,
+        span: Span,
+    },
 }
 
 impl Expr {

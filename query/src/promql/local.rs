@@ -1,18 +1,248 @@
-//! Runs a fragment over the views of one node's shards.
-use std::sync::Arc;
+//! Runs a fragment over the views of one node's shards: reads, evaluates per series, aggregates, sends frames.
+mod frames;
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use prost::Message;
+use trine_store::index::Matcher;
+use trine_store::model::Labels;
 use trine_store::shard::ShardView;
 
+use super::aggregate::Cells;
+use super::fragment::{self, Lookup, LookupKind, MatcherSet, Partial, Request, Select};
+use super::functions::extended::Extension;
+use super::functions::is_absent;
+use super::functions::range::{RangeFn, Windows, drop_stale, eval_steps};
+use super::labels;
+use super::metadata::FamilyMetadata;
+use super::parser::METRIC_NAME;
+use super::source::{SeriesSource, StoreSource};
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentLimits, Sink};
+use frames::Frames;
 
-/// Decodes `payload`, reads the shards, and sends frames to `sink`.
+/// Prometheus' words for a query that needs too much.
+pub(super) fn too_many_samples() -> Error {
+    Error::Limit { message: "query processing would load too many samples into memory in query execution".to_owned() }
+}
+
+/// Decodes `payload`, reads the shards, and sends frames to `sink`. Errors: [`Error::Unsupported`] for samples that are
+/// not evaluated, [`Error::Limit`], [`Error::Timeout`], [`Error::Corrupt`].
 pub fn run(
     payload: &[u8],
-    _tenant: &str,
-    _shards: &[Arc<ShardView>],
-    _limits: &FragmentLimits,
-    _sink: &mut Sink<'_>,
+    tenant: &str,
+    shards: &[Arc<ShardView>],
+    limits: &FragmentLimits,
+    sink: &mut Sink<'_>,
 ) -> Result<()> {
-    Err(Error::Unsupported { what: format!("fragment of {} bytes", payload.len()) })
+    let sources: Vec<(u32, StoreSource<'_>)> =
+        shards.iter().map(|s| (s.shard, StoreSource { view: &s.metrics, tenant })).collect();
+    let borrowed: Vec<(u32, &dyn SeriesSource)> =
+        sources.iter().map(|(shard, source)| (*shard, source as &dyn SeriesSource)).collect();
+    run_over(payload, &borrowed, limits, sink)
+}
+
+/// [`run`] over any sources, each with its shard's number.
+pub fn run_over(
+    payload: &[u8],
+    sources: &[(u32, &dyn SeriesSource)],
+    limits: &FragmentLimits,
+    sink: &mut Sink<'_>,
+) -> Result<()> {
+    let corrupt = |reason: String| Error::Corrupt { what: "PromQL fragment", reason };
+    let request = Request::decode(payload).map_err(|e| corrupt(e.to_string()))?;
+    if request.version != fragment::VERSION {
+        return Err(corrupt(format!("version {}, this node reads {}", request.version, fragment::VERSION)));
+    }
+    let mut run = Run {
+        deadline: limits.deadline,
+        samples_left: request.samples_max,
+        frames: Frames::new(limits.reply_bytes_max, sink),
+    };
+    if let Some(lookup) = &request.lookup {
+        return run.lookup(lookup, sources);
+    }
+    for (position, select) in request.selects.iter().enumerate() {
+        run.select(position as u32, select, sources)?;
+    }
+    run.frames.flush()
+}
+
+struct Run<'a, 's> {
+    deadline: Instant,
+    samples_left: u64,
+    frames: Frames<'a, 's>,
+}
+
+/// What is evaluated beside the data.
+struct Pushed {
+    function: RangeFn,
+    windows: Windows,
+    params: Vec<f64>,
+}
+
+impl Run<'_, '_> {
+    fn select(&mut self, position: u32, select: &Select, sources: &[(u32, &dyn SeriesSource)]) -> Result<()> {
+        let matchers = fragment::get_matchers(&select.matchers)?;
+        let pushed = match &select.steps {
+            Some(steps) => {
+                let (function, windows) = steps.decode()?;
+                Some(Pushed { function, windows, params: steps.params.clone() })
+            }
+            None => None,
+        };
+        let mut groups = match (&select.group, &pushed) {
+            (Some(group), Some(pushed)) => Some(Groups::new(group, pushed.windows.count)?),
+            _ => None,
+        };
+        for (shard, source) in sources {
+            self.frames.begin(*shard)?;
+            source.for_each(&matchers, select.min_ms, select.max_ms, &mut |labels, ts, vs| {
+                self.charge(ts.len() as u64)?;
+                let Some(pushed) = &pushed else {
+                    return self.frames.samples(position, labels, ts, vs);
+                };
+                let column = pushed.eval(ts, vs);
+                if column.iter().all(|v| is_absent(*v)) {
+                    return Ok(());
+                }
+                if pushed.function.wants_counter() {
+                    self.frames.non_counter(position, labels);
+                }
+                match &mut groups {
+                    Some(groups) => groups.add(labels, &column, &mut self.samples_left),
+                    None => self.frames.vector(position, labels, &[column]),
+                }
+            })?;
+        }
+        match groups {
+            Some(groups) => groups.send(position, &mut self.frames),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts samples and checks the clock, once a series.
+    fn charge(&mut self, samples: u64) -> Result<()> {
+        if Instant::now() >= self.deadline {
+            return Err(Error::Timeout);
+        }
+        self.samples_left = self.samples_left.checked_sub(samples).ok_or_else(too_many_samples)?;
+        self.frames.read(samples);
+        Ok(())
+    }
+
+    fn lookup(&mut self, lookup: &Lookup, sources: &[(u32, &dyn SeriesSource)]) -> Result<()> {
+        let kind = LookupKind::from_u32(lookup.kind).ok_or_else(|| Error::Corrupt {
+            what: "PromQL fragment",
+            reason: format!("unknown lookup {}", lookup.kind),
+        })?;
+        let decode = |set: &MatcherSet| fragment::get_matchers(&set.matchers);
+        let mut sets: Vec<Vec<Matcher>> = lookup.sets.iter().map(decode).collect::<Result<_>>()?;
+        if sets.is_empty() {
+            sets.push(Vec::new());
+        }
+        let most = if lookup.limit == 0 { usize::MAX } else { lookup.limit.saturating_add(1) as usize };
+        for (shard, source) in sources {
+            self.frames.begin(*shard)?;
+            if kind == LookupKind::Metadata {
+                for family in source.metadata(lookup.name.as_deref())?.into_iter().take(most) {
+                    self.frames.family(family)?;
+                }
+                continue;
+            }
+            for set in &sets {
+                self.charge(0)?;
+                self.lookup_set(kind, lookup, *source, set, most)?;
+            }
+        }
+        self.frames.flush()
+    }
+
+    fn lookup_set(
+        &mut self,
+        kind: LookupKind,
+        lookup: &Lookup,
+        source: &dyn SeriesSource,
+        set: &[Matcher],
+        most: usize,
+    ) -> Result<()> {
+        let (min_ms, max_ms) = (lookup.min_ms, lookup.max_ms);
+        let texts = match kind {
+            LookupKind::Series => {
+                for labels in source.series_labels(set, min_ms, max_ms)?.iter().take(most) {
+                    self.frames.label_set(labels)?;
+                }
+                return Ok(());
+            }
+            LookupKind::LabelNames => source.label_names(set, min_ms, max_ms)?,
+            LookupKind::LabelValues => {
+                source.label_values(lookup.name.as_deref().unwrap_or_default(), set, min_ms, max_ms)?
+            }
+            LookupKind::Metadata => Vec::new(),
+        };
+        texts.into_iter().take(most).try_for_each(|text| self.frames.text(text))
+    }
+}
+
+impl Pushed {
+    fn eval(&self, ts: &mut Vec<i64>, vs: &mut Vec<f64>) -> Vec<f64> {
+        if !self.function.wants_stale_markers() || self.windows.extension != Extension::None {
+            drop_stale(ts, vs);
+        }
+        eval_steps(self.function, ts, vs, &self.windows, |_| &self.params)
+    }
+}
+
+/// The groups of a partial aggregation over all shards of the node.
+struct Groups {
+    partial: Partial,
+    without: bool,
+    labels: Vec<String>,
+    steps: usize,
+    cells: HashMap<Labels, Cells>,
+}
+
+impl Groups {
+    fn new(group: &fragment::Group, steps: usize) -> Result<Self> {
+        let partial = Partial::from_u32(group.partial).ok_or_else(|| Error::Corrupt {
+            what: "PromQL fragment",
+            reason: format!("unknown aggregation {}", group.partial),
+        })?;
+        Ok(Self { partial, without: group.without, labels: group.labels.clone(), steps, cells: HashMap::new() })
+    }
+
+    fn add(&mut self, series: &Labels, column: &[f64], samples_left: &mut u64) -> Result<()> {
+        let key = labels::group(series, self.without, &self.labels);
+        if let Some(cells) = self.cells.get_mut(&key) {
+            cells.add(column);
+            return Ok(());
+        }
+        let held = Cells::values_count(self.partial, self.steps);
+        *samples_left = samples_left.checked_sub(held).ok_or_else(too_many_samples)?;
+        let mut cells = Cells::new(self.partial, self.steps);
+        cells.add(column);
+        self.cells.insert(key, cells);
+        Ok(())
+    }
+
+    fn send(self, position: u32, frames: &mut Frames<'_, '_>) -> Result<()> {
+        let mut sorted: Vec<(Labels, Cells)> = self.cells.into_iter().collect();
+        sorted.sort_by(|a, b| labels::compare(&a.0, &b.0));
+        sorted.into_iter().try_for_each(|(key, cells)| frames.vector(position, &key, &cells.columns()))
+    }
+}
+
+/// Whether Prometheus would wonder if this metric is a counter.
+fn is_oddly_named_counter(labels: &Labels) -> Option<&str> {
+    let name = labels.get(METRIC_NAME)?;
+    let usual = ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix));
+    (!usual).then_some(name)
+}
+
+impl From<FamilyMetadata> for fragment::FamilyMessage {
+    fn from(f: FamilyMetadata) -> Self {
+        Self { family: f.family, metric_type: u32::from(f.metric_type), help: f.help, unit: f.unit }
+    }
 }

@@ -1,0 +1,158 @@
+//! Functions of instant vectors and scalars.
+use trine_store::model::Labels;
+
+use super::{Evaluator, Series, Val, execution, map_present, retain_present, sort};
+use crate::error::{Error, Result};
+use crate::promql::ast::Span;
+use crate::promql::functions::{ABSENT, calendar, is_absent, math};
+use crate::promql::plan::{Grid, Node};
+
+impl Evaluator {
+    pub(super) fn call(
+        &mut self,
+        name: &'static str,
+        args: &[Node],
+        span: Span,
+        spans: &[Span],
+        grid: &Grid,
+    ) -> Result<Val> {
+        if let Some(f) = math::find(name) {
+            return self.mapped(&args[0], grid, f).map(Val::Vector);
+        }
+        if let Some(f) = calendar::find(name) {
+            return self.calendar(args, grid, f).map(Val::Vector);
+        }
+        match name {
+            "scalar" => self.single_value(&args[0], grid).map(Val::Scalar),
+            "vector" => {
+                let values = self.scalar(&args[0], grid)?;
+                Ok(Val::Vector(vec![Series { labels: Labels::empty(), drop_name: false, values }]))
+            }
+            "min_of" | "max_of" => {
+                let (a, b) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
+                let f = if name == "min_of" { math::min } else { math::max };
+                Ok(Val::Scalar(a.iter().zip(&b).map(|(a, b)| f(*a, *b)).collect()))
+            }
+            "round" => self.round(args, grid).map(Val::Vector),
+            "clamp" | "clamp_min" | "clamp_max" => self.clamp(name, args, grid).map(Val::Vector),
+            "timestamp" => self.timestamp(&args[0], grid).map(Val::Vector),
+            "label_replace" => self.label_replace(args, grid).map(Val::Vector),
+            "label_join" => self.label_join(args, grid).map(Val::Vector),
+            "sort" | "sort_desc" => self.sort(&args[0], name == "sort_desc", span, grid).map(Val::Vector),
+            "sort_by_label" | "sort_by_label_desc" => {
+                self.sort_by_label(args, name == "sort_by_label_desc", span, grid).map(Val::Vector)
+            }
+            "histogram_quantile" => self.histogram_quantile(args, spans, grid).map(Val::Vector),
+            "histogram_quantiles" => self.histogram_quantiles(args, spans, grid).map(Val::Vector),
+            "histogram_fraction" => self.histogram_fraction(args, spans, grid).map(Val::Vector),
+            // They look at native histograms only, and a source that has any refuses to be read.
+            "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar" | "histogram_sum" => {
+                self.vector(&args[0], grid)?;
+                Ok(Val::Vector(Vec::new()))
+            }
+            other => Err(Error::Unsupported { what: format!("function {other}()") }),
+        }
+    }
+
+    fn mapped(&mut self, arg: &Node, grid: &Grid, f: fn(f64) -> f64) -> Result<Vec<Series>> {
+        let mut series = self.vector(arg, grid)?;
+        for s in &mut series {
+            map_present(&mut s.values, f);
+            s.drop_name = true;
+        }
+        Ok(series)
+    }
+
+    fn calendar(&mut self, args: &[Node], grid: &Grid, f: fn(f64) -> f64) -> Result<Vec<Series>> {
+        match args.first() {
+            Some(arg) => self.mapped(arg, grid, f),
+            None => {
+                let values = (0..grid.count).map(|i| f(grid.at(i).div_euclid(1000) as f64)).collect();
+                Ok(vec![Series { labels: Labels::empty(), drop_name: false, values }])
+            }
+        }
+    }
+
+    fn single_value(&mut self, arg: &Node, grid: &Grid) -> Result<Vec<f64>> {
+        let series = self.vector(arg, grid)?;
+        let mut out = vec![ABSENT; grid.count];
+        let mut several = vec![false; grid.count];
+        for s in &series {
+            for (step, v) in s.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+                several[step] = !is_absent(out[step]);
+                out[step] = if several[step] { f64::NAN } else { *v };
+            }
+        }
+        Ok(out.into_iter().map(|v| if is_absent(v) { f64::NAN } else { v }).collect())
+    }
+
+    fn round(&mut self, args: &[Node], grid: &Grid) -> Result<Vec<Series>> {
+        let mut series = self.vector(&args[0], grid)?;
+        let nearest = match args.get(1) {
+            Some(arg) => self.scalar(arg, grid)?,
+            None => vec![1.0; grid.count],
+        };
+        for s in &mut series {
+            for (v, nearest) in s.values.iter_mut().zip(&nearest).filter(|(v, _)| !is_absent(**v)) {
+                *v = math::round(*v, *nearest);
+            }
+            s.drop_name = true;
+        }
+        Ok(series)
+    }
+
+    fn clamp(&mut self, name: &str, args: &[Node], grid: &Grid) -> Result<Vec<Series>> {
+        let mut series = self.vector(&args[0], grid)?;
+        let open = |bound: f64| vec![bound; grid.count];
+        let (min, max) = match name {
+            "clamp_min" => (self.scalar(&args[1], grid)?, open(f64::INFINITY)),
+            "clamp_max" => (open(f64::NEG_INFINITY), self.scalar(&args[1], grid)?),
+            _ => (self.scalar(&args[1], grid)?, self.scalar(&args[2], grid)?),
+        };
+        for s in &mut series {
+            for (step, v) in s.values.iter_mut().enumerate().filter(|(_, v)| !is_absent(**v)) {
+                let (min, max) = (min[step], max[step]);
+                *v = if max < min { ABSENT } else { math::max(min, math::min(max, *v)) };
+            }
+            s.drop_name = true;
+        }
+        retain_present(&mut series);
+        Ok(series)
+    }
+
+    /// The time of the step, for whatever is not a plain selector.
+    fn timestamp(&mut self, arg: &Node, grid: &Grid) -> Result<Vec<Series>> {
+        let mut series = self.vector(arg, grid)?;
+        for s in &mut series {
+            for (step, v) in s.values.iter_mut().enumerate().filter(|(_, v)| !is_absent(**v)) {
+                *v = grid.at(step) as f64 / 1000.0;
+            }
+            s.drop_name = true;
+        }
+        Ok(series)
+    }
+
+    fn sort(&mut self, arg: &Node, descending: bool, span: Span, grid: &Grid) -> Result<Vec<Series>> {
+        let mut series = self.vector(arg, grid)?;
+        if self.is_range {
+            self.annotations.sort_in_range_query(span);
+        } else if grid.count == 1 {
+            sort::by_value(&mut series, descending);
+        }
+        Ok(series)
+    }
+
+    fn sort_by_label(&mut self, args: &[Node], descending: bool, span: Span, grid: &Grid) -> Result<Vec<Series>> {
+        let mut series = self.vector(&args[0], grid)?;
+        let names = self.texts(&args[1..], grid)?;
+        if names.iter().any(String::is_empty) {
+            return execution("invalid label name in sort_by_label()");
+        }
+        if self.is_range {
+            self.annotations.sort_in_range_query(span);
+        } else {
+            sort::by_labels(&mut series, &names, descending);
+        }
+        Ok(series)
+    }
+}

@@ -1,0 +1,247 @@
+//! A checked query to a plan: which samples to ask for and what to evaluate where.
+mod call;
+mod duration;
+mod select;
+
+use trine_store::model::Labels;
+
+use super::ast::{AggregateOp, BinaryOp, Expr, Matching, Span};
+use super::functions::range::{RangeFn, Windows};
+use crate::error::{Error, Result};
+
+pub(super) use select::{SelectKind, SelectPlan};
+
+/// Times at which an expression is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    pub start_ms: i64,
+    /// At least 1.
+    pub step_ms: i64,
+    pub count: usize,
+}
+
+impl Grid {
+    /// Times from `start_ms` to `end_ms`, both possible.
+    pub(super) fn new(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
+        let step_ms = step_ms.max(1);
+        let count = if end_ms < start_ms { 0 } else { (end_ms.saturating_sub(start_ms) / step_ms) as usize + 1 };
+        Self { start_ms, step_ms, count }
+    }
+
+    pub(super) fn at(&self, step: usize) -> i64 {
+        self.start_ms.saturating_add(self.step_ms.saturating_mul(step as i64))
+    }
+}
+
+/// The request that a plan is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub start_ms: i64,
+    pub end_ms: i64,
+    /// 0 for an instant query.
+    pub step_ms: i64,
+    pub lookback_ms: i64,
+}
+
+/// One operation of a plan. Every node but the strings and ranges has a value at each step of its grid.
+#[derive(Debug)]
+pub(super) enum Node {
+    Number(f64),
+    Text(String),
+    /// `time()`.
+    Time,
+    /// Series or groups that come back evaluated; a single step stands for all steps.
+    Fetched {
+        select: usize,
+        drop_name: bool,
+    },
+    /// A function of a range whose parameters change from step to step, over raw samples.
+    Ranged {
+        select: usize,
+        call: RangeCall,
+    },
+    /// A function of a range over a subquery.
+    Subquery {
+        inner: Box<Node>,
+        inner_grid: Grid,
+        call: RangeCall,
+    },
+    /// Raw samples as the answer of an instant query.
+    RawMatrix {
+        select: usize,
+    },
+    /// A subquery as the answer of an instant query.
+    SubqueryMatrix {
+        inner: Box<Node>,
+        inner_grid: Grid,
+    },
+    /// 1 where no series has a value.
+    Absent {
+        expr: Box<Node>,
+        labels: Labels,
+    },
+    Negate(Box<Node>),
+    Binary(Box<BinaryNode>),
+    Aggregate(Box<AggregateNode>),
+    /// A function of vectors and scalars, by name; `spans` are the arguments'.
+    Call {
+        name: &'static str,
+        args: Vec<Node>,
+        span: Span,
+        spans: Vec<Span>,
+    },
+}
+
+/// A function of a range, where its result is computed on the asking node.
+#[derive(Debug)]
+pub(super) struct RangeCall {
+    pub function: RangeFn,
+    pub windows: Windows,
+    pub params: Vec<Node>,
+    /// Of the range argument.
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub(super) struct BinaryNode {
+    pub op: BinaryOp,
+    pub lhs: Node,
+    pub rhs: Node,
+    pub is_bool: bool,
+    /// Between two vectors.
+    pub matching: Option<Matching>,
+    pub span: Span,
+}
+
+#[derive(Debug)]
+pub(super) struct AggregateNode {
+    pub op: AggregateOp,
+    pub expr: Node,
+    pub param: Option<Node>,
+    pub grouping: Vec<String>,
+    pub without: bool,
+    pub param_span: Span,
+}
+
+/// A plan: the selectors to ask for in one fragment, and the tree over them.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub root: Node,
+    pub grid: Grid,
+    pub selects: Vec<SelectPlan>,
+}
+
+/// Plans a checked expression. Errors: [`Error::Unsupported`], [`Error::Parse`] for a duration out of range.
+pub(super) fn plan(expr: &Expr, request: &Request) -> Result<Plan> {
+    let grid = if request.step_ms == 0 {
+        Grid { start_ms: request.start_ms, step_ms: 1, count: 1 }
+    } else {
+        Grid::new(request.start_ms, request.end_ms, request.step_ms)
+    };
+    let mut planner = Planner { request: *request, selects: Vec::new() };
+    let root = planner.root(expr, &grid)?;
+    Ok(Plan { root, grid, selects: planner.selects })
+}
+
+struct Planner {
+    request: Request,
+    selects: Vec<SelectPlan>,
+}
+
+fn unsupported<T>(what: impl Into<String>) -> Result<T> {
+    Err(Error::Unsupported { what: what.into() })
+}
+
+impl Planner {
+    fn root(&mut self, expr: &Expr, grid: &Grid) -> Result<Node> {
+        match expr.unparen() {
+            Expr::Matrix { selector, range, .. } => {
+                let windows = self.range_windows(selector, range, grid)?;
+                let select = self.add(selector, &windows, SelectKind::Raw)?;
+                Ok(Node::RawMatrix { select })
+            }
+            Expr::Subquery { .. } => {
+                let (inner, inner_grid, _) = self.subquery(expr.unparen(), grid)?;
+                Ok(Node::SubqueryMatrix { inner: Box::new(inner), inner_grid })
+            }
+            other => self.node(other, grid),
+        }
+    }
+
+    fn node(&mut self, expr: &Expr, grid: &Grid) -> Result<Node> {
+        match expr {
+            Expr::Number { value, .. } => Ok(Node::Number(*value)),
+            Expr::String { value, .. } => Ok(Node::Text(value.clone())),
+            Expr::Paren { expr, .. } => self.node(expr, grid),
+            Expr::Unary { negative: false, expr, .. } => self.node(expr, grid),
+            Expr::Unary { expr, .. } => Ok(Node::Negate(Box::new(self.node(expr, grid)?))),
+            Expr::Vector(selector) => self.instant(selector, RangeFn::Instant, grid),
+            Expr::Binary { .. } => self.binary(expr, grid),
+            Expr::Aggregate { .. } => self.aggregate(expr, grid),
+            Expr::Call { function, args, span } => self.call(function.name, args, *span, grid),
+            Expr::Matrix { .. } | Expr::Subquery { .. } => unsupported("a range vector outside a function call"),
+        }
+    }
+
+    fn binary(&mut self, expr: &Expr, grid: &Grid) -> Result<Node> {
+        let Expr::Binary { op, lhs, rhs, is_bool, matching, .. } = expr else {
+            return unsupported("another expression in place of a binary one");
+        };
+        Ok(Node::Binary(Box::new(BinaryNode {
+            op: *op,
+            lhs: self.node(lhs, grid)?,
+            rhs: self.node(rhs, grid)?,
+            is_bool: *is_bool,
+            matching: matching.clone(),
+            span: expr.span(),
+        })))
+    }
+
+    fn aggregate(&mut self, expr: &Expr, grid: &Grid) -> Result<Node> {
+        let Expr::Aggregate { op, expr: inner, param, grouping, without, .. } = expr else {
+            return unsupported("another expression in place of an aggregation");
+        };
+        let first_select = self.selects.len();
+        let node = self.node(inner, grid)?;
+        if let Node::Fetched { drop_name, .. } = node
+            && self.selects.len() == first_select + 1
+            && self.selects[first_select].push_group(*op, *without, grouping)
+        {
+            return Ok(Node::Fetched { select: first_select, drop_name });
+        }
+        Ok(Node::Aggregate(Box::new(AggregateNode {
+            op: *op,
+            expr: node,
+            param: param.as_ref().map(|p| self.node(p, grid)).transpose()?,
+            grouping: grouping.clone(),
+            without: *without,
+            param_span: param.as_ref().map_or(Span::default(), |p| p.span()),
+        })))
+    }
+
+    /// The inside of a subquery, its own grid, and the windows over it that `grid` asks for.
+    fn subquery(&mut self, expr: &Expr, grid: &Grid) -> Result<(Node, Grid, Windows)> {
+        let Expr::Subquery { expr, range, step, shift, .. } = expr else {
+            return unsupported("another expression in place of a subquery");
+        };
+        let range_ms = self.range_ms(range)?;
+        let step_ms = match step {
+            Some(step) => self.range_ms(step)?,
+            None => super::SUBQUERY_STEP_MS,
+        };
+        let windows = self.windows(shift, range_ms, grid)?;
+        let (min_ms, max_ms) = windows.span_ms();
+        // The first multiple of the step after the open left edge.
+        let edge = min_ms.saturating_sub(1);
+        let mut start_ms = edge / step_ms * step_ms;
+        if start_ms <= edge {
+            start_ms = start_ms.saturating_add(step_ms);
+        }
+        let inner_grid = Grid::new(start_ms, max_ms, step_ms);
+        if inner_grid.count as u64 > super::SAMPLES_MAX {
+            return Err(super::local::too_many_samples());
+        }
+        let inner = self.node(expr, &inner_grid)?;
+        Ok((inner, inner_grid, windows))
+    }
+}

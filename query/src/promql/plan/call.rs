@@ -1,0 +1,141 @@
+//! Function calls of a plan.
+use trine_store::index::{MatchOp, Matcher};
+use trine_store::model::Labels;
+
+use super::{Grid, Node, Planner, RangeCall, SelectKind, unsupported};
+use crate::error::{Error, Result};
+use crate::promql::ast::{AggregateOp, Expr, Selector, Span};
+use crate::promql::functions::extended::Extension;
+use crate::promql::functions::range::RangeFn;
+use crate::promql::labels;
+use crate::promql::parser::METRIC_NAME;
+
+/// Functions that are not evaluated.
+const UNSUPPORTED: [&str; 2] = ["info", "start_timestamp"];
+
+impl Planner {
+    pub(super) fn call(&mut self, name: &'static str, args: &[Expr], span: Span, grid: &Grid) -> Result<Node> {
+        if UNSUPPORTED.contains(&name) {
+            return unsupported(format!("function {name}()"));
+        }
+        let seconds = |ms: i64| Node::Number(ms as f64 / 1000.0);
+        match name {
+            "time" => Ok(Node::Time),
+            "pi" => Ok(Node::Number(std::f64::consts::PI)),
+            "start" => Ok(seconds(self.request.start_ms)),
+            "end" => Ok(seconds(self.request.end_ms)),
+            "step" => Ok(seconds(self.request.step_ms)),
+            "range" => Ok(seconds(self.request.end_ms.saturating_sub(self.request.start_ms))),
+            "absent" => self.absent(&args[0], grid),
+            "absent_over_time" => {
+                let node = self.range_call(RangeFn::Present, &args[0], &[], grid)?;
+                Ok(Node::Absent { expr: Box::new(node), labels: absent_labels(&args[0]) })
+            }
+            "timestamp" if matches!(args[0].unparen(), Expr::Vector(_)) => match args[0].unparen() {
+                Expr::Vector(selector) => self.instant(selector, RangeFn::InstantTimestamp, grid),
+                other => self.node(other, grid),
+            },
+            _ => match RangeFn::from_name(name) {
+                Some(function) => {
+                    let is_range = |e: &&Expr| e.value_type() == crate::promql::ast::ValueType::Matrix;
+                    let range = args.iter().find(is_range).unwrap_or(&args[0]);
+                    let params: Vec<&Expr> = args.iter().filter(|a| !is_range(a)).collect();
+                    self.range_call(function, range, &params, grid)
+                }
+                None => {
+                    let nodes = args.iter().map(|a| self.node(a, grid)).collect::<Result<_>>()?;
+                    Ok(Node::Call { name, args: nodes, span, spans: args.iter().map(Expr::span).collect() })
+                }
+            },
+        }
+    }
+
+    fn absent(&mut self, arg: &Expr, grid: &Grid) -> Result<Node> {
+        let first_select = self.selects.len();
+        let expr = self.node(arg, grid)?;
+        // Whether there is any series is all that matters: let the shards say so.
+        if matches!(expr, Node::Fetched { .. }) && self.selects.len() == first_select + 1 {
+            self.selects[first_select].push_group(AggregateOp::Group, false, &[]);
+        }
+        Ok(Node::Absent { expr: Box::new(expr), labels: absent_labels(arg) })
+    }
+
+    fn range_call(&mut self, function: RangeFn, range: &Expr, params: &[&Expr], grid: &Grid) -> Result<Node> {
+        let span = range.span();
+        match range.unparen() {
+            Expr::Matrix { selector, range, .. } => {
+                let mut windows = self.range_windows(selector, range, grid)?;
+                windows.extension = extension(selector, function)?;
+                let constants: Option<Vec<f64>> = params.iter().map(|p| constant(p)).collect();
+                // Smoothing and quantiles judge their parameters where the warning can be worded.
+                match constants {
+                    Some(constants) if !matches!(function, RangeFn::Smoothing) && is_quiet(function, &constants) => {
+                        self.pushed(selector, function, windows, constants)
+                    }
+                    _ => {
+                        let select = self.add(selector, &windows, SelectKind::Raw)?;
+                        let params = params.iter().map(|p| self.node(p, grid)).collect::<Result<_>>()?;
+                        Ok(Node::Ranged { select, call: RangeCall { function, windows, params, span } })
+                    }
+                }
+            }
+            subquery @ Expr::Subquery { .. } => {
+                let (inner, inner_grid, windows) = self.subquery(subquery, grid)?;
+                let params = params.iter().map(|p| self.node(p, grid)).collect::<Result<_>>()?;
+                let call = RangeCall { function, windows, params, span };
+                Ok(Node::Subquery { inner: Box::new(inner), inner_grid, call })
+            }
+            _ => unsupported("a range that is neither a selector nor a subquery"),
+        }
+    }
+}
+
+/// How the selector treats the edges of its range; refuses functions that this is not for.
+fn extension(selector: &Selector, function: RangeFn) -> Result<Extension> {
+    let extension = match (selector.anchored, selector.smoothed) {
+        (true, _) => Extension::Anchored,
+        (_, true) => Extension::Smoothed,
+        _ => return Ok(Extension::None),
+    };
+    let name = function.name();
+    if extension.functions().contains(&name) {
+        return Ok(extension);
+    }
+    let (word, functions) = (if selector.anchored { "anchored" } else { "smoothed" }, extension.functions().join(", "));
+    let message = format!("{word} modifier can only be used with: {functions} - not with {name}");
+    Err(Error::Execution { message })
+}
+
+fn is_quiet(function: RangeFn, params: &[f64]) -> bool {
+    function != RangeFn::Quantile || params.iter().all(|q| (0.0..=1.0).contains(q))
+}
+
+/// The value of a scalar expression that is the same at every step.
+fn constant(expr: &Expr) -> Option<f64> {
+    match expr {
+        Expr::Number { value, .. } => Some(*value),
+        Expr::Paren { expr, .. } => constant(expr),
+        Expr::Unary { negative, expr, .. } => constant(expr).map(|v| if *negative { -v } else { v }),
+        Expr::Binary { op, lhs, rhs, .. } => crate::promql::eval::scalar_binary(*op, constant(lhs)?, constant(rhs)?),
+        _ => None,
+    }
+}
+
+/// Labels of the series that `absent` makes up: those that the selector fixes.
+fn absent_labels(arg: &Expr) -> Labels {
+    let matchers: &[Matcher] = match arg.unparen() {
+        Expr::Vector(selector) | Expr::Matrix { selector, .. } => &selector.matchers,
+        _ => &[],
+    };
+    let mut out = Labels::empty();
+    let mut seen: Vec<&str> = Vec::new();
+    for m in matchers.iter().filter(|m| m.name != METRIC_NAME) {
+        if m.op == MatchOp::Eq && !seen.contains(&m.name.as_str()) {
+            out = labels::set(&out, &m.name, &m.value);
+            seen.push(&m.name);
+        } else {
+            out = labels::set(&out, &m.name, "");
+        }
+    }
+    out
+}

@@ -1,0 +1,103 @@
+//! Where a fragment's series come from: a shard's view, or memory in tests.
+use trine_store::index::Matcher;
+use trine_store::model::Labels;
+use trine_store::part::SampleKind;
+use trine_store::tsdb::{self, MetricsView};
+
+use super::metadata::FamilyMetadata;
+use crate::error::{Error, Result};
+
+/// The series of one tenant on one shard.
+pub trait SeriesSource {
+    /// Calls `visit(labels, times in ms, values)` for every series that satisfies all matchers and has samples in
+    /// `min_ms..=max_ms`, in label order. Times strictly rise; stale markers are among the values.
+    fn for_each(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64, visit: &mut Visit<'_>) -> Result<()>;
+
+    /// Labels of the series that match and have samples in the range.
+    fn series_labels(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<Labels>>;
+
+    /// Names of labels of the series that match, sorted.
+    fn label_names(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
+        let series = self.series_labels(matchers, min_ms, max_ms)?;
+        Ok(sorted(series.iter().flat_map(|l| l.iter().map(|(n, _)| n.to_owned())).collect()))
+    }
+
+    /// Values of a label of the series that match, sorted.
+    fn label_values(&self, name: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
+        let series = self.series_labels(matchers, min_ms, max_ms)?;
+        Ok(sorted(series.iter().filter_map(|l| l.get(name).map(str::to_owned)).collect()))
+    }
+
+    /// Metadata of one family or of all.
+    fn metadata(&self, family: Option<&str>) -> Result<Vec<FamilyMetadata>>;
+}
+
+/// Takes one series: labels, times in ms, values. It may change the columns; they are the visitor's until it returns.
+pub type Visit<'a> = dyn FnMut(&Labels, &mut Vec<i64>, &mut Vec<f64>) -> Result<()> + 'a;
+
+fn sorted(mut texts: Vec<String>) -> Vec<String> {
+    texts.sort_unstable();
+    texts.dedup();
+    texts
+}
+
+/// A tenant's part of a shard's view.
+#[derive(Debug)]
+pub(super) struct StoreSource<'a> {
+    pub view: &'a MetricsView,
+    pub tenant: &'a str,
+}
+
+fn read_error(error: tsdb::Error) -> Error {
+    match error {
+        tsdb::Error::Read { block, section, source } => {
+            let text = format!("{section} of metrics block {block}: {source}");
+            Error::Io(std::io::Error::new(source.kind(), text))
+        }
+        other => Error::Corrupt { what: "metrics", reason: other.to_string() },
+    }
+}
+
+impl SeriesSource for StoreSource<'_> {
+    fn for_each(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64, visit: &mut Visit<'_>) -> Result<()> {
+        let (mut ts, mut vs, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
+        for series in self.view.select(self.tenant, matchers, min_ms, max_ms).map_err(read_error)? {
+            for kind in [SampleKind::IntHistogram, SampleKind::FloatHistogram] {
+                if series.has(kind) {
+                    series.blobs_into(kind, &mut blobs).map_err(read_error)?;
+                    if !blobs.is_empty() {
+                        return Err(Error::Unsupported { what: "native histograms".to_owned() });
+                    }
+                }
+            }
+            series.samples_into(&mut ts, &mut vs).map_err(read_error)?;
+            if !ts.is_empty() {
+                visit(&series.labels, &mut ts, &mut vs)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn series_labels(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<Labels>> {
+        self.view.series_labels(self.tenant, matchers, min_ms, max_ms).map_err(read_error)
+    }
+
+    fn label_names(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
+        self.view.label_names(self.tenant, matchers, min_ms, max_ms).map_err(read_error)
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
+        self.view.label_values(self.tenant, name, matchers, min_ms, max_ms).map_err(read_error)
+    }
+
+    fn metadata(&self, family: Option<&str>) -> Result<Vec<FamilyMetadata>> {
+        let found = self.view.metadata(self.tenant, family).map_err(read_error)?;
+        let put = |(family, m): (String, tsdb::FamilyMetadata)| FamilyMetadata {
+            family,
+            metric_type: m.metric_type,
+            help: m.help,
+            unit: m.unit,
+        };
+        Ok(found.into_iter().map(put).collect())
+    }
+}

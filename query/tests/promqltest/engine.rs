@@ -1,0 +1,148 @@
+//! What the scripts do not show: metadata, limits, deadlines, missing shards, and messages cut into pieces.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use trine_query::fragment::Fragment;
+use trine_query::promql::{self, Answer, InstantQuery, RangeQuery, Value, parse_selector};
+use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
+use trine_query::{Error, Result};
+use trine_store::model::Labels;
+
+use crate::memory::{MemoryScatter, Series};
+use crate::stored::{StoreScatter, TENANT};
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::from_pairs(pairs.iter().copied()).unwrap()
+}
+
+fn series(pairs: &[(&str, &str)], samples: impl Iterator<Item = (i64, f64)>) -> Series {
+    Series { labels: labels(pairs), samples: samples.map(|(t, v)| (t, Some(v))).collect() }
+}
+
+fn three_series() -> Vec<Series> {
+    let samples = || (0..10).map(|i| (i * 60_000, i as f64));
+    vec![
+        series(&[("__name__", "a"), ("job", "x")], samples()),
+        series(&[("__name__", "a"), ("job", "y")], samples()),
+        series(&[("__name__", "b"), ("zone", "eu")], samples()),
+    ]
+}
+
+fn ctx() -> QueryContext {
+    QueryContext { tenant: Arc::from(TENANT), deadline: Instant::now() + Duration::from_secs(60), strict: false }
+}
+
+async fn instant(scatter: &Arc<dyn Scatter>, query: &str, time_ms: i64) -> Result<Answer> {
+    let query = InstantQuery { query: query.to_owned(), time_ms, lookback_ms: promql::LOOKBACK_MS_DEFAULT, limit: 0 };
+    promql::instant(scatter, &ctx(), &query).await
+}
+
+#[tokio::test]
+async fn what_exists() {
+    let scatter: Arc<dyn Scatter> = Arc::new(StoreScatter::new(&three_series(), 3));
+    let sets = [parse_selector("a").unwrap()];
+    let (ctx, end) = (ctx(), 600_000);
+    let found = promql::series(&scatter, &ctx, &sets, 0, end, 0).await.unwrap();
+    let texts: Vec<String> = found.value.iter().map(Labels::to_string).collect();
+    assert_eq!(texts, [r#"{__name__="a", job="x"}"#, r#"{__name__="a", job="y"}"#]);
+    assert_eq!(found.completeness.shards.len(), 3);
+
+    let names = promql::label_names(&scatter, &ctx, &[], 0, end, 0).await.unwrap();
+    assert_eq!(names.value, ["__name__", "job", "zone"]);
+    let names = promql::label_names(&scatter, &ctx, &sets, 0, end, 1).await.unwrap();
+    assert_eq!((names.value, names.truncated), (vec!["__name__".to_owned()], true));
+
+    let values = promql::label_values(&scatter, &ctx, "job", &[], 0, end, 0).await.unwrap();
+    assert_eq!(values.value, ["x", "y"]);
+    let both = [parse_selector("b").unwrap(), parse_selector("{job='y'}").unwrap()];
+    let values = promql::label_values(&scatter, &ctx, "__name__", &both, 0, end, 0).await.unwrap();
+    assert_eq!(values.value, ["a", "b"]);
+    assert!(promql::metric_metadata(&scatter, &ctx, None, 0).await.unwrap().value.is_empty());
+}
+
+#[tokio::test]
+async fn long_series_travel_in_pieces() {
+    let count = 50_000;
+    let long = [series(&[("__name__", "long")], (0..count).map(|i| (i * 1000, (i % 977) as f64 * 1.1)))];
+    let scatter: Arc<dyn Scatter> = Arc::new(MemoryScatter::new(&long, 1));
+    let end_ms = (count - 1) * 1000;
+    let answer = instant(&scatter, "long[20h]", end_ms).await.unwrap();
+    let Value::Matrix(series) = &answer.value else { panic!("{:?}", answer.value) };
+    assert_eq!(series[0].points.len(), count as usize);
+    assert!(series[0].points.iter().enumerate().all(|(i, p)| *p == (i as i64 * 1000, (i % 977) as f64 * 1.1)));
+    assert_eq!(answer.stats.samples_read, count as u64);
+
+    // Steps and partial sums, too.
+    for query in ["long", "sum(long)", "avg(long)", "max(long)"] {
+        let range =
+            RangeQuery { query: query.to_owned(), start_ms: 0, end_ms, step_ms: 1000, lookback_ms: 1000, limit: 0 };
+        let answer = promql::range(&scatter, &ctx(), &range).await.unwrap();
+        let Value::Matrix(series) = &answer.value else { panic!("{:?}", answer.value) };
+        assert_eq!(series[0].points.len(), count as usize, "{query}");
+        assert!(series[0].points.iter().enumerate().all(|(i, p)| p.1 == (i % 977) as f64 * 1.1), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn limits_are_kept() {
+    let scatter: Arc<dyn Scatter> = Arc::new(MemoryScatter::new(&three_series(), 2));
+    let huge = instant(&scatter, "max_over_time(a[100y:1ms])", 0).await;
+    assert!(matches!(huge, Err(Error::Limit { message }) if message.contains("too many samples")));
+
+    let query = InstantQuery { query: "a".to_owned(), time_ms: 60_000, lookback_ms: 300_000, limit: 1 };
+    let answer = promql::instant(&scatter, &ctx(), &query).await.unwrap();
+    assert!(answer.truncated && matches!(&answer.value, Value::Vector(v) if v.len() == 1));
+    assert_eq!(answer.warnings, ["results truncated due to limit"]);
+
+    let late = QueryContext { deadline: Instant::now(), ..ctx() };
+    assert!(matches!(promql::instant(&scatter, &late, &query).await, Err(Error::Timeout)));
+
+    let matrix = RangeQuery {
+        query: "a[5m]".to_owned(),
+        start_ms: 0,
+        end_ms: 60_000,
+        step_ms: 1000,
+        lookback_ms: 300_000,
+        limit: 0,
+    };
+    let refused = promql::range(&scatter, &ctx(), &matrix).await.unwrap_err().to_string();
+    assert_eq!(refused, "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector");
+}
+
+/// Answers as another scatter does, and that one shard is missing.
+struct OneMissing(MemoryScatter);
+
+impl Scatter for OneMissing {
+    fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
+        let missing = ShardAnswer { shard: 9, node: "n3".to_owned(), position: 0, error: Some("no leader".to_owned()) };
+        self.0.scatter(ctx, fragment).chain(stream::iter([Ok(Item::ShardDone(missing))])).boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_missing_shard_is_named() {
+    let scatter: Arc<dyn Scatter> = Arc::new(OneMissing(MemoryScatter::new(&three_series(), 2)));
+    let answer = instant(&scatter, "count(a)", 60_000).await.unwrap();
+    assert_eq!(answer.warnings, ["shard 9 is missing from this answer (node n3): no leader"]);
+    assert!(matches!(&answer.value, Value::Vector(v) if v[0].value == 2.0));
+}
+
+/// Sends what no node sends.
+struct Garbage;
+
+impl Scatter for Garbage {
+    fn scatter(&self, _ctx: &QueryContext, _fragment: Fragment) -> BoxStream<'static, Result<Item>> {
+        let frames = [&b"\x08\x01\x22\x03\x08\x63\x12"[..], b"garbage", b"\x08\x07"];
+        stream::iter(frames.map(|f| Ok(Item::Frame(f.into())))).boxed()
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_refused() {
+    let scatter: Arc<dyn Scatter> = Arc::new(Garbage);
+    assert!(matches!(instant(&scatter, "a", 0).await, Err(Error::Corrupt { .. })));
+    let names = promql::label_names(&scatter, &ctx(), &[], 0, 1, 0).await;
+    assert!(matches!(names, Err(Error::Corrupt { .. })));
+}

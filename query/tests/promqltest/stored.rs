@@ -1,0 +1,86 @@
+//! The same series in the shards' real engine: one open head, one with runs, one sealed block.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use trine_query::Result;
+use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
+use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
+use trine_store::model::signal::key_hash;
+use trine_store::part::{MetricsPartBuilder, PartRef, SampleKind};
+use trine_store::shard::ShardView;
+use trine_store::tsdb::{Block, HeadConfig, MetricsHead, MetricsView, seal};
+
+use crate::memory::Series;
+
+pub(crate) const TENANT: &str = "tenant";
+
+/// Shards with views of their own; a fragment runs on each as on a node.
+pub(crate) struct StoreScatter(Vec<Arc<ShardView>>);
+
+impl StoreScatter {
+    pub(crate) fn new(series: &[Series], shards: usize) -> Self {
+        let view = |n: usize| {
+            let own: Vec<&Series> = series.iter().skip(n).step_by(shards).collect();
+            let mut head = head(&own);
+            let metrics = match n % 3 {
+                0 => MetricsView { heads: vec![head.view()], blocks: Vec::new() },
+                1 => {
+                    while let Some(job) = head.freeze_job() {
+                        head.install(job.run().unwrap());
+                    }
+                    MetricsView { heads: vec![head.view()], blocks: Vec::new() }
+                }
+                _ => {
+                    let mut file = Vec::new();
+                    seal(&head.view(), &mut file).unwrap();
+                    let block = Block::open(Arc::new(Bytes::from(file))).unwrap();
+                    MetricsView { heads: Vec::new(), blocks: vec![Arc::new(block)] }
+                }
+            };
+            Arc::new(ShardView { shard: n as u32, position: 1, metrics, ..ShardView::default() })
+        };
+        Self((0..shards).map(view).collect())
+    }
+}
+
+fn head(series: &[&Series]) -> MetricsHead {
+    let tenant: Arc<str> = Arc::from(TENANT);
+    let mut builder = MetricsPartBuilder::new(TENANT);
+    for s in series {
+        let key = s.labels.as_bytes();
+        let position = builder.series(key_hash(TENANT, key), key);
+        let floats: Vec<(i64, u64)> = s.samples.iter().filter_map(|(t, v)| v.map(|v| (*t, v.to_bits()))).collect();
+        builder.floats(position, floats.into_iter());
+        for (t, _) in s.samples.iter().filter(|(_, v)| v.is_none()) {
+            builder.blob(position, SampleKind::IntHistogram, *t, b"histogram");
+        }
+    }
+    let bytes = builder.finish();
+    let part = PartRef::decode(&bytes).unwrap();
+    let mut head = MetricsHead::new(HeadConfig::default());
+    let refs: Vec<_> = part.defs.iter().map(|d| head.resolve(&tenant, d.hash, d.key).unwrap()).collect();
+    head.append(&tenant, 1, &refs, part.body).unwrap();
+    head
+}
+
+impl Scatter for StoreScatter {
+    fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
+        let limits = FragmentLimits { reply_bytes_max: 1 << 30, deadline: Instant::now() + Duration::from_secs(60) };
+        let mut items: Vec<Result<Item>> = Vec::new();
+        for view in &self.0 {
+            let mut frames = Vec::new();
+            let done = run_fragment(&fragment, &ctx.tenant, std::slice::from_ref(view), &limits, &mut |frame| {
+                frames.push(Ok(Item::Frame(frame)));
+                Ok(())
+            });
+            items.extend(frames);
+            let answer =
+                ShardAnswer { shard: view.shard, node: "here".to_owned(), position: view.position, error: None };
+            items.push(done.map(|()| Item::ShardDone(answer)));
+        }
+        stream::iter(items).boxed()
+    }
+}
