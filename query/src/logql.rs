@@ -10,8 +10,10 @@ mod lexer;
 pub mod local;
 pub mod parser;
 mod pipeline;
+mod plan;
 mod print;
 pub mod source;
+mod state;
 mod units;
 
 pub use answer::{

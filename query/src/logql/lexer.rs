@@ -230,11 +230,11 @@ impl<'a> Lexer<'a> {
             self.at += end;
             return Token::DurationNs(ns);
         }
-        if let Some(bytes) = units::parse_bytes(run).filter(|_| run.ends_with(|c: char| c.is_ascii_alphabetic())) {
-            if run.len() > 2 || !run.ends_with(['b', 'B']) || run.as_bytes().first() != Some(&b'0') {
-                self.at += end;
-                return Token::Bytes(bytes);
-            }
+        // `0B` begins a binary number for Go's scanner.
+        let has_unit = run.ends_with(|c: char| c.is_ascii_alphabetic()) && !run.eq_ignore_ascii_case("0b");
+        if let Some(bytes) = units::parse_bytes(run).filter(|_| has_unit) {
+            self.at += end;
+            return Token::Bytes(bytes);
         }
         self.plain_number(rest)
     }

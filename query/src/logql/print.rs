@@ -49,16 +49,14 @@ fn pretty_metric(expr: &MetricExpr, level: usize) -> String {
     match expr {
         MetricExpr::Range(range) => pretty_range(range, level),
         MetricExpr::Aggregate { op, k, grouping, expr } => {
-            let head = format!("{pad}{}{}(\n", op.as_str(), grouping.as_ref().map_or_else(String::new, |g| format!(" {g} ")));
+            let head =
+                format!("{pad}{}{}(\n", op.as_str(), grouping.as_ref().map_or_else(String::new, |g| format!(" {g} ")));
             let k = k.map_or_else(String::new, |k| format!("{}{k},\n", indent(level + 1)));
             format!("{head}{k}{}\n{pad})", pretty_metric(expr, level + 1))
         }
-        MetricExpr::Binary(b) => format!(
-            "{}\n{pad}{}\n{}",
-            pretty_operand(&b.lhs, level),
-            operator(b),
-            pretty_operand(&b.rhs, level)
-        ),
+        MetricExpr::Binary(b) => {
+            format!("{}\n{pad}{}\n{}", pretty_operand(&b.lhs, level), operator(b), pretty_operand(&b.rhs, level))
+        }
         MetricExpr::LabelReplace { expr, dst, replacement, src, regex } => {
             let inner = indent(level + 1);
             let texts: Vec<_> = [dst, replacement, src, regex].map(|t| format!("{inner}{}", quote(t))).into();
@@ -324,12 +322,9 @@ impl Display for Matching {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", if self.on { "on" } else { "ignoring" }, self.labels.join(", "))?;
         match &self.group {
-            Some(group) => write!(
-                f,
-                " {} ({})",
-                if group.left { "group_left" } else { "group_right" },
-                group.include.join(", ")
-            ),
+            Some(group) => {
+                write!(f, " {} ({})", if group.left { "group_left" } else { "group_right" }, group.include.join(", "))
+            }
             None => Ok(()),
         }
     }

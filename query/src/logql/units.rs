@@ -216,9 +216,14 @@ mod tests {
 
     #[test]
     fn bytes() {
-        for (text, bytes) in
-            [("42B", Some(42)), ("250kB", Some(250_000)), ("2.5KiB", Some(2560)), ("10GB", Some(10_000_000_000)), ("5x", None), ("", None)]
-        {
+        for (text, bytes) in [
+            ("42B", Some(42)),
+            ("250kB", Some(250_000)),
+            ("2.5KiB", Some(2560)),
+            ("10GB", Some(10_000_000_000)),
+            ("5x", None),
+            ("", None),
+        ] {
             assert_eq!(parse_bytes(text), bytes, "{text}");
         }
     }

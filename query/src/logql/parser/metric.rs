@@ -100,7 +100,10 @@ fn leg(expr: Expr, side: &str, op: BinaryOp) -> Result<MetricExpr> {
         Expr::Metric(metric) => Ok(metric),
         Expr::Log(log) => {
             let kind = if log.stages.is_empty() { "MatchersExpr" } else { "PipelineExpr" };
-            Err(meaning(&format!("unexpected type for {side} leg of binary operation ({}): *syntax.{kind}", op.as_str())))
+            Err(meaning(&format!(
+                "unexpected type for {side} leg of binary operation ({}): *syntax.{kind}",
+                op.as_str()
+            )))
         }
     }
 }
@@ -287,8 +290,7 @@ fn range_aggregation(c: &mut Cursor<'_>, op: RangeOp) -> Result<RangeExpr> {
     let Some(range_ns) = window.range_ns else {
         return Err(meaning("a range is required"));
     };
-    let range =
-        RangeExpr { op, param, log, unwrap: window.unwrap, range_ns, offset_ns: window.offset_ns, grouping };
+    let range = RangeExpr { op, param, log, unwrap: window.unwrap, range_ns, offset_ns: window.offset_ns, grouping };
     check_range(&range)?;
     Ok(range)
 }
