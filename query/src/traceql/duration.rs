@@ -115,7 +115,9 @@ mod tests {
             assert_eq!(format_go(ns), text);
             assert_eq!(parse_go(text), Some(ns), "{text}");
         }
-        for (text, ns) in [("1h30m", Some(5_400_000_000_000)), ("100us", Some(100_000)), ("1d", Some(86_400_000_000_000))] {
+        for (text, ns) in
+            [("1h30m", Some(5_400_000_000_000)), ("100us", Some(100_000)), ("1d", Some(86_400_000_000_000))]
+        {
             assert_eq!(parse_go(text), ns, "{text}");
         }
         for text in ["", "s", "1", "1x", ".s", "1..2s", "-", "999999999h", "1s2"] {

@@ -1,66 +1,68 @@
 //! Asks the shards, merges their frames, and gives the answers that `api` words.
+mod gather;
+mod merge;
+mod tags;
+
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::scatter::{QueryContext, Scatter};
-use crate::traceql::model::{SearchAnswer, SearchRequest, TagScope, TagValuesAnswer, TagsAnswer, TraceAnswer};
+use crate::traceql::eval::Plan;
+use crate::traceql::fragment::{Ask, Bounds, Pair, Search, TagSearch};
+use crate::traceql::model::{SearchAnswer, SearchQuery, SearchRequest, TraceAnswer};
+use crate::traceql::parser::parse;
+use crate::traceql::trace::deduplicated;
+use crate::traceql::wire;
+
+pub use tags::{INTRINSIC_TAGS, tag_values, tag_values_v1, tags, tags_v1};
 
 /// All spans of one trace; none when no shard knows it.
-pub async fn trace_by_id(_scatter: &Arc<dyn Scatter>, _ctx: &QueryContext, _id: [u8; 16]) -> Result<TraceAnswer> {
-    Err(Error::Unsupported { what: "trace by id".to_owned() })
+pub async fn trace_by_id(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, id: [u8; 16]) -> Result<TraceAnswer> {
+    let mut spans = Vec::new();
+    let gathered = gather::gather(scatter, ctx, Ask::Trace(id.to_vec()), &mut |frame| {
+        spans.extend(wire::spans(&frame)?);
+        Ok(())
+    })
+    .await?;
+    Ok(TraceAnswer { spans: deduplicated(spans), metrics: gathered.metrics, completeness: gathered.completeness })
 }
 
-/// Traces that match, newest first.
-pub async fn search(_scatter: &Arc<dyn Scatter>, _ctx: &QueryContext, _request: &SearchRequest) -> Result<SearchAnswer> {
-    Err(Error::Unsupported { what: "search".to_owned() })
-}
-
-/// Tag names by scope. `query` filters leniently, `limit` is per scope, 0 for none.
-pub async fn tags(
-    _scatter: &Arc<dyn Scatter>,
-    _ctx: &QueryContext,
-    _scope: TagScope,
-    _query: &str,
-    _start_ns: i64,
-    _end_ns: i64,
-    _limit: usize,
-) -> Result<TagsAnswer> {
-    Err(Error::Unsupported { what: "tags".to_owned() })
-}
-
-/// Tag names of all scopes in one list; intrinsics only when asked for.
-pub async fn tags_v1(
-    _scatter: &Arc<dyn Scatter>,
-    _ctx: &QueryContext,
-    _scope: TagScope,
-    _start_ns: i64,
-    _end_ns: i64,
-    _limit: usize,
-) -> Result<TagsAnswer> {
-    Err(Error::Unsupported { what: "tags".to_owned() })
-}
-
-/// Values of the tag that `tag`, a TraceQL identifier, names.
-pub async fn tag_values(
-    _scatter: &Arc<dyn Scatter>,
-    _ctx: &QueryContext,
-    _tag: &str,
-    _query: &str,
-    _start_ns: i64,
-    _end_ns: i64,
-    _limit: usize,
-) -> Result<TagValuesAnswer> {
-    Err(Error::Unsupported { what: "tag values".to_owned() })
-}
-
-/// Values of the attribute called `tag` in any scope, as the first version of the API has it.
-pub async fn tag_values_v1(
-    _scatter: &Arc<dyn Scatter>,
-    _ctx: &QueryContext,
-    _tag: &str,
-    _start_ns: i64,
-    _end_ns: i64,
-    _limit: usize,
-) -> Result<TagValuesAnswer> {
-    Err(Error::Unsupported { what: "tag values".to_owned() })
+/// Traces that match, newest first. Errors of the query come before any shard is asked: [`Error::Parse`] in Tempo's words,
+/// [`Error::Unsupported`] for what is not evaluated.
+pub async fn search(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, request: &SearchRequest) -> Result<SearchAnswer> {
+    let bounds = Bounds {
+        start_ns: request.start_ns,
+        end_ns: request.end_ns,
+        limit: request.limit as u64,
+        spans_per_set: request.spans_per_set as u64,
+    };
+    let ask = match &request.query {
+        SearchQuery::TraceQl(text) => {
+            // An empty query matches every trace.
+            let text = if text.trim().is_empty() { "{}" } else { text };
+            Plan::new(&parse(text)?)?;
+            Ask::Search(Search { query: text.to_owned(), bounds })
+        }
+        SearchQuery::Tags { tags, min_duration_ns, max_duration_ns } => {
+            if let (Some(min), Some(max)) = (min_duration_ns, max_duration_ns)
+                && max < min
+            {
+                let message = "invalid maxDuration: must be greater than minDuration".to_owned();
+                return Err(Error::Parse { message });
+            }
+            let tags = tags.iter().map(|(k, v)| Pair { key: k.clone(), value: v.clone() }).collect();
+            let (min_duration_ns, max_duration_ns) = (*min_duration_ns, *max_duration_ns);
+            Ask::TagSearch(TagSearch { tags, min_duration_ns, max_duration_ns, bounds })
+        }
+    };
+    let mut hits = Vec::new();
+    let gathered = gather::gather(scatter, ctx, ask, &mut |frame| {
+        for message in frame.traces {
+            hits.push(wire::decode_trace(message)?);
+        }
+        Ok(())
+    })
+    .await?;
+    let traces = merge::newest(hits, request.limit);
+    Ok(SearchAnswer { traces, metrics: gathered.metrics, completeness: gathered.completeness })
 }

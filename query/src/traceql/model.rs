@@ -102,6 +102,11 @@ impl SpanRow {
         int_of(self.intrinsic(intrinsic::DURATION_NS)).max(0)
     }
 
+    /// Bytes of the encoded attributes, about.
+    pub fn bytes_len(&self) -> usize {
+        self.attrs.iter().map(|a| a.key.len() + value_bytes(&a.value) + 4).sum::<usize>() + 12
+    }
+
     /// End of the span, Unix ns.
     pub fn end_ns(&self) -> i64 {
         self.time_ns.saturating_add(self.duration_ns())
@@ -123,6 +128,16 @@ fn int_of(value: Option<&Value>) -> i64 {
     match value {
         Some(Value::Int(i)) => *i,
         _ => 0,
+    }
+}
+
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Str(s) => s.len(),
+        Value::Bytes(b) => b.len(),
+        Value::Array(items) => items.iter().map(|v| 1 + value_bytes(v)).sum(),
+        Value::Map(pairs) => pairs.iter().map(|(k, v)| 2 + k.len() + value_bytes(v)).sum(),
+        Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty => 8,
     }
 }
 
@@ -175,11 +190,17 @@ pub struct SearchAnswer {
 pub struct SearchMetrics {
     pub inspected_traces: u64,
     pub inspected_spans: u64,
-    /// Encoded bytes of the spans that were looked at.
+    /// Bytes of the spans that were looked at, about as many as their encoding has.
     pub inspected_bytes: u64,
 }
 
 impl SearchMetrics {
+    /// Counts spans that were looked at.
+    pub(crate) fn inspect(&mut self, spans: &[SpanRow]) {
+        self.inspected_spans += spans.len() as u64;
+        self.inspected_bytes += spans.iter().map(|s| s.bytes_len() as u64).sum::<u64>();
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.inspected_traces += other.inspected_traces;
         self.inspected_spans += other.inspected_spans;
@@ -198,7 +219,7 @@ pub struct TraceHit {
     pub start_ns: i64,
     /// From the earliest start to the latest end, in whole milliseconds.
     pub duration_ms: u64,
-    /// At least one, none of them without spans.
+    /// None of them without spans; empty for a search by tags.
     pub span_sets: Vec<SpanSetHit>,
     pub service_stats: BTreeMap<String, ServiceStats>,
 }
@@ -281,6 +302,14 @@ pub struct TagsAnswer {
     pub truncated: bool,
     pub metrics: SearchMetrics,
     pub completeness: Completeness,
+}
+
+impl TagsAnswer {
+    /// Names of all scopes, sorted, each once.
+    pub fn names(&self) -> Vec<String> {
+        let names: std::collections::BTreeSet<&String> = self.scopes.iter().flat_map(|s| &s.tags).collect();
+        names.into_iter().cloned().collect()
+    }
 }
 
 /// Type of a tag's value as the query editor needs it.

@@ -63,6 +63,8 @@ impl Granule {
     fn column_may_have(&self, column: &ColumnMeta, test: &AttrTest) -> Result<bool> {
         Ok(match (test, &column.stats) {
             (AttrTest::Exists, _) => true,
+            // An element may satisfy the test, and elements have no statistics.
+            _ if column.value_type == ValueType::Array => true,
             (AttrTest::StrIn(values), stats) if column.value_type == ValueType::Str => {
                 let in_range = |v: &&String| match stats {
                     ColumnStats::Strs(min, max) => min <= *v && *v <= max,
@@ -107,6 +109,7 @@ fn stream_has(stream: &StreamInfo, condition: &AttrCondition) -> bool {
 fn satisfies(value: &Value, test: &AttrTest) -> bool {
     match (test, value) {
         (AttrTest::Exists, _) => true,
+        (test, Value::Array(items)) => items.iter().any(|item| satisfies(item, test)),
         (AttrTest::StrIn(values), Value::Str(s)) => values.contains(s),
         (AttrTest::Bool(wanted), Value::Bool(b)) => wanted == b,
         (AttrTest::Number { min, max }, Value::Int(i)) => *min <= *i as f64 && *i as f64 <= *max,
