@@ -16,6 +16,7 @@ const RESERVE_BYTES: usize = 1 << 20;
 /// All services.
 pub(crate) fn routes(api: &Api) -> Router {
     let router = crate::otlp::services(Router::new(), api);
+    let router = crate::tempo::services(router, api);
     router.layer(from_fn_with_state(api.clone(), reserve))
 }
 

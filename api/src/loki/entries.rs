@@ -11,7 +11,7 @@ use crate::time::rfc3339_text;
 /// Label that names the service; found among [`SERVICE_LABELS`] when it is not given.
 const SERVICE_NAME: &str = "service_name";
 /// Where the service's name is looked for, best first.
-const SERVICE_LABELS: [&str; 13] = [
+pub(super) const SERVICE_LABELS: [&str; 13] = [
     "service",
     "app",
     "application",

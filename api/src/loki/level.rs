@@ -6,7 +6,7 @@ pub(crate) const DETECTED_LEVEL: &str = "detected_level";
 pub(crate) const UNKNOWN: &str = "unknown";
 
 /// Names of labels, metadata and fields that hold a level.
-const FIELD_NAMES: [&str; 17] = [
+pub(super) const FIELD_NAMES: [&str; 17] = [
     "level",
     "LEVEL",
     "Level",
