@@ -1,6 +1,7 @@
 //! A shard's replica on this node: the actor that owns its state, the machine that raft drives, the proposer that makes
 //! log entries of parts, and the handle that everybody else holds.
 mod actor;
+mod arbiters;
 mod fetch;
 mod handle;
 mod keeper;
@@ -11,6 +12,7 @@ mod replica;
 mod reply;
 
 pub use actor::ShardActor;
+pub use arbiters::Arbiters;
 pub use fetch::BlockSource;
 pub use handle::{ShardHandle, SubmitError};
 pub use pool::Pool;

@@ -24,7 +24,7 @@ use crate::identity::{Identity, io_error};
 use crate::meta::{Command, MetaMachine, NodeRecord};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
-use crate::shard::{Pool, ReplicaContext};
+use crate::shard::{Arbiters, Pool, ReplicaContext};
 use crate::steward::Steward;
 
 /// Replica id of the founder in the metadata group.
@@ -270,14 +270,16 @@ async fn run_steward(shared: Arc<Shared>) {
     let Some(multi) = shared.multi.get().cloned() else { return };
     let config = &shared.config;
     let (log_pressure, log_pressure_rx) = watch::channel(Vec::new());
-    // One arbiter a core for the shard actors.
-    let arbiters = std::thread::available_parallelism().map_or(1, usize::from).max(1);
-    let arbiters: Vec<actix::Arbiter> = (0..arbiters).map(|_| actix::Arbiter::new()).collect();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let arbiters = match Arbiters::start(cores) {
+        Ok(arbiters) => arbiters,
+        Err(error) => return error!(%error, "the shard actors' threads do not start"),
+    };
     let context = ReplicaContext {
         data_dir: config.data_dir.clone(),
         multi,
         device: Arc::new(WalDevice(shared.wal.clone())),
-        arbiters: Arc::new(arbiters.iter().map(actix::Arbiter::handle).collect()),
+        arbiters: arbiters.clone(),
         source: shared.peers.clone(),
         budget: shared.budget.clone(),
         pool: shared.pool.clone(),
@@ -289,9 +291,7 @@ async fn run_steward(shared: Arc<Shared>) {
     let watching = tokio::spawn(watch_node(shared.clone(), log_pressure));
     Steward::new(shared.clone(), context).run(shared.stopping.subscribe()).await;
     watching.abort();
-    for arbiter in arbiters {
-        arbiter.stop();
-    }
+    arbiters.stop();
 }
 
 /// Keeps what is announced and what holds the log back up to date, and purges the metadata log behind its exports.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use actix::{Actor, Addr, ArbiterHandle};
+use actix::{Actor, Addr};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -12,6 +12,7 @@ use trine_raft::{GroupId, LogDevice, Multi, ReplicaId, Storage};
 use trine_store::shard::ShardConfig;
 
 use super::actor::{ActorParts, Failed, Observed, ShardActor, Stop, recover};
+use super::arbiters::Arbiters;
 use super::fetch::BlockSource;
 use super::handle::{QUEUE_PARTS, ShardHandle};
 use super::keeper::{SealPolicy, keep};
@@ -27,7 +28,7 @@ pub struct ReplicaContext {
     pub data_dir: PathBuf,
     pub multi: Arc<Multi>,
     pub device: Arc<dyn LogDevice>,
-    pub arbiters: Arc<Vec<ArbiterHandle>>,
+    pub arbiters: Arbiters,
     pub source: Arc<dyn BlockSource>,
     pub budget: Arc<Budget>,
     pub pool: Pool,
@@ -82,8 +83,7 @@ impl Replica {
             sealed,
             failed,
         };
-        let arbiter = &context.arbiters[shard as usize % context.arbiters.len()];
-        let addr = ShardActor::start_in_arbiter(arbiter, |_| ShardActor::new(parts, state));
+        let addr = ShardActor::start_in_arbiter(context.arbiters.of(shard), |_| ShardActor::new(parts, state));
         let machine = ShardMachine {
             shard,
             dir,
