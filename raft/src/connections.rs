@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
-use crate::ids::NodeId;
+use crate::ids::{GroupId, NodeId};
 use crate::peers::PeerBook;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -21,10 +21,20 @@ const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 pub(crate) enum Lane {
     /// Votes, heartbeats, read points, leader transfers.
     Control,
-    /// Appends.
-    Bulk,
+    /// Appends; some groups on each, so that one connection's losses and stream limit don't hold up all.
+    Bulk(u8),
     /// Snapshot offers.
     Snapshot,
+}
+
+/// Connections for appends to one node.
+const BULK_CONNECTIONS: u64 = 4;
+
+impl Lane {
+    /// The connection that carries the appends of `group`.
+    pub(crate) fn bulk(group: GroupId) -> Self {
+        Self::Bulk(u8::try_from(group.0 % BULK_CONNECTIONS).unwrap_or(0))
+    }
 }
 
 /// Open connections by node and lane, to the addresses in a [`PeerBook`].

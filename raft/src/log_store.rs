@@ -1,4 +1,6 @@
 //! A group's log on a [`LogDevice`]: openraft's log storage over one stream of records.
+//!
+//! Reads run on the runtime's threads: the device has recent records in memory, and [`READ_BYTES_MAX`] bounds the rest.
 
 use std::fmt::Debug;
 use std::io;

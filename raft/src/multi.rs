@@ -91,7 +91,8 @@ impl Multi {
     /// The gRPC service to offer to the other nodes.
     ///
     /// Accept its connections with `TCP_NODELAY` (tonic's `TcpIncoming::with_nodelay`; a bare listener stream has it
-    /// off): without, a small reply waits up to 40 ms for a delayed acknowledgement.
+    /// off): without, a small reply waits up to 40 ms for a delayed acknowledgement. Allow a connection as many concurrent
+    /// streams as there are groups: each group led elsewhere keeps one open.
     pub fn server(&self) -> RaftServer {
         server::service(&self.config, Arc::clone(&self.registry), self.handle.clone())
     }

@@ -71,7 +71,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
-        self.peer(target, node, Lane::Bulk)
+        self.peer(target, node, Lane::bulk(self.group))
     }
 
     async fn new_heartbeat_client(&mut self, target: u64, node: &Member) -> Peer {
@@ -144,7 +144,7 @@ impl Peer {
         input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static,
         within: Duration,
     ) -> Result<Appends, Rpc> {
-        let mut client = self.client(Lane::Bulk)?;
+        let mut client = self.client(Lane::bulk(self.group))?;
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
         let mut target = Some(self.address());

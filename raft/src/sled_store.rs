@@ -399,3 +399,47 @@ impl RaftLogStorage<TypeConfig> for SledLog {
         self.write(batch).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_after_a_failure() {
+        let mut failed = None;
+        assert!(guarded(&mut failed, || Ok(())).is_ok());
+        let error = guarded(&mut failed, || Err(io::Error::other("disk full"))).unwrap_err();
+        assert_eq!(error.to_string(), "disk full");
+        let later = guarded(&mut failed, || panic!("must not run")).unwrap_err();
+        assert_eq!(later.to_string(), "an earlier write failed: disk full");
+    }
+
+    #[test]
+    fn identities_are_told_to_people() {
+        let identity = Identity { cluster: "prod".to_owned(), group: GroupId(0), replica: ReplicaId(513) };
+        assert_eq!(Identity::describe(&identity.encode()), "cluster \"prod\", group 0, replica 513");
+        assert_eq!(Identity::describe(&[1, 2]), "an unknown version");
+        assert_eq!(Identity::describe(&[9; 40]), "an unknown version");
+    }
+
+    #[tokio::test]
+    async fn a_directory_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity { cluster: "test".to_owned(), group: GroupId(0), replica: ReplicaId(1) };
+        let path = dir.path().join("meta");
+        let first = SledLog::open(path.clone(), identity.clone(), Arc::default()).await.unwrap();
+        let mut second = std::pin::pin!(SledLog::open(path, identity, Arc::default()));
+        assert!(futures::poll!(second.as_mut()).is_pending(), "it waits for the first");
+        drop(first);
+        second.await.unwrap();
+    }
+
+    #[test]
+    fn a_store_that_lost_its_identity_is_broken() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = sled::Config::new().path(dir.path()).flush_every_ms(None);
+        config.open().unwrap().insert("something", "else").unwrap();
+        let identity = Identity { cluster: "test".to_owned(), group: GroupId(0), replica: ReplicaId(1) };
+        assert!(matches!(open_database(dir.path(), &identity), Err(Error::Broken(_))));
+    }
+}

@@ -29,6 +29,24 @@ async fn the_leader_gives_read_points_and_others_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_groups_are_asked_about_at_once() {
+    let mut nodes = cluster(3).await;
+    let groups: Vec<GroupId> = (1..=12).map(GroupId).collect();
+    let mut leads = Vec::new();
+    for group in &groups {
+        leads.push(open_everywhere(&mut nodes, *group).await);
+    }
+    for (nth, node) in nodes.iter().enumerate() {
+        let answers = soon(node.multi().confirm(&groups)).await;
+        for ((group, leads), answer) in groups.iter().zip(&leads).zip(answers) {
+            // Leadership may have moved since; whoever it left gives no read point.
+            let still = node.group(*group).status().is_leader;
+            assert_eq!(answer.is_ok(), still, "{group} on node {nth}, led by {leads}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_replica_needs_nobody() {
     let mut nodes = cluster(1).await;
     open_everywhere(&mut nodes, GROUP).await;

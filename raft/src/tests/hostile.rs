@@ -49,6 +49,10 @@ async fn requests_for_somebody_else_are_refused() {
         assert_eq!(soon(client.transfer_leader(transfer)).await.unwrap_err().code(), expected, "{target:?}");
     }
     assert_eq!(nodes[0].group(GROUP).status().term, before.term);
+    // Who has heard of a leader lately, or has the longer log, promises nothing, and its term stays.
+    let request = proto::VoteRequest { target: Some(right.clone()), vote, last_log: None, leadership_transfer: false };
+    assert!(!soon(client.pre_vote(request)).await.unwrap().into_inner().granted);
+    assert_eq!(nodes[0].group(GROUP).status().term, before.term);
     let asked = proto::ConfirmRequest { version: VERSION, cluster: "test".to_owned(), node: 1, questions: Vec::new() };
     for (request, expected) in [
         (proto::ConfirmRequest { version: 2, ..asked.clone() }, Code::InvalidArgument),
