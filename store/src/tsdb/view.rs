@@ -97,8 +97,8 @@ impl MetricsView {
         Ok(self.select_kinds(tenant, matchers, min_ms, max_ms, &SAMPLES)?.map(|series| series.labels).collect())
     }
 
-    /// Names of labels of the series that match, sorted. Without matchers, of all series of heads and blocks that overlap
-    /// the range.
+    /// Names of labels of the series that match, sorted. Without matchers, of all series of the heads and blocks that
+    /// overlap the range.
     pub fn label_names(&self, tenant: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
         let mut names = Distinct::default();
         if !matchers.is_empty() {
@@ -116,8 +116,8 @@ impl MetricsView {
         Ok(names.sorted())
     }
 
-    /// Values of label `name` of the series that match, sorted. Without matchers, of all series of heads and blocks that
-    /// overlap the range.
+    /// Values of label `name` of the series that match, sorted. Without matchers, of all series of the heads and blocks
+    /// that overlap the range.
     pub fn label_values(
         &self,
         tenant: &str,

@@ -158,7 +158,7 @@ pub(super) struct World {
 }
 
 fn head() -> MetricsHead {
-    MetricsHead::new(HeadConfig { tail_samples_max: 40, tail_batches_max: 2 })
+    MetricsHead::new(HeadConfig { tail_samples_max: 10, tail_batches_max: 2 })
 }
 
 impl Default for World {
@@ -231,10 +231,12 @@ impl World {
         self.head.append(&tenant, self.position, &refs, part.body).unwrap()
     }
 
-    pub(super) fn take_job(&mut self) {
+    /// Whether there is work in flight now.
+    pub(super) fn take_job(&mut self) -> bool {
         if self.job.is_none() {
             self.job = self.head.freeze_job();
         }
+        self.job.is_some()
     }
 
     pub(super) fn finish_job(&mut self) {
