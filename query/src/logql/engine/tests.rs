@@ -213,8 +213,8 @@ fn instant_queries() {
         ("rate_counter({app=\"db\"} | logfmt | unwrap v [1m])", "unsupported: rate_counter"),
         ("approx_topk(2, rate({app=\"db\"}[1m]))", "unsupported: approx_topk"),
         (
-            "sum(rate({app=\"db\"} | line_format \"{{ if .x }}y{{ end }}\" [1m]))",
-            "unsupported: template expression \"if .x\"",
+            "sum(rate({app=\"db\"} | line_format \"{{ range .x }}y{{ end }}\" [1m]))",
+            "unsupported: template expression \"range .x\"",
         ),
         (
             "{app=\"db\"}",

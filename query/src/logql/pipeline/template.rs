@@ -1,5 +1,8 @@
-//! The part of Go templates that `line_format` and `label_format` evaluate: fields, literals, pipes and functions on text.
-//! Control flow, variables and other functions are refused by name.
+//! The part of Go templates that `line_format` and `label_format` evaluate: fields, literals, pipes, functions on text and
+//! `if`. Loops, variables, nested calls and other functions are refused by name.
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
 use super::EntryLabels;
 use crate::error::{Error, Result};
 
@@ -12,6 +15,40 @@ enum Node {
     Text(String),
     /// Calls joined by pipes: each gets the one before as its last argument.
     Pipe(Vec<Call>),
+    If {
+        condition: Vec<Call>,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+}
+
+/// What a pipe gives.
+enum Given {
+    Text(String),
+    Truth(bool),
+}
+
+impl Given {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Truth(truth) => truth.to_string(),
+        }
+    }
+
+    /// As Go's `if` takes it: text is true unless it is empty.
+    fn is_true(&self) -> bool {
+        match self {
+            Self::Text(text) => !text.is_empty(),
+            Self::Truth(truth) => *truth,
+        }
+    }
+}
+
+/// A piece of a template's text.
+enum Piece {
+    Text(String),
+    Action(String),
 }
 
 #[derive(Debug)]
@@ -46,6 +83,11 @@ enum Function {
     UnixEpochNanos,
     UnixEpochMillis,
     UnixEpoch,
+    Contains,
+    HasPrefix,
+    HasSuffix,
+    Eq,
+    Ne,
 }
 
 impl Function {
@@ -68,12 +110,30 @@ impl Function {
             "unixEpochNanos" => (Self::UnixEpochNanos, 1),
             "unixEpochMillis" => (Self::UnixEpochMillis, 1),
             "unixEpoch" => (Self::UnixEpoch, 1),
+            "contains" => (Self::Contains, 2),
+            "hasPrefix" => (Self::HasPrefix, 2),
+            "hasSuffix" => (Self::HasSuffix, 2),
+            "eq" => (Self::Eq, 2),
+            "ne" => (Self::Ne, 2),
             _ => return None,
         })
     }
 
     /// Applies the function; arguments are in the order of the call, the piped one last.
-    fn apply(self, args: &[String]) -> String {
+    fn apply(self, args: &[String]) -> Given {
+        let last = args.last().map_or("", String::as_str);
+        let first = args.first().map_or("", String::as_str);
+        match self {
+            Self::Contains => Given::Truth(last.contains(first)),
+            Self::HasPrefix => Given::Truth(last.starts_with(first)),
+            Self::HasSuffix => Given::Truth(last.ends_with(first)),
+            Self::Eq => Given::Truth(first == last),
+            Self::Ne => Given::Truth(first != last),
+            _ => Given::Text(self.apply_to_text(args)),
+        }
+    }
+
+    fn apply_to_text(self, args: &[String]) -> String {
         let last = args.last().map_or("", String::as_str);
         let first = args.first().map_or("", String::as_str);
         let second = args.get(1).map_or("", String::as_str);
@@ -95,10 +155,14 @@ impl Function {
             Self::UnixEpochNanos => last.to_owned(),
             Self::UnixEpochMillis => (last.parse::<i64>().unwrap_or(0) / 1_000_000).to_string(),
             Self::UnixEpoch => (last.parse::<i64>().unwrap_or(0) / 1_000_000_000).to_string(),
+            // These give a truth and never come here.
+            Self::Contains | Self::HasPrefix | Self::HasSuffix | Self::Eq | Self::Ne => String::new(),
         }
     }
 }
 
+/// Deepest nesting of `if`.
+const DEPTH_MAX: usize = 64;
 /// Longest text that `repeat` makes, in bytes.
 const REPEAT_MAX: usize = 1 << 20;
 
@@ -137,86 +201,184 @@ fn substr(start: i64, end: i64, text: &str) -> String {
 impl Template {
     /// Fails with [`Error::Unsupported`] for what is not evaluated.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let mut nodes = Vec::new();
-        let mut rest = text;
-        let mut trim_next = false;
-        while let Some(open) = rest.find("{{") {
-            let inner = &rest[open + 2..];
-            let close = closing(inner).ok_or_else(|| broken(text, "unclosed action"))?;
-            let action = &inner[..close];
-            let mut before = &rest[..open];
-            if trim_next {
-                before = before.trim_start();
-            }
-            let (action, trim_before) = match action.strip_prefix("- ") {
-                Some(action) => (action, true),
-                None => (action, false),
-            };
-            let (action, trim_after) = match action.strip_suffix(" -") {
-                Some(action) => (action, true),
-                None => (action, false),
-            };
-            if trim_before {
-                before = before.trim_end();
-            }
-            if !before.is_empty() {
-                nodes.push(Node::Text(before.to_owned()));
-            }
-            let action = action.trim();
-            if !action.starts_with("/*") {
-                nodes.push(Node::Pipe(parse_pipe(text, action)?));
-            }
-            trim_next = trim_after;
-            rest = &inner[close + 2..];
+        let mut pieces = pieces(text)?.into_iter().peekable();
+        let nodes = parse_nodes(text, &mut pieces, 0)?;
+        match pieces.next() {
+            None => Ok(Self(nodes)),
+            Some(_) => Err(broken(text, "unexpected {{end}} or {{else}}")),
         }
-        let rest = if trim_next { rest.trim_start() } else { rest };
-        if !rest.is_empty() {
-            nodes.push(Node::Text(rest.to_owned()));
-        }
-        Ok(Self(nodes))
     }
 
     /// Names of the labels that the template reads.
     pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|n| if let Node::Pipe(calls) = n { Some(calls) } else { None }).flatten().flat_map(
-            |call| {
-                let operands = match call {
-                    Call::Value(operand) => std::slice::from_ref(operand),
-                    Call::Function(_, operands) => operands.as_slice(),
-                };
-                operands.iter().filter_map(|o| if let Operand::Field(name) = o { Some(name.as_str()) } else { None })
-            },
-        )
+        let mut out = Vec::new();
+        fields_of(&self.0, &mut out);
+        out.into_iter()
     }
 
     pub(super) fn render(&self, line: &str, labels: &EntryLabels, time_ns: i64) -> String {
         let mut out = String::with_capacity(line.len());
-        let value = |operand: &Operand| match operand {
-            Operand::Field(name) => labels.get(name).unwrap_or("").to_owned(),
-            Operand::Text(text) => text.clone(),
-            Operand::Line => line.to_owned(),
-            Operand::TimestampNs => time_ns.to_string(),
-        };
-        for node in &self.0 {
+        Renderer { line, labels, time_ns }.nodes(&self.0, &mut out);
+        out
+    }
+}
+
+fn fields_of<'n>(nodes: &'n [Node], out: &mut Vec<&'n str>) {
+    let of_calls = |calls: &'n [Call], out: &mut Vec<&'n str>| {
+        for call in calls {
+            let operands = match call {
+                Call::Value(operand) => std::slice::from_ref(operand),
+                Call::Function(_, operands) => operands.as_slice(),
+            };
+            out.extend(operands.iter().filter_map(|o| if let Operand::Field(n) = o { Some(n.as_str()) } else { None }));
+        }
+    };
+    for node in nodes {
+        match node {
+            Node::Text(_) => {}
+            Node::Pipe(calls) => of_calls(calls, out),
+            Node::If { condition, then, otherwise } => {
+                of_calls(condition, out);
+                fields_of(then, out);
+                fields_of(otherwise, out);
+            }
+        }
+    }
+}
+
+struct Renderer<'r> {
+    line: &'r str,
+    labels: &'r EntryLabels,
+    time_ns: i64,
+}
+
+impl Renderer<'_> {
+    fn nodes(&self, nodes: &[Node], out: &mut String) {
+        for node in nodes {
             match node {
                 Node::Text(text) => out.push_str(text),
-                Node::Pipe(calls) => {
-                    let mut piped: Option<String> = None;
-                    for call in calls {
-                        piped = Some(match call {
-                            Call::Value(operand) => value(operand),
-                            Call::Function(function, operands) => {
-                                let args: Vec<_> = operands.iter().map(&value).chain(piped).collect();
-                                function.apply(&args)
-                            }
-                        });
-                    }
-                    out.push_str(&piped.unwrap_or_default());
+                Node::Pipe(calls) => out.push_str(&self.pipe(calls).text()),
+                Node::If { condition, then, otherwise } => {
+                    let branch = if self.pipe(condition).is_true() { then } else { otherwise };
+                    self.nodes(branch, out);
                 }
             }
         }
-        out
     }
+
+    fn pipe(&self, calls: &[Call]) -> Given {
+        let mut piped: Option<Given> = None;
+        for call in calls {
+            piped = Some(match call {
+                Call::Value(operand) => Given::Text(self.value(operand)),
+                Call::Function(function, operands) => {
+                    let args = operands.iter().map(|o| self.value(o)).chain(piped.map(Given::text));
+                    function.apply(&args.collect::<Vec<_>>())
+                }
+            });
+        }
+        piped.unwrap_or(Given::Text(String::new()))
+    }
+
+    fn value(&self, operand: &Operand) -> String {
+        match operand {
+            Operand::Field(name) => self.labels.get(name).unwrap_or("").to_owned(),
+            Operand::Text(text) => text.clone(),
+            Operand::Line => self.line.to_owned(),
+            Operand::TimestampNs => self.time_ns.to_string(),
+        }
+    }
+}
+
+/// Splits a template into text and actions; trim markers have done their work, comments are gone.
+fn pieces(text: &str) -> Result<Vec<Piece>> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    let mut trim_next = false;
+    while let Some(open) = rest.find("{{") {
+        let inner = &rest[open + 2..];
+        let close = closing(inner).ok_or_else(|| broken(text, "unclosed action"))?;
+        let mut before = &rest[..open];
+        if trim_next {
+            before = before.trim_start();
+        }
+        let mut action = &inner[..close];
+        if let Some(stripped) = action.strip_prefix("- ") {
+            action = stripped;
+            before = before.trim_end();
+        }
+        trim_next = action.ends_with(" -");
+        action = action.strip_suffix(" -").unwrap_or(action).trim();
+        if !before.is_empty() {
+            out.push(Piece::Text(before.to_owned()));
+        }
+        if !action.starts_with("/*") {
+            out.push(Piece::Action(action.to_owned()));
+        }
+        rest = &inner[close + 2..];
+    }
+    let rest = if trim_next { rest.trim_start() } else { rest };
+    if !rest.is_empty() {
+        out.push(Piece::Text(rest.to_owned()));
+    }
+    Ok(out)
+}
+
+/// Nodes up to an `else`, an `end` or the end of the template.
+fn parse_nodes(text: &str, pieces: &mut Peekable<IntoIter<Piece>>, depth: usize) -> Result<Vec<Node>> {
+    if depth > DEPTH_MAX {
+        return Err(broken(text, "nesting is too deep"));
+    }
+    let mut nodes = Vec::new();
+    while let Some(piece) = pieces.next_if(|p| !matches!(p, Piece::Action(a) if is_closing(a))) {
+        nodes.push(match piece {
+            Piece::Text(text) => Node::Text(text),
+            Piece::Action(action) => match keyword_rest(&action, "if") {
+                Some(condition) => parse_if(text, condition, pieces, depth)?,
+                None => Node::Pipe(parse_pipe(text, &action)?),
+            },
+        });
+    }
+    Ok(nodes)
+}
+
+/// Whether the action ends the nodes before it.
+fn is_closing(action: &str) -> bool {
+    action == "end" || action == "else" || keyword_rest(action, "else").is_some()
+}
+
+/// What follows `keyword` in an action that begins with it.
+fn keyword_rest<'a>(action: &'a str, keyword: &str) -> Option<&'a str> {
+    action.strip_prefix(keyword).filter(|rest| rest.starts_with(char::is_whitespace)).map(str::trim)
+}
+
+/// The rest of an `if` after its condition; `else if` is an `if` in the other branch that shares its `end`.
+fn parse_if(text: &str, condition: &str, pieces: &mut Peekable<IntoIter<Piece>>, depth: usize) -> Result<Node> {
+    let condition = parse_pipe(text, condition)?;
+    let then = parse_nodes(text, pieces, depth + 1)?;
+    let Some(Piece::Action(closing)) = pieces.next() else {
+        return Err(broken(text, "if without end"));
+    };
+    if closing == "end" {
+        return Ok(Node::If { condition, then, otherwise: Vec::new() });
+    }
+    let otherwise = match closing.strip_prefix("else").map(str::trim).filter(|rest| !rest.is_empty()) {
+        Some(nested) => {
+            let condition = keyword_rest(nested, "if").ok_or_else(|| broken(text, "unexpected word after else"))?;
+            if depth > DEPTH_MAX {
+                return Err(broken(text, "nesting is too deep"));
+            }
+            vec![parse_if(text, condition, pieces, depth + 1)?]
+        }
+        None => {
+            let nodes = parse_nodes(text, pieces, depth + 1)?;
+            match pieces.next() {
+                Some(Piece::Action(end)) if end == "end" => nodes,
+                _ => return Err(broken(text, "if without end")),
+            }
+        }
+    };
+    Ok(Node::If { condition, then, otherwise })
 }
 
 /// Where the action ends: the first `}}` outside a string.

@@ -108,7 +108,18 @@ fn stages() {
         ("| trace_id=\"t1\"", "l", "l []"),
         ("| trace_id=\"t2\"", "l", "dropped"),
         ("| decolorize", "\u{1b}[31mred\u{1b}[0m", "red []"),
-        ("| line_format \"{{if .app}}x{{end}}\"", "l", "unsupported: template expression \"if .app\""),
+        ("| line_format \"{{if .app}}x{{end}}{{if .none}}y{{else}}z{{end}}\"", "l", "xz []"),
+        ("| line_format `{{if .none}}a{{else if eq .level \"info\"}}b{{else}}c{{end}}!`", "l", "b! []"),
+        ("| line_format `{{ if .app | hasPrefix \"y\" }}a{{- end }} {{ contains \"x\" .app }}`", "l", " true []"),
+        ("| line_format `<{{- /* c */ -}} {{ __line__ | replace \"l\" \"L\" }} {{- \"!\" }}>`", "l", "<L!> []"),
+        ("| line_format `{{if .app}}x`", "l", "parse error : invalid template \"{{if .app}}x\": if without end"),
+        (
+            "| line_format `x{{end}}`",
+            "l",
+            "parse error : invalid template \"x{{end}}\": unexpected {{end}} or {{else}}",
+        ),
+        ("| line_format `{{range .app}}x{{end}}`", "l", "unsupported: template expression \"range .app\""),
+        ("| line_format `{{ .app | fromJson }}`", "l", "unsupported: template expression \"fromJson\""),
         (
             "|~ \"(\"",
             "l",
@@ -134,6 +145,11 @@ fn only_wanted_labels_are_made() {
 }
 
 proptest::proptest! {
+    #[test]
+    fn no_template_panics(text in "(\\{\\{|\\}\\}|if |else |end|\\.a|[ \"`|a-\u{e9}-]){0,30}") {
+        run(&format!("| line_format {}", crate::logql::units::quote(&text)), "line");
+    }
+
     #[test]
     fn no_line_panics(line in "[{}\\[\\]\":,a-c0-9\\\\u =.<>\u{1b}\u{e9}\n-]{0,60}") {
         for stages in [
