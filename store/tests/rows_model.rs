@@ -96,6 +96,9 @@ impl Both {
     fn freeze(&mut self) {
         if let Some(job) = self.head.freeze_job() {
             assert!(self.head.freeze_job().is_none(), "one job in flight");
+            drop(job);
+            self.head.abandon_job();
+            let job = self.head.freeze_job().unwrap();
             self.head.install(job.run().unwrap());
         }
     }
@@ -138,10 +141,10 @@ fn sorted(mut rows: Vec<ModelRow>) -> Vec<String> {
 
 fn check_logs(both: &mut Both) {
     let view = both.view();
-    for tenant in 0..TENANTS.len() {
+    for (tenant, name) in TENANTS.into_iter().enumerate() {
         let of_tenant: Vec<ModelRow> = both.rows.iter().filter(|r| r.tenant == tenant).cloned().collect();
         for order in [RowOrder::Unordered, RowOrder::Forward, RowOrder::Backward] {
-            let mut scan = RowScan { order, batch_rows_max: 3, ..RowScan::new(TENANTS[tenant], i64::MIN, i64::MAX) };
+            let mut scan = RowScan { order, batch_rows_max: 3, ..RowScan::new(name, i64::MIN, i64::MAX) };
             let all = read(&view, tenant, &scan);
             assert_eq!(sorted(all.clone()), sorted(of_tenant.clone()));
             match order {
@@ -154,7 +157,7 @@ fn check_logs(both: &mut Both) {
             (scan.min_ns, scan.max_ns) = (20, 60);
             let web = Matcher::new("app", MatchOp::Eq, "web").unwrap();
             scan.streams = StreamSelector::Matching(vec![web]);
-            let wanted = |r: &ModelRow| (20..60).contains(&r.time_ns) && r.stream % 2 == 0;
+            let wanted = |r: &ModelRow| (20..60).contains(&r.time_ns) && ["web", "db"][r.stream % 2] == "web";
             let want: Vec<_> = of_tenant.iter().filter(|r| wanted(r)).cloned().collect();
             assert_eq!(sorted(read(&view, tenant, &scan)), sorted(want.clone()));
             scan.needles = vec![b"needle-3".to_vec(), b"aaaa".to_vec()];
@@ -204,15 +207,15 @@ fn trace_id(row: &ModelRow) -> [u8; 16] {
 
 fn check_traces(both: &mut Both) {
     let view = both.view();
-    for tenant in 0..TENANTS.len() {
+    for (tenant, name) in TENANTS.into_iter().enumerate() {
         let mut of_trace: BTreeMap<[u8; 16], Vec<ModelRow>> = BTreeMap::new();
         for row in both.rows.iter().filter(|r| r.tenant == tenant) {
             of_trace.entry(trace_id(row)).or_default().push(row.clone());
         }
         let has_user = |r: &ModelRow| r.attrs.iter().any(|a| a.key == "user" && a.value == Value::Str("u1".into()));
         let in_range = |r: &ModelRow| (20..60).contains(&r.time_ns);
-        let all = RowScan::new(TENANTS[tenant], i64::MIN, i64::MAX);
-        let mut some = RowScan::new(TENANTS[tenant], 20, 60);
+        let all = RowScan::new(name, i64::MIN, i64::MAX);
+        let mut some = RowScan::new(name, 20, 60);
         let test = AttrTest::StrIn(vec!["u1".into()]);
         some.conditions = vec![vec![AttrCondition { scope: Some(Scope::Record), key: "user".into(), test }]];
         for (scan, exact) in [(&all, true), (&some, false)] {
@@ -231,13 +234,13 @@ fn check_traces(both: &mut Both) {
             }
         }
         for (id, rows) in &of_trace {
-            let found = view.trace(TENANTS[tenant], id).unwrap();
+            let found = view.trace(name, id).unwrap();
             let found: Vec<_> = found.rows().map(|r| model_row(Signal::Traces, tenant, r)).collect();
             assert_eq!(sorted(found), sorted(rows.clone()));
         }
-        assert!(view.trace(TENANTS[tenant], &[0xee; 16]).unwrap().is_empty());
+        assert!(view.trace(name, &[0xee; 16]).unwrap().is_empty());
         let spans: Vec<_> = of_trace.values().flatten().filter(|r| in_range(r)).cloned().collect();
-        assert_eq!(sorted(read(&view, tenant, &RowScan::new(TENANTS[tenant], 20, 60))), sorted(spans));
+        assert_eq!(sorted(read(&view, tenant, &RowScan::new(name, 20, 60))), sorted(spans));
     }
 }
 
@@ -269,8 +272,15 @@ fn any_attrs() -> impl Strategy<Value = Vec<Attr>> {
 
 fn any_row(signal: Signal) -> impl Strategy<Value = ModelRow> {
     let body = prop_oneof!["[a-c]{0,6} needle-[0-9] [ab]{4}", ".{0,8}"];
-    (0..4usize, 0..80i64, body, any_attrs(), 0..6u8, 0..4u8).prop_map(
-        move |(stream, time_ns, body, rest, trace, span)| {
+    (
+        0..4usize,
+        prop_oneof![20 => 0..80i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN)],
+        body,
+        any_attrs(),
+        0..6u8,
+        0..4u8,
+    )
+        .prop_map(move |(stream, time_ns, body, rest, trace, span)| {
             let mut attrs = Vec::new();
             if signal == Signal::Traces {
                 attrs.push(attr(Scope::Intrinsic, intrinsic::TRACE_ID, Value::Bytes(vec![trace; 16])));
@@ -280,8 +290,7 @@ fn any_row(signal: Signal) -> impl Strategy<Value = ModelRow> {
             attrs.extend(rest);
             let body = if signal == Signal::Traces { Vec::new() } else { body.into_bytes() };
             ModelRow { tenant: 0, stream, time_ns, body, attrs }
-        },
-    )
+        })
 }
 
 fn any_steps(signal: Signal) -> impl Strategy<Value = Vec<Step>> {

@@ -6,7 +6,7 @@ use super::error::{Result, decoding};
 use super::granule::OpenGranule;
 use super::piece::{ClosedPiece, Source};
 use super::row::AttrRef;
-use super::scan::StreamSelector;
+use super::scan::{StreamSelector, overlaps};
 use super::stream::StreamInfo;
 use crate::model::{Scope, Value, ValueType};
 
@@ -21,7 +21,7 @@ pub(crate) fn attr_columns(
     let mut add = |scope, key: &str, value_type| {
         found.insert((scope, key.to_owned(), value_type));
     };
-    for (source, piece) in pieces(sources, min_ns, max_ns) {
+    for piece in pieces(sources, min_ns, max_ns) {
         match piece {
             ClosedPiece::Granule(granule) => {
                 granule.meta.columns.iter().for_each(|c| add(c.scope, &c.key, c.value_type));
@@ -30,7 +30,6 @@ pub(crate) fn attr_columns(
                 batch.shapes().iter().flatten().for_each(|c| add(c.scope, &c.key, c.value_type));
             }
         }
-        debug_assert!(!source.pieces.is_empty());
     }
     for stream in streams(sources, tenant, min_ns, max_ns) {
         stream.attrs().iter().for_each(|a| add(a.scope, &a.key, a.value.value_type()));
@@ -53,7 +52,7 @@ pub(crate) fn attr_values(
     for stream in streams(sources, tenant, range.0, range.1) {
         stream.attrs().iter().filter(|a| a.scope == scope && a.key == key).for_each(|a| found.add(a.value.clone()));
     }
-    for (_, piece) in pieces(sources, range.0, range.1) {
+    for piece in pieces(sources, range.0, range.1) {
         if found.is_full() {
             break;
         }
@@ -110,9 +109,8 @@ impl Distinct {
 }
 
 /// Pieces with rows that may be in the time range.
-fn pieces(sources: &[Source], min_ns: i64, max_ns: i64) -> impl Iterator<Item = (&Source, &ClosedPiece)> {
-    let all = sources.iter().flat_map(|s| s.pieces.iter().map(move |p| (s, p)));
-    all.filter(move |(_, p)| p.times().1 >= min_ns && p.times().0 < max_ns)
+fn pieces(sources: &[Source], min_ns: i64, max_ns: i64) -> impl Iterator<Item = &ClosedPiece> {
+    sources.iter().flat_map(|s| &s.pieces).filter(move |p| overlaps(p.times(), min_ns, max_ns))
 }
 
 /// Streams with rows in the time range.

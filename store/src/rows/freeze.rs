@@ -38,7 +38,7 @@ impl FreezeJob {
 }
 
 impl RowsHead {
-    /// Work that is due, unless a job is in flight: a tail that is full, else runs to merge.
+    /// Work that is due, unless a job is in flight: a tail that is full, else runs to merge. Ask after each append and install.
     pub fn freeze_job(&mut self) -> Option<FreezeJob> {
         if self.job_in_flight {
             return None;
@@ -63,6 +63,11 @@ impl RowsHead {
         self.stats.bytes = (self.stats.bytes + run.bytes).saturating_sub(merged + held);
         self.runs.push(run);
         self.view = None;
+    }
+
+    /// Gives up the job in flight, because it failed or its pool is gone; the work becomes due again.
+    pub fn abandon_job(&mut self) {
+        self.job_in_flight = false;
     }
 
     /// The newest runs, once there are `run_fanout` of the newest one's size class: they cover contiguous log positions.

@@ -1,6 +1,6 @@
 //! Sizes of selected streams from directories and tail columns, without decompressing.
 use super::piece::{ClosedPiece, Source};
-use super::scan::StreamSelector;
+use super::scan::{StreamSelector, overlaps};
 use super::select::{NOT_SELECTED, Selection};
 use super::stream::StreamStats;
 
@@ -24,7 +24,7 @@ pub(crate) fn measure(
         for piece in &source.pieces {
             let mut add = |stream: u32, rows: u64, body_bytes: u64, times: (i64, i64)| {
                 let number = selection.number(at, stream);
-                if number == NOT_SELECTED || times.1 < min_ns || times.0 >= max_ns {
+                if number == NOT_SELECTED || !overlaps(times, min_ns, max_ns) {
                     return false;
                 }
                 let of = &mut stats[number as usize];
@@ -56,7 +56,7 @@ pub(crate) fn measure(
 
 /// The part of `n` that falls into the range if it is spread evenly over `times`; at least 1 of a positive `n`.
 fn share_of(n: u64, times: (i64, i64), min_ns: i64, max_ns: i64) -> u64 {
-    if min_ns <= times.0 && times.1 < max_ns {
+    if min_ns <= times.0 && (times.1 < max_ns || max_ns == i64::MAX) {
         return n;
     }
     let (from, to) = (i128::from(times.0.max(min_ns)), i128::from(times.1.min(max_ns - 1)));

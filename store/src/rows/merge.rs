@@ -114,7 +114,7 @@ impl LogMerge {
     /// Least key that a closed piece may hold, or `None` when it cannot have a row of the selection.
     fn least_key(&mut self, source: usize, piece: &ClosedPiece) -> Option<Key> {
         let (min, max) = piece.times();
-        if max < self.scan.min_ns || min >= self.scan.max_ns {
+        if !self.scan.overlaps((min, max)) {
             return None;
         }
         let (scan, selection) = (&self.scan, &self.selection);
@@ -125,7 +125,7 @@ impl LogMerge {
         match piece {
             ClosedPiece::Tail(_) => Some(least(0, min, max)),
             ClosedPiece::Granule(granule) => {
-                let wanted = granule.meta.spans.iter().filter(|s| s.max_ns >= scan.min_ns && s.min_ns < scan.max_ns);
+                let wanted = granule.meta.spans.iter().filter(|s| scan.overlaps((s.min_ns, s.max_ns)));
                 let numbered = wanted.map(|s| (selection.number(source, s.stream), s.min_ns, s.max_ns));
                 let key = numbered.filter(|n| n.0 != NOT_SELECTED).map(|(n, min, max)| least(n, min, max)).min();
                 self.stats.granules_considered += u64::from(key.is_some());
@@ -150,7 +150,7 @@ impl LogMerge {
         let mut rows = Vec::with_capacity(piece.len());
         for row in 0..piece.len() as u32 {
             let time = piece.time_ns(row);
-            if time < self.scan.min_ns || time >= self.scan.max_ns {
+            if !self.scan.overlaps((time, time)) {
                 continue;
             }
             let stream = self.selection.number(source_at, piece.stream_ref(row));

@@ -3,8 +3,8 @@ use super::error::{Error, Result};
 use crate::codec::{self, Reader, put_uvarint};
 use crate::read_at::ReadAt;
 
-/// Most raw bytes of one region; a bigger one is damage. A log entry is far smaller.
-const REGION_RAW_BYTES_MAX: u64 = 256 << 20;
+/// Most raw bytes of one region; a bigger one is damage. Granules stay far below, tables of some million streams as well.
+pub(crate) const REGION_RAW_BYTES_MAX: u64 = 1 << 30;
 
 /// How a region is stored. On disk: never reuse a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

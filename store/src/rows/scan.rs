@@ -50,7 +50,7 @@ pub struct AttrCondition {
     pub test: AttrTest,
 }
 
-/// A request for rows of one tenant. Times are half-open: `min_ns <= t < max_ns`.
+/// A request for rows of one tenant. Times are half-open, `min_ns <= t < max_ns`, but `i64::MAX` is no bound at all.
 #[derive(Clone, Debug)]
 pub struct RowScan {
     pub tenant: Arc<str>,
@@ -81,6 +81,16 @@ impl RowScan {
             batch_rows_max: 1024,
         }
     }
+
+    /// Whether rows with these least and greatest times may be in range.
+    pub(crate) fn overlaps(&self, times: (i64, i64)) -> bool {
+        overlaps(times, self.min_ns, self.max_ns)
+    }
+}
+
+/// Whether rows from `least_ns` on, until and with `greatest_ns`, may be in the half-open range; `i64::MAX` is no bound.
+pub(crate) fn overlaps((least_ns, greatest_ns): (i64, i64), min_ns: i64, max_ns: i64) -> bool {
+    greatest_ns >= min_ns && (least_ns < max_ns || max_ns == i64::MAX)
 }
 
 /// What a scan did, for the query's statistics.

@@ -48,14 +48,11 @@ impl TailBatch {
         let defs = u32::try_from(refs.len()).map_err(too_long)?;
         let bytes = Bytes::copy_from_slice(body);
         let mut walk = RowsBody::new(&bytes, defs)?;
-        let shapes = std::mem::take(&mut walk.shapes);
-        walk.shapes.clone_from(&shapes);
         let mut rows = Vec::new();
         let mut trace_ids = Vec::new();
         let (mut min_ns, mut max_ns) = (i64::MAX, i64::MIN);
         while let Some(row) = walk.next_row()? {
-            let shape = &shapes[row.shape as usize];
-            let trace_id = check_values(&row, shape)?;
+            let trace_id = check_values(&row, &walk.shapes[row.shape as usize])?;
             if signal == Signal::Traces {
                 trace_ids.push(trace_id);
             }
@@ -73,6 +70,7 @@ impl TailBatch {
         }
         walk.finish()?;
         rows.shrink_to_fit();
+        let shapes = std::mem::take(&mut walk.shapes);
         drop(walk);
         Ok(Self { tenant: tenant.clone(), bytes, shapes, rows, trace_ids, min_ns, max_ns })
     }

@@ -3,11 +3,13 @@
 //! Pieces that pass the scan's time range and conditions *drive* the merge: they say which traces are wanted. The others
 //! only *follow*: they are opened when a wanted trace may have spans in them.
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::error::Result;
+use super::filter::{may_contain, value_hash};
 use super::granule::ReadCounters;
 use super::merge::same_entry;
 use super::piece::{ClosedPiece, Piece, Source};
@@ -39,6 +41,8 @@ pub(crate) struct TraceMerge {
     /// (least trace id, slot) of driving pieces.
     drivers: BinaryHeap<Reverse<(TraceId, usize)>>,
     followers: Vec<usize>,
+    /// Trace filters of followers that were looked at and not opened.
+    filters: HashMap<usize, Vec<u8>>,
     counters: Arc<ReadCounters>,
     stats: ScanStats,
 }
@@ -87,6 +91,7 @@ impl TraceMerge {
             slots: Vec::new(),
             drivers: BinaryHeap::new(),
             followers: Vec::new(),
+            filters: HashMap::new(),
             counters: Arc::default(),
             stats: ScanStats::default(),
         }
@@ -108,9 +113,7 @@ impl TraceMerge {
     pub(crate) fn is_wanted(&self, row: Row<'_>) -> bool {
         let time = row.time_ns();
         let streams = &self.selection.streams;
-        self.scan.min_ns <= time
-            && time < self.scan.max_ns
-            && streams.binary_search_by(|s| s.key().cmp(row.stream().key())).is_ok()
+        self.scan.overlaps((time, time)) && streams.binary_search_by(|s| s.key().cmp(row.stream().key())).is_ok()
     }
 
     /// The next trace with a wanted row.
@@ -131,15 +134,12 @@ impl TraceMerge {
 
     /// Whether a piece may have a wanted row.
     fn drives(&mut self, source: usize, piece: &ClosedPiece) -> Result<bool> {
-        let (min, max) = piece.times();
-        if max < self.scan.min_ns || min >= self.scan.max_ns || self.selection.streams.is_empty() {
+        if !self.scan.overlaps(piece.times()) || self.selection.streams.is_empty() {
             return Ok(false);
         }
         let ClosedPiece::Granule(granule) = piece else { return Ok(true) };
         let selected = granule.meta.spans.iter().any(|s| {
-            s.max_ns >= self.scan.min_ns
-                && s.min_ns < self.scan.max_ns
-                && self.selection.number(source, s.stream) != NOT_SELECTED
+            self.scan.overlaps((s.min_ns, s.max_ns)) && self.selection.number(source, s.stream) != NOT_SELECTED
         });
         if !selected {
             return Ok(false);
@@ -173,10 +173,19 @@ impl TraceMerge {
     fn follow(&mut self, trace_id: &TraceId, found: &mut Vec<Found>) -> Result<()> {
         for at in 0..self.followers.len() {
             let slot = self.followers[at];
-            if let (_, State::Closed(ClosedPiece::Granule(granule))) = &self.slots[slot]
-                && !granule.may_have_trace(trace_id)?
-            {
-                continue;
+            if let (_, State::Closed(ClosedPiece::Granule(granule))) = &self.slots[slot] {
+                if !granule.spans_trace(trace_id) {
+                    continue;
+                }
+                let filter = match self.filters.entry(slot) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(place) => place.insert(granule.trace_filter()?),
+                };
+                // Rows without an id count as zeros, which no filter knows.
+                if *trace_id != [0; 16] && !may_contain(filter, value_hash(trace_id)) {
+                    continue;
+                }
+                self.filters.remove(&slot);
             }
             self.open(slot)?;
             self.take(slot, trace_id, found);

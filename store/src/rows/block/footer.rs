@@ -3,7 +3,7 @@ use crate::codec::{Error, Reader, put_bytes, put_ivarint, put_uvarint};
 use crate::model::Signal;
 use crate::rows::error;
 use crate::rows::format::{BLOCK_MAGIC, BLOCK_VERSION, HEADER_BYTES, TRAILER_BYTES};
-use crate::rows::region::{Codec, Region};
+use crate::rows::region::{Codec, REGION_RAW_BYTES_MAX, Region};
 
 /// Where one tenant's section lies and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +144,7 @@ pub(crate) fn decode_trailer(trailer: &[u8; TRAILER_BYTES], at: u64) -> error::R
         _ => return Err(error::Error::Mismatch { region: "block trailer" }),
     };
     let footer_at = u64::from(word(0)) | u64::from(word(4)) << 32;
-    if word(12) > 64 << 20 {
+    if u64::from(word(12)) > REGION_RAW_BYTES_MAX {
         return Err(error::Error::Mismatch { region: "block trailer" });
     }
     Ok(Region { at: footer_at, len: word(8), raw_len: word(12), codec, crc: word(20) })

@@ -15,7 +15,7 @@ use crate::rows::granule::GranuleMeta;
 use crate::rows::head::HeadView;
 use crate::rows::label_index::LabelIndex;
 use crate::rows::piece::{ClosedPiece, Source};
-use crate::rows::region::{Region, RegionWriter};
+use crate::rows::region::{REGION_RAW_BYTES_MAX, Region, RegionWriter};
 use crate::rows::row::{Row, ValueRef};
 use crate::rows::stream::{StreamInfo, StreamRef};
 use crate::rows::write::{GranuleLimits, write_granules};
@@ -95,6 +95,9 @@ impl<W: Write> Sealer<'_, W> {
     }
 
     fn region(&mut self, base: u64, raw: &[u8]) -> io::Result<Region> {
+        if raw.len() as u64 > REGION_RAW_BYTES_MAX {
+            return Err(io::Error::other(format!("table of {} bytes is beyond the format", raw.len())));
+        }
         let mut packed = RegionWriter::new(TABLE_LEVEL);
         let region = Region { at: self.at - base, ..packed.put(raw) };
         self.write(&packed.out)?;

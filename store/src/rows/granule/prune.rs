@@ -37,16 +37,16 @@ impl Granule {
         Ok(alternatives.is_empty())
     }
 
-    /// Whether the trace may have rows here.
-    pub(crate) fn may_have_trace(&self, trace_id: &[u8; 16]) -> Result<bool> {
-        if !(self.meta.min_id..=self.meta.max_id).contains(trace_id) {
-            return Ok(false);
-        }
+    /// Whether the trace is between the granule's first and last.
+    pub(crate) fn spans_trace(&self, trace_id: &[u8; 16]) -> bool {
+        (self.meta.min_id..=self.meta.max_id).contains(trace_id)
+    }
+
+    /// The filter over the granule's trace ids; empty, which passes everything, when no row has one.
+    pub(crate) fn trace_filter(&self) -> Result<Vec<u8>> {
         match trace_id_column(&self.meta.columns).and_then(|c| c.filter.as_ref()) {
-            Some(region) if *trace_id != [0; 16] => {
-                Ok(may_contain(&self.read(region, "trace filter")?, value_hash(trace_id)))
-            }
-            _ => Ok(true),
+            Some(region) => self.read(region, "trace filter"),
+            None => Ok(Vec::new()),
         }
     }
 
