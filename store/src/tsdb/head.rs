@@ -27,7 +27,7 @@ const PIECE_SIZE_MAX: usize = 8 << 10;
 /// Definitions that wait for an index before a job is worth it.
 const DEFS_UNINDEXED_MAX: usize = 4 << 10;
 /// Runs of about one size that are merged into one.
-const RUNS_MERGED: usize = 4;
+const RUNS_MERGED: usize = 6;
 
 /// A series of one head. Means nothing outside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
