@@ -11,7 +11,7 @@ use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
 
 /// Functions that are not evaluated.
-const UNSUPPORTED: [&str; 2] = ["info", "start_timestamp"];
+const UNSUPPORTED: [&str; 1] = ["start_timestamp"];
 
 impl Planner {
     pub(super) fn call(&mut self, name: &'static str, args: &[Expr], span: Span, grid: &Grid) -> Result<Node> {
@@ -26,6 +26,7 @@ impl Planner {
             "end" => Ok(seconds(self.request.end_ms)),
             "step" => Ok(seconds(self.request.step_ms)),
             "range" => Ok(seconds(self.request.end_ms.saturating_sub(self.request.start_ms))),
+            "info" => self.info(args, grid),
             "absent" => self.absent(&args[0], grid),
             "absent_over_time" => {
                 let node = self.range_call(RangeFn::Present, &args[0], &[], grid)?;
