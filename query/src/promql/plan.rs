@@ -282,7 +282,14 @@ mod tests {
         for query in ["m", "rate(m[5m])", "predict_linear(m[1h], 4 * 3600)", "topk(3, m)", "m + m", "abs(m)"] {
             is(query, |k| matches!(k, Steps { .. }));
         }
-        for query in ["sum by (a) (rate(m[5m]))", "count(m)", "avg(m offset 1h)", "absent(m)", "max(m) / min(m)"] {
+        for query in [
+            "sum by (a) (rate(m[5m]))",
+            "count(m)",
+            "avg(m offset 1h)",
+            "absent(m)",
+            "absent_over_time(m[5m])",
+            "max(m) / min(m)",
+        ] {
             is(query, |k| matches!(k, Groups { .. }));
         }
         is("quantile_over_time(scalar(1 + vector(1)), m[5m])", |k| matches!(k, Raw));

@@ -29,7 +29,9 @@ impl Planner {
             "info" => self.info(args, grid),
             "absent" => self.absent(&args[0], grid),
             "absent_over_time" => {
+                let first_select = self.selects.len();
                 let node = self.range_call(RangeFn::Present, &args[0], &[], grid)?;
+                self.push_presence(&node, first_select);
                 Ok(Node::Absent { expr: Box::new(node), labels: absent_labels(&args[0]) })
             }
             "timestamp" if matches!(args[0].unparen(), Expr::Vector(_)) => match args[0].unparen() {
@@ -54,11 +56,15 @@ impl Planner {
     fn absent(&mut self, arg: &Expr, grid: &Grid) -> Result<Node> {
         let first_select = self.selects.len();
         let expr = self.node(arg, grid)?;
-        // Whether there is any series is all that matters: let the shards say so.
-        if matches!(expr, Node::Fetched { .. }) && self.selects.len() == first_select + 1 {
+        self.push_presence(&expr, first_select);
+        Ok(Node::Absent { expr: Box::new(expr), labels: absent_labels(arg) })
+    }
+
+    /// Whether there is any series is all that matters: let the shards say so.
+    fn push_presence(&mut self, node: &Node, first_select: usize) {
+        if matches!(node, Node::Fetched { .. }) && self.selects.len() == first_select + 1 {
             self.selects[first_select].push_group(AggregateOp::Group, false, &[]);
         }
-        Ok(Node::Absent { expr: Box::new(expr), labels: absent_labels(arg) })
     }
 
     fn range_call(&mut self, function: RangeFn, range: &Expr, params: &[&Expr], grid: &Grid) -> Result<Node> {
