@@ -1,1 +1,22 @@
-//! Shard actors, router, placement, gossip: the cluster that runs the engines.
+//! The cluster that runs the engines: shard actors, router, placement, gossip, and the node-to-node protocol.
+//!
+//! Start at [`Cluster`], which boots one node and is what `api` and `node` hold. [`shard`] owns a shard's replica on this
+//! node, [`meta`] the metadata group, [`router`] the way of a write, [`scatter`] the way of a query.
+pub mod budget;
+pub mod cluster;
+pub mod config;
+pub mod device;
+pub mod error;
+pub mod gossip;
+pub mod identity;
+pub mod meta;
+pub mod placement;
+pub mod router;
+pub mod rpc;
+pub mod scatter;
+pub mod shard;
+pub mod steward;
+
+pub use cluster::Cluster;
+pub use config::ClusterConfig;
+pub use error::{Error, WriteError};

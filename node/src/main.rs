@@ -1,2 +1,32 @@
-//! The trine binary.
-fn main() {}
+//! The `trine` binary: configuration, boot and stop order, telemetry of itself, command line.
+//!
+//! Start at [`run`] for how a node boots and stops. Only this crate reads files, flags and the environment; it composes the
+//! settings of the other crates, validates them once, and passes plain values down.
+mod backend;
+mod cli;
+mod command;
+mod config;
+mod error;
+mod memory;
+mod run;
+mod telemetry;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Node(flags) => command::node::run(flags),
+        Command::Dev(flags) => command::dev::run(flags),
+        Command::Admin(flags) => command::admin::run(flags),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", error::chain(&error));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use trine_store::shard::ShardView;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Whose messages a fragment carries. On the wire: never reuse a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,20 +47,9 @@ pub fn run_fragment(
     limits: &FragmentLimits,
     sink: &mut Sink<'_>,
 ) -> Result<()> {
-    // Each language replaces its arm with a call of its `local::run`.
     match fragment.language {
         Language::PromQl => crate::promql::local::run(&fragment.payload, tenant, shards, limits, sink),
-        Language::LogQl => unsupported("LogQL", tenant, shards, limits, sink),
-        Language::TraceQl => unsupported("TraceQL", tenant, shards, limits, sink),
+        Language::LogQl => crate::logql::local::run(&fragment.payload, tenant, shards, limits, sink),
+        Language::TraceQl => crate::traceql::local::run(fragment, tenant, shards, limits, sink),
     }
-}
-
-fn unsupported(
-    what: &str,
-    _tenant: &str,
-    _shards: &[std::sync::Arc<ShardView>],
-    _limits: &FragmentLimits,
-    _sink: &mut Sink<'_>,
-) -> Result<()> {
-    Err(Error::Unsupported { what: what.to_owned() })
 }

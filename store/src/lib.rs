@@ -4,6 +4,7 @@
 //! the columnar engine that serves log entries and spans, [`wal`] the one write-ahead log of a node. Nothing here awaits,
 //! reads a clock or opens a socket: callers pass `now_ms`.
 pub mod codec;
+pub mod entry;
 pub mod index;
 pub mod model;
 pub mod part;

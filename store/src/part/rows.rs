@@ -160,10 +160,15 @@ impl<'a> RowsBody<'a> {
     pub fn check(body: &'a [u8], defs_count: u32) -> Result<(), Error> {
         let mut walk = Self::new(body, defs_count)?;
         while walk.next_row()?.is_some() {}
-        if walk.reader.is_empty() {
+        walk.finish()
+    }
+
+    /// Checks that nothing follows the last row. Call it after [`Self::next_row`] has returned `None`.
+    pub fn finish(&self) -> Result<(), Error> {
+        if self.left == 0 && self.reader.is_empty() {
             Ok(())
         } else {
-            Err(Error::Invalid { what: "bytes after the last row", at: walk.reader.position() })
+            Err(Error::Invalid { what: "bytes after the last row", at: self.reader.position() })
         }
     }
 

@@ -1,0 +1,344 @@
+//! Boot in stages: identity, log, raft, listener, gossip, then join or create a cluster.
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tracing::{error, info, warn};
+use trine_raft::{GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
+use trine_store::shard::ShardConfig;
+use trine_store::wal::{OnFatal, Wal, WalConfig};
+
+use super::Cluster;
+use super::shared::{MetaGroup, Shared, remember, unix_ms};
+use crate::budget::Budget;
+use crate::config::ClusterConfig;
+use crate::device::WalDevice;
+use crate::error::Error;
+use crate::gossip::{self, Gossip, Own, Peer};
+use crate::identity::{Identity, io_error};
+use crate::meta::{Command, MetaMachine, NodeRecord};
+use crate::router::LeaderHints;
+use crate::rpc::{NodeService, Peers, connect, proto};
+use crate::shard::{Pool, ReplicaContext};
+use crate::steward::Steward;
+
+/// Replica id of the founder in the metadata group.
+const FOUNDER_META_REPLICA: u64 = 1;
+
+pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
+    let identity = Identity::load_or_create(&config.data_dir, &config.node_name)?;
+    let budget = Arc::new(Budget::new(config.memory_budget_bytes));
+    let wal = open_wal(&config, &budget)?;
+    let book = Arc::new(PeerBook::new());
+    let peers = Arc::new(Peers::new(book.clone()));
+    let shared = Arc::new(Shared {
+        identity: Mutex::new(identity),
+        multi: OnceLock::new(),
+        book,
+        peers,
+        wal,
+        pool: Pool::new(config.pool_threads),
+        query_pool: Pool::new(config.pool_threads * 2),
+        budget,
+        hints: LeaderHints::default(),
+        gossip: OnceLock::new(),
+        meta: OnceLock::new(),
+        handles: ArcSwap::default(),
+        empty_meta: Arc::default(),
+        stopping: watch::Sender::new(false),
+        started_unix_ms: unix_ms(),
+        config,
+    });
+    let wanted = shared.config.rpc_listen;
+    let listen_error = |source| Error::Listen { address: wanted.to_string(), source };
+    let listener = TcpListener::bind(wanted).await.map_err(listen_error)?;
+    start_gossip(&shared, listener.local_addr().map_err(listen_error)?).await?;
+    let booting = shared.clone();
+    let task = tokio::spawn(async move {
+        if let Err(error) = enter_cluster(&booting, listener).await {
+            error!(error = %crate::steward::error_chain(&error), "this node cannot enter a cluster");
+            return;
+        }
+        run_steward(booting).await;
+    });
+    Ok(Cluster { shared, tasks: Arc::new(tokio::sync::Mutex::new(vec![task])) })
+}
+
+fn open_wal(config: &ClusterConfig, budget: &Budget) -> Result<Wal, Error> {
+    let dir = config.data_dir.join("wal");
+    std::fs::create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
+    let wal_config = WalConfig {
+        cache_bytes: budget.shares.wal_cache as usize,
+        retain_bytes_soft: config.wal_bytes_soft,
+        on_fatal: OnFatal::new(|error: &std::io::Error| {
+            // A failed fsync may have lost what it should have kept: going on could acknowledge what is not on disk.
+            error!(%error, "the write-ahead log failed, ending the process");
+            std::process::exit(74);
+        }),
+        ..WalConfig::default()
+    };
+    let wal_error = |source| Error::Wal { path: dir.display().to_string(), source };
+    let (wal, report) = Wal::open(&dir, wal_config).map_err(wal_error)?;
+    if report.corrupt.is_empty() {
+        info!(?report, "write-ahead log opened");
+    } else {
+        error!(?report, "write-ahead log is damaged; the replicas named here must be replaced");
+    }
+    Ok(wal)
+}
+
+/// Serves the other nodes. Begins only once the node knows its cluster: until then connections wait in the backlog.
+fn serve(shared: &Arc<Shared>, multi: &Multi, listener: TcpListener) {
+    let router = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .add_service(multi.server())
+        .add_service(NodeService::server(shared.clone()));
+    // Ended by the process: raft must go on talking while leaders are handed over at a stop.
+    tokio::spawn(async move {
+        if let Err(error) = router.serve_with_incoming(TcpListenerStream::new(listener)).await {
+            error!(%error, "the node-to-node listener ended");
+        }
+    });
+}
+
+async fn start_gossip(shared: &Arc<Shared>, rpc_listen: SocketAddr) -> Result<(), Error> {
+    let config = &shared.config;
+    let identity = shared.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let advertise = (config.advertise_host.as_str(), config.gossip_listen.port());
+    let resolved = tokio::net::lookup_host(advertise).await.ok().and_then(|mut found| found.next());
+    let advertise = resolved.ok_or_else(|| Error::Gossip {
+        reason: format!("the advertised host {:?} does not resolve; set --advertise", config.advertise_host),
+    })?;
+    let node = NodeRecord {
+        id: identity.node_id,
+        name: identity.node_name.clone(),
+        rpc: format!("{}:{}", config.advertise_host, rpc_listen.port()),
+        http: config.http_advertise.clone(),
+        zone: config.zone.clone(),
+        version: config.version.clone(),
+    };
+    let own = Own {
+        peer: Peer { node, cluster: identity.cluster.clone(), ready: false },
+        listen: config.gossip_listen,
+        advertise,
+        seeds: config.join.clone(),
+        key: config.cluster_key.clone(),
+        generation: unix_ms(),
+    };
+    let gossip = Gossip::start(own).await?;
+    shared.gossip.set(gossip).map_err(|_| Error::Gossip { reason: "started twice".into() })
+}
+
+/// Opens the metadata group: of the cluster this node belongs to, of one that a peer names, or of a new one.
+async fn enter_cluster(shared: &Arc<Shared>, listener: TcpListener) -> Result<(), Error> {
+    let identity = shared.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let identity = if identity.cluster.is_empty() { find_cluster(shared).await? } else { identity };
+    open_meta(shared, &identity, listener).await
+}
+
+/// Waits until a peer takes this node in, or until it is this node's turn to create a cluster.
+async fn find_cluster(shared: &Arc<Shared>) -> Result<Identity, Error> {
+    let gossip = shared.gossip.get().ok_or(Error::Gossip { reason: "not started".into() })?;
+    let mut live = gossip.live();
+    let expect = shared.config.bootstrap_expect;
+    loop {
+        let peers = live.borrow_and_update().clone();
+        if let Some(member) = peers.values().find(|p| !p.cluster.is_empty()) {
+            match join(shared, member).await {
+                Ok(identity) => return Ok(identity),
+                Err(error) => warn!(%error, via = member.node.name, "joining did not work, trying again"),
+            }
+        } else if expect > 0 && peers.len() >= expect && founds(&peers, shared.node_id()) {
+            return create(shared);
+        }
+        // Peers change, or a join that failed is tried again.
+        drop(tokio::time::timeout(Duration::from_millis(500), live.changed()).await);
+        if *shared.stopping.borrow() {
+            return Err(Error::Join { reason: "the node is stopping".into() });
+        }
+    }
+}
+
+/// Whether this node has the lowest name of all that see each other.
+fn founds(peers: &gossip::Peers, me: u64) -> bool {
+    peers.values().min_by(|a, b| (&a.node.name, a.node.id).cmp(&(&b.node.name, b.node.id))).is_some_and(|p| p.node.id == me)
+}
+
+async fn join(shared: &Arc<Shared>, member: &Peer) -> Result<Identity, Error> {
+    let own = own_record(shared)?;
+    let refused = |reason| Error::Join { reason };
+    let mut client = connect(&member.node.rpc).map_err(refused)?;
+    let request = proto::JoinRequest { cluster: member.cluster.clone(), node: Some(own.into()) };
+    let reply = tokio::time::timeout(Duration::from_secs(5), client.join(request)).await;
+    let reply = reply.map_err(|_| refused(format!("{} did not answer", member.node.name)))?;
+    let reply = reply.map_err(|s| refused(s.message().to_owned()))?.into_inner();
+    for node in &reply.members {
+        remember(&shared.book, node.id, &node.rpc);
+    }
+    let identity = become_member(shared, &reply.cluster, reply.meta_replica)?;
+    info!(cluster = identity.cluster, via = member.node.name, "joining a cluster");
+    Ok(identity)
+}
+
+fn create(shared: &Shared) -> Result<Identity, Error> {
+    let cluster = format!("{:032x}", rand::random::<u128>());
+    let identity = become_member(shared, &cluster, FOUNDER_META_REPLICA)?;
+    info!(cluster, "creating a cluster");
+    Ok(identity)
+}
+
+fn own_record(shared: &Shared) -> Result<NodeRecord, Error> {
+    let me = shared.node_id();
+    let own = shared.live().remove(&me).map(|p| p.node);
+    own.ok_or(Error::Gossip { reason: "this node does not see itself yet".into() })
+}
+
+/// Writes down which cluster this node belongs to before it takes part.
+fn become_member(shared: &Shared, cluster: &str, meta_replica: u64) -> Result<Identity, Error> {
+    let mut identity = shared.identity.lock().unwrap_or_else(PoisonError::into_inner);
+    identity.cluster = cluster.to_owned();
+    identity.meta_replica = meta_replica;
+    identity.save(&shared.config.data_dir)?;
+    Ok(identity.clone())
+}
+
+async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListener) -> Result<(), Error> {
+    let raft_error = |reason: String| Error::Raft { group: 0, reason };
+    let multi_config = MultiConfig::new(identity.cluster.clone(), NodeId(identity.node_id));
+    let multi = Multi::start(multi_config, shared.book.clone()).map_err(|e| raft_error(e.to_string()))?;
+    let multi = Arc::new(multi);
+    serve(shared, &multi, listener);
+    shared.peers.set_cluster(&identity.cluster);
+    let dir = shared.config.data_dir.join("meta");
+    let machine = Arc::new(MetaMachine::open(&dir).map_err(io_error("open metadata in", &dir))?);
+    for (id, node) in &machine.watch().borrow().nodes {
+        remember(&shared.book, *id, &node.rpc);
+    }
+    let storage = Storage::Sled(dir.join("log"));
+    let opened = multi.open(GroupId(0), ReplicaId(identity.meta_replica), storage, machine.clone()).await;
+    let group = opened.map_err(|e| raft_error(e.to_string()))?;
+    if identity.meta_replica == FOUNDER_META_REPLICA {
+        found(shared, &group, identity).await?;
+    }
+    if let Some(gossip) = shared.gossip.get() {
+        gossip.announce(&identity.cluster, false);
+    }
+    let state = machine.watch();
+    let meta = MetaGroup { group, machine, state };
+    shared.multi.set(multi).map_err(|_| raft_error("started twice".into()))?;
+    shared.meta.set(meta).map_err(|_| raft_error("opened twice".into()))
+}
+
+/// The founder initialises the metadata group and writes its first command; repeating it after a crash is harmless.
+async fn found(shared: &Shared, group: &trine_raft::Group, identity: &Identity) -> Result<(), Error> {
+    let status = group.status();
+    if status.voters.is_empty() && status.last_log.is_none() {
+        let members = [(ReplicaId(identity.meta_replica), NodeId(identity.node_id))].into();
+        group.initialize(members).await.map_err(|e| Error::Raft { group: 0, reason: e.to_string() })?;
+    }
+    let founder = loop {
+        match own_record(shared) {
+            Ok(record) => break record,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let command = Command::CreateCluster {
+        cluster: identity.cluster.clone(),
+        founder,
+        meta_replica: identity.meta_replica,
+        shards_count: shared.config.shards_count,
+    };
+    let mut status = group.watch();
+    let leads = status.wait_for(|s| s.leader.is_some());
+    let led = tokio::time::timeout(Duration::from_secs(30), leads).await.is_ok_and(|s| s.is_ok_and(|s| s.is_leader));
+    if led && let Ok(proposal) = group.propose(crate::meta::encode(&command).into()) {
+        let done = proposal.await;
+        done.map_err(|e| Error::Meta { reason: format!("the cluster could not be created: {e}") })?;
+    }
+    Ok(())
+}
+
+async fn run_steward(shared: Arc<Shared>) {
+    let Some(multi) = shared.multi.get().cloned() else { return };
+    let config = &shared.config;
+    let (log_pressure, log_pressure_rx) = watch::channel(Vec::new());
+    // One arbiter a core for the shard actors.
+    let arbiters = std::thread::available_parallelism().map_or(1, usize::from).max(1);
+    let arbiters: Vec<actix::Arbiter> = (0..arbiters).map(|_| actix::Arbiter::new()).collect();
+    let context = ReplicaContext {
+        data_dir: config.data_dir.clone(),
+        multi,
+        device: Arc::new(WalDevice(shared.wal.clone())),
+        arbiters: Arc::new(arbiters.iter().map(actix::Arbiter::handle).collect()),
+        source: shared.peers.clone(),
+        budget: shared.budget.clone(),
+        pool: shared.pool.clone(),
+        config: ShardConfig::default(),
+        head_bytes_max: (shared.budget.shares.heads_soft / u64::from(config.shards_count.max(1))).clamp(1 << 20, 64 << 20),
+        head_age_max: Duration::from_millis(config.head_age_ms_max),
+        log_pressure: log_pressure_rx,
+    };
+    let watching = tokio::spawn(watch_node(shared.clone(), log_pressure));
+    Steward::new(shared.clone(), context).run(shared.stopping.subscribe()).await;
+    watching.abort();
+    for arbiter in arbiters {
+        arbiter.stop();
+    }
+}
+
+/// Keeps what is announced and what holds the log back up to date, and purges the metadata log behind its exports.
+async fn watch_node(shared: Arc<Shared>, log_pressure: watch::Sender<Vec<u64>>) {
+    let was_ready = AtomicBool::new(false);
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    let mut exports = shared.meta.get().map(|m| m.machine.watch_exports());
+    loop {
+        ticks.tick().await;
+        let ready = shared.ready().is_ok();
+        if was_ready.swap(ready, Ordering::Relaxed) != ready {
+            info!(ready, "readiness changed");
+            if let Some(gossip) = shared.gossip.get() {
+                gossip.announce(&shared.cluster_id(), ready);
+            }
+        }
+        let laggards: Vec<u64> = shared.wal.laggards().into_iter().map(|(stream, _)| stream).collect();
+        log_pressure.send_if_modified(|known| {
+            let changed = *known != laggards;
+            *known = laggards;
+            changed
+        });
+        update_own_record(&shared).await;
+        if let (Some(exports), Some(meta)) = (&mut exports, shared.meta.get())
+            && exports.has_changed().unwrap_or(false)
+        {
+            let index = *exports.borrow_and_update();
+            let done = async {
+                meta.group.snapshot_taken().await.map_err(|e| e.to_string())?;
+                meta.group.purge_through(index).await.map_err(|e| e.to_string())
+            };
+            if let Err(error) = done.await {
+                warn!(error, "the metadata log was not purged");
+            }
+        }
+    }
+}
+
+/// A node whose address or version has changed says so through the metadata group's leader.
+async fn update_own_record(shared: &Shared) {
+    let Ok(own) = own_record(shared) else { return };
+    let known = shared.meta().nodes.get(&own.id).cloned();
+    if known.as_ref() == Some(&own) || known.is_none() {
+        return;
+    }
+    let record: proto::NodeRecord = own.into();
+    if let Err(error) = tokio::time::timeout(Duration::from_secs(2), shared.join(record)).await.unwrap_or(Ok(proto::JoinReply::default())) {
+        warn!(error, "the metadata does not have this node's new address yet");
+    }
+}

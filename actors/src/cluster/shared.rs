@@ -1,0 +1,285 @@
+//! What the parts of a running node share.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::watch;
+use trine_raft::{Group, GroupId, Multi, NodeId, PeerBook};
+use trine_store::shard::{PartOutcome, ShardView};
+use trine_store::wal::{Wal, WalConfig};
+
+use crate::budget::Budget;
+use crate::config::ClusterConfig;
+use crate::gossip::{self, Gossip};
+use crate::identity::Identity;
+use crate::meta::{self, Command, META_SHARD, MetaMachine, MetaState, Reply};
+use crate::router::LeaderHints;
+use crate::rpc::{Peers, proto};
+use crate::shard::{Pool, ShardHandle, SubmitError};
+
+/// The metadata group on this node.
+pub(crate) struct MetaGroup {
+    pub(crate) group: Group,
+    pub(crate) machine: Arc<MetaMachine>,
+    pub(crate) state: watch::Receiver<Arc<MetaState>>,
+}
+
+/// State shared by router, scatter, steward and the node-to-node service.
+pub struct Shared {
+    pub(crate) config: ClusterConfig,
+    pub(crate) identity: Mutex<Identity>,
+    /// Set once the node knows its cluster.
+    pub(crate) multi: OnceLock<Arc<Multi>>,
+    pub(crate) book: Arc<PeerBook>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) wal: Wal,
+    pub(crate) budget: Arc<Budget>,
+    /// Pool of the shards: encoding and sealing.
+    pub(crate) pool: Pool,
+    /// Pool of the queries, so that neither starves the other.
+    pub(crate) query_pool: Pool,
+    pub(crate) hints: LeaderHints,
+    pub(crate) gossip: OnceLock<Gossip>,
+    pub(crate) meta: OnceLock<MetaGroup>,
+    /// Replicas that run on this node.
+    pub(crate) handles: ArcSwap<BTreeMap<u32, ShardHandle>>,
+    pub(crate) empty_meta: Arc<MetaState>,
+    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) started_unix_ms: u64,
+}
+
+impl Shared {
+    pub(crate) fn node_id(&self) -> u64 {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).node_id
+    }
+
+    pub(crate) fn cluster_id(&self) -> String {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner).cluster.clone()
+    }
+
+    /// The metadata as of the last applied entry; empty before the node belongs to a cluster.
+    pub(crate) fn meta(&self) -> Arc<MetaState> {
+        self.meta.get().map_or_else(|| self.empty_meta.clone(), |m| m.state.borrow().clone())
+    }
+
+    pub(crate) fn handles(&self) -> Arc<BTreeMap<u32, ShardHandle>> {
+        self.handles.load_full()
+    }
+
+    pub(crate) fn live(&self) -> gossip::Peers {
+        self.gossip.get().map(|g| g.live().borrow().clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn node_name(&self, node: u64) -> String {
+        self.meta().nodes.get(&node).map_or_else(|| format!("node {node}"), |n| n.name.clone())
+    }
+
+    /// The node to try for a shard: what raft says here, what another node has said, or any replica in turn.
+    pub(crate) fn leader_of(&self, shard: u32, attempt: u32) -> Option<u64> {
+        if let Some(handle) = self.handles.load().get(&shard)
+            && let Some((_, node)) = handle.group.status().leader
+        {
+            return Some(node.0);
+        }
+        self.hints.get(shard).or_else(|| {
+            let meta = self.meta();
+            let replicas = &meta.shards.get(&shard)?.replicas;
+            replicas.get(attempt as usize % replicas.len().max(1)).map(|r| r.node)
+        })
+    }
+
+    /// Hands a part to a shard's replica on this node.
+    pub(crate) async fn submit(&self, shard: u32, part: Bytes) -> Result<PartOutcome, SubmitError> {
+        let handle = self.handles.load().get(&shard).cloned();
+        match handle {
+            Some(handle) => handle.submit(part).await,
+            None => Err(SubmitError::NotLeader { leader_node: None }),
+        }
+    }
+
+    /// Views of those shards of the list that this node leads for certain, and the others with their leader if known.
+    pub(crate) async fn confirmed_views(&self, shards: &[u32]) -> (Vec<Arc<ShardView>>, Vec<(u32, Option<u64>)>) {
+        let handles = self.handles.load_full();
+        let here: Vec<&ShardHandle> = shards.iter().filter_map(|s| handles.get(s)).collect();
+        let groups: Vec<GroupId> = here.iter().map(|h| h.group.id()).collect();
+        let confirmed = match self.multi.get() {
+            Some(multi) => multi.confirm(&groups).await,
+            None => Vec::new(),
+        };
+        let mut not_led: Vec<_> =
+            shards.iter().filter(|s| !handles.contains_key(s)).map(|s| (*s, None)).collect();
+        let mut views = Vec::with_capacity(here.len());
+        for (handle, result) in here.into_iter().zip(confirmed) {
+            match result {
+                // Taken after the confirmation: it contains everything acknowledged before the query began (P2).
+                Ok(()) => views.push(handle.view()),
+                Err(_) => {
+                    let me = self.node_id();
+                    let leader = handle.group.status().leader.map(|(_, node)| node.0).filter(|n| *n != me);
+                    not_led.push((handle.shard, leader));
+                }
+            }
+        }
+        (views, not_led)
+    }
+
+    /// Path of a block that the current manifest of a shard names.
+    pub(crate) fn block_path(&self, shard: u32, file: &str) -> Option<PathBuf> {
+        let handle = self.handles.load().get(&shard).cloned()?;
+        let manifest = handle.observed().manifest.load_full();
+        manifest.blocks.iter().find(|b| b.file == file)?;
+        let dir = crate::shard::directory(&self.config.data_dir, shard, handle.replica);
+        Some(dir.join(trine_store::shard::BLOCKS_DIR).join(file))
+    }
+
+    /// Proposes to the metadata group, which this node must lead.
+    pub(crate) async fn meta_propose(&self, command: &Command) -> Result<Reply, String> {
+        let meta = self.meta.get().ok_or("this node belongs to no cluster yet")?;
+        let proposal = meta.group.propose(meta::encode(command).into()).map_err(|e| e.to_string())?;
+        let proposed = proposal.await.map_err(|e| e.to_string())?;
+        match meta::decode("reply", &proposed.reply).map_err(|e| e.to_string())? {
+            Reply::Refused(reason) => Err(reason),
+            reply @ (Reply::Done | Reply::Replica(_)) => Ok(reply),
+        }
+    }
+
+    /// Takes a node into the cluster, or asks the metadata leader to.
+    pub(crate) async fn join(&self, node: proto::NodeRecord) -> Result<proto::JoinReply, String> {
+        let meta = self.meta.get().ok_or("this node belongs to no cluster yet")?;
+        let status = meta.group.status();
+        if !status.is_leader {
+            let (_, leader) = status.leader.ok_or("the metadata group has no leader now")?;
+            if leader.0 == self.node_id() {
+                return Err("the metadata group is electing a leader".into());
+            }
+            let mut client = self.peers.client(leader.0)?;
+            let request = proto::JoinRequest { cluster: self.cluster_id(), node: Some(node) };
+            return client.join(request).await.map(tonic::Response::into_inner).map_err(|s| s.to_string());
+        }
+        let id = node.id;
+        if self.meta().nodes.values().any(|n| n.name == node.name && n.id != id) {
+            tracing::warn!(name = node.name, "a node of this name is in the cluster already; it counts as another one");
+        }
+        self.meta_propose(&Command::UpsertNode(node.into())).await?;
+        let Reply::Replica(meta_replica) = self.meta_propose(&Command::AddReplica { shard: META_SHARD, node: id }).await?
+        else {
+            return Err("the metadata group gave no replica".into());
+        };
+        let members = self.meta().nodes.values().cloned().map(Into::into).collect();
+        Ok(proto::JoinReply { cluster: self.cluster_id(), meta_replica, members })
+    }
+
+    /// Why this node cannot serve yet.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        if *self.stopping.borrow() {
+            return Err("stopping".into());
+        }
+        let meta = self.meta();
+        if meta.shards.is_empty() {
+            return Err("not in a cluster yet".into());
+        }
+        let handles = self.handles.load();
+        let me = self.node_id();
+        for (shard, record) in &meta.shards {
+            if record.on_node(me).is_some() && !handles.contains_key(shard) {
+                return Err(format!("shard {shard} is still being opened"));
+            }
+            if let Some(handle) = handles.get(shard)
+                && handle.group.status().leader.is_none()
+            {
+                return Err(format!("shard {shard} has no leader"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What this node knows of itself.
+    pub(crate) fn status(&self) -> proto::StatusReply {
+        let meta = self.meta();
+        let node = meta.nodes.get(&self.node_id()).cloned().map(Into::into);
+        let mut replicas: Vec<proto::ReplicaStatus> = self.handles.load().values().map(replica_status).collect();
+        if let Some(meta) = self.meta.get() {
+            replicas.push(group_status(META_SHARD, &meta.group));
+        }
+        let wal = self.wal.stats();
+        let (disk_used_bytes, disk_free_bytes) = disk(&self.config.data_dir);
+        proto::StatusReply {
+            node,
+            ready: self.ready().is_ok(),
+            started_unix_ms: self.started_unix_ms,
+            memory_bytes: resident_bytes(),
+            memory_budget_bytes: self.config.memory_budget_bytes,
+            disk_used_bytes,
+            disk_free_bytes,
+            wal_bytes: wal.segments.saturating_add(wal.spares) * WalConfig::default().segment_bytes,
+            replicas,
+        }
+    }
+}
+
+fn group_status(shard: u32, group: &Group) -> proto::ReplicaStatus {
+    let s = group.status();
+    proto::ReplicaStatus {
+        shard,
+        replica: group.replica().0,
+        leads: s.is_leader,
+        term: s.term,
+        last_index: s.last_log.unwrap_or(0),
+        applied_index: s.applied.map_or(0, |p| p.index),
+        leader_replica: s.leader.map_or(0, |(r, _)| r.0),
+        voters: s.voters.keys().map(|r| r.0).collect(),
+        learners: s.learners.keys().map(|r| r.0).collect(),
+        ..proto::ReplicaStatus::default()
+    }
+}
+
+fn replica_status(handle: &ShardHandle) -> proto::ReplicaStatus {
+    let observed = handle.observed();
+    let manifest = observed.manifest.load();
+    proto::ReplicaStatus {
+        head_bytes: observed.head_bytes.load(Ordering::Relaxed),
+        head_facts: observed.head_facts.load(Ordering::Relaxed),
+        blocks_count: manifest.blocks.len() as u64,
+        blocks_bytes: manifest.blocks.iter().map(|b| b.bytes).sum(),
+        ..group_status(handle.shard, &handle.group)
+    }
+}
+
+/// Resident memory of this process, in bytes; 0 where the system does not tell.
+pub fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+/// Bytes used by a directory, and free on its file system (0 where `df` does not tell).
+fn disk(dir: &std::path::Path) -> (u64, u64) {
+    fn used(dir: &std::path::Path) -> u64 {
+        let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+        entries
+            .flatten()
+            .map(|entry| match entry.metadata() {
+                Ok(meta) if meta.is_dir() => used(&entry.path()),
+                Ok(meta) => meta.len(),
+                Err(_) => 0,
+            })
+            .sum()
+    }
+    let free = rustix::fs::statvfs(dir).map_or(0, |s| s.f_bavail * s.f_frsize);
+    (used(dir), free)
+}
+
+/// Wall clock in ms. Only for display: no decision depends on it.
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
+}
+
+/// Address of a node by its id.
+pub(crate) fn remember(book: &PeerBook, node: u64, rpc: &str) {
+    if !rpc.is_empty() {
+        book.set(NodeId(node), rpc.to_owned());
+    }
+}

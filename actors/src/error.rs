@@ -1,0 +1,41 @@
+//! Errors of the cluster layer: facts with their ids; `api` words them for each protocol.
+use std::time::Duration;
+
+/// Boot and background errors.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{what} {path}")]
+    Io { what: &'static str, path: String, source: std::io::Error },
+    #[error("identity file {path} is damaged: {reason}; remove the data directory to join as a new node")]
+    Identity { path: String, reason: String },
+    #[error("data directory {path} belongs to node {found:?}, but this node is named {expected:?}")]
+    NodeName { path: String, found: String, expected: String },
+    #[error("listen on {address}")]
+    Listen { address: String, source: std::io::Error },
+    #[error("open the write-ahead log in {path}")]
+    Wal { path: String, source: std::io::Error },
+    #[error("shard {shard}")]
+    ShardFiles { shard: u32, source: Box<trine_store::shard::FileError> },
+    #[error("raft group {group}: {reason}")]
+    Raft { group: u64, reason: String },
+    #[error("metadata: {reason}")]
+    Meta { reason: String },
+    #[error("gossip: {reason}")]
+    Gossip { reason: String },
+    #[error("cannot join a cluster: {reason}")]
+    Join { reason: String },
+}
+
+/// Why a write was not acknowledged. Everything but `Invalid` may have been applied in part; repeating it completes it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Over a memory bound; nothing was kept of the refused parts.
+    #[error("{what} is over its memory bound")]
+    Busy { what: String, retry_after: Duration },
+    /// No leader could be reached within the deadline.
+    #[error("shard {shard} has no reachable leader: {reason}")]
+    Unavailable { shard: u32, reason: String, retry_after: Duration },
+    /// The part cannot be kept by any shard.
+    #[error("invalid part: {reason}")]
+    Invalid { reason: String },
+}

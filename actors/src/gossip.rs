@@ -1,0 +1,185 @@
+//! Gossip: who is alive, where it listens, and whether it has a cluster. A hint; the metadata group is the truth.
+//!
+//! chitchat runs behind a transport of ours that authenticates every datagram, and under supervision: if its task ends, it
+//! is started again.
+mod transport;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::error::Error;
+use crate::meta::NodeRecord;
+use transport::KeyedTransport;
+
+/// What a live peer says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub node: NodeRecord,
+    /// Empty while the peer belongs to no cluster.
+    pub cluster: String,
+    pub ready: bool,
+}
+
+/// Live peers by node id, this node included.
+pub type Peers = BTreeMap<u64, Peer>;
+
+/// What this node says of itself.
+#[derive(Clone, Debug)]
+pub struct Own {
+    pub peer: Peer,
+    pub listen: SocketAddr,
+    pub advertise: SocketAddr,
+    pub seeds: Vec<String>,
+    pub key: String,
+    /// Rises with every start of the node.
+    pub generation: u64,
+}
+
+/// A running gossip member.
+#[derive(Debug)]
+pub struct Gossip {
+    live: watch::Receiver<Peers>,
+    own: watch::Sender<(String, bool)>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+const INTERVAL: Duration = Duration::from_millis(200);
+
+impl Gossip {
+    /// Starts to gossip. The first start must succeed; later ones are retried.
+    pub async fn start(own: Own) -> Result<Self, Error> {
+        let (live_tx, live) = watch::channel(Peers::new());
+        let (own_tx, own_rx) = watch::channel((own.peer.cluster.clone(), own.peer.ready));
+        let handle = spawn(&own).await?;
+        let task = tokio::spawn(supervise(own, handle, live_tx, own_rx));
+        Ok(Self { live, own: own_tx, task })
+    }
+
+    /// Live peers and their changes.
+    pub fn live(&self) -> watch::Receiver<Peers> {
+        self.live.clone()
+    }
+
+    /// Says which cluster this node belongs to and whether it is ready.
+    pub fn announce(&self, cluster: &str, ready: bool) {
+        self.own.send_replace((cluster.to_owned(), ready));
+    }
+
+    /// Stops talking; peers will take this node for dead.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+async fn spawn(own: &Own) -> Result<ChitchatHandle, Error> {
+    let node = &own.peer.node;
+    let config = ChitchatConfig {
+        chitchat_id: ChitchatId::new(format!("{:016x}", node.id), own.generation, own.advertise),
+        cluster_id: "trine".to_owned(),
+        gossip_interval: INTERVAL,
+        listen_addr: own.listen,
+        seed_nodes: own.seeds.clone(),
+        failure_detector_config: FailureDetectorConfig {
+            initial_interval: INTERVAL * 5,
+            dead_node_grace_period: Duration::from_secs(3600),
+            ..FailureDetectorConfig::default()
+        },
+        marked_for_deletion_grace_period: Duration::from_secs(3600),
+        catchup_callback: None,
+        extra_liveness_predicate: None,
+        protocol_version: ProtocolVersion::V1,
+    };
+    let values = [
+        ("name", &node.name),
+        ("rpc", &node.rpc),
+        ("http", &node.http),
+        ("zone", &node.zone),
+        ("version", &node.version),
+        ("cluster", &own.peer.cluster),
+    ];
+    let values = values.into_iter().map(|(k, v)| (k.to_owned(), v.clone())).collect();
+    spawn_chitchat(config, values, &KeyedTransport::new(&own.key))
+        .await
+        .map_err(|e| Error::Gossip { reason: format!("{e:#}") })
+}
+
+/// Keeps a member running and its findings published.
+async fn supervise(
+    mut own: Own,
+    mut handle: ChitchatHandle,
+    live: watch::Sender<Peers>,
+    mut announced: watch::Receiver<(String, bool)>,
+) {
+    loop {
+        run(&handle, &live, &mut announced).await;
+        warn!("gossip ended unexpectedly, starting it again");
+        handle.abort();
+        let (cluster, ready) = announced.borrow().clone();
+        (own.peer.cluster, own.peer.ready) = (cluster, ready);
+        own.generation += 1;
+        announced.mark_changed();
+        loop {
+            match spawn(&own).await {
+                Ok(new) => {
+                    handle = new;
+                    break;
+                }
+                Err(error) => {
+                    warn!(%error, "gossip does not start");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Returns when the member has ended.
+async fn run(handle: &ChitchatHandle, live: &watch::Sender<Peers>, announced: &mut watch::Receiver<(String, bool)>) {
+    let mut watcher = handle.with_chitchat(|c| c.live_nodes_watcher()).await;
+    let termination = handle.termination_watcher();
+    tokio::pin!(termination);
+    let mut refresh = tokio::time::interval(INTERVAL * 2);
+    loop {
+        let (cluster, ready) = announced.borrow_and_update().clone();
+        let peers = handle
+            .with_chitchat(|c| {
+                let state = c.self_node_state();
+                state.set("cluster", &cluster);
+                state.set("ready", ready.to_string());
+                let states = c.node_states();
+                c.live_nodes().chain(std::iter::once(c.self_chitchat_id())).filter_map(|id| peer_of(id, states.get(id)?)).collect()
+            })
+            .await;
+        live.send_if_modified(|known: &mut Peers| {
+            let changed = *known != peers;
+            *known = peers;
+            changed
+        });
+        tokio::select! {
+            _ = &mut termination => return,
+            changed = watcher.changed() => if changed.is_err() { return },
+            changed = announced.changed() => if changed.is_err() { return },
+            _ = refresh.tick() => {}
+        }
+    }
+}
+
+fn peer_of(id: &ChitchatId, state: &chitchat::NodeState) -> Option<(u64, Peer)> {
+    let node_id = u64::from_str_radix(&id.node_id, 16).ok()?;
+    let get = |key| state.get(key).unwrap_or_default().to_owned();
+    let node = NodeRecord {
+        id: node_id,
+        name: get("name"),
+        rpc: get("rpc"),
+        http: get("http"),
+        zone: get("zone"),
+        version: get("version"),
+    };
+    // A peer whose values have not arrived yet is not useful.
+    (!node.rpc.is_empty()).then(|| (node_id, Peer { node, cluster: get("cluster"), ready: get("ready") == "true" }))
+}

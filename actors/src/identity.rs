@@ -1,0 +1,125 @@
+//! Who this node is: an id drawn once and kept beside the data, so that a wiped node comes back as a new one.
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+const FILE: &str = "identity";
+const HEADER: &str = "trine-identity 1";
+
+/// The identity file: text, one `key value` a line, closed by a checksum line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Random; never reused.
+    pub node_id: u64,
+    pub node_name: String,
+    /// Empty until the node belongs to a cluster.
+    pub cluster: String,
+    /// Replica id in the metadata group; 0 until the node belongs to a cluster.
+    pub meta_replica: u64,
+}
+
+impl Identity {
+    /// Reads the identity, or draws one and makes it durable. A directory of another node name is refused.
+    pub fn load_or_create(dir: &Path, node_name: &str) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        fs::create_dir_all(dir).map_err(io_error("create directory", dir))?;
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let found = Self::parse(&text)
+                    .map_err(|reason| Error::Identity { path: path.display().to_string(), reason })?;
+                if found.node_name != node_name {
+                    let (found, expected) = (found.node_name, node_name.to_owned());
+                    return Err(Error::NodeName { path: dir.display().to_string(), found, expected });
+                }
+                Ok(found)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                // 63 bits, not zero: zero means "unknown" on the wire.
+                let node_id = (rand::random::<u64>() >> 1).max(1);
+                let new =
+                    Self { node_id, node_name: node_name.to_owned(), cluster: String::new(), meta_replica: 0 };
+                new.save(dir)?;
+                Ok(new)
+            }
+            Err(e) => Err(io_error("read", &path)(e)),
+        }
+    }
+
+    /// Writes the identity durably.
+    pub fn save(&self, dir: &Path) -> Result<(), Error> {
+        let body = format!(
+            "{HEADER}\nnode_id {}\nnode_name {}\ncluster {}\nmeta_replica {}\n",
+            self.node_id, self.node_name, self.cluster, self.meta_replica
+        );
+        let text = format!("{body}crc {:08x}\n", crc(&body));
+        let (temporary, path) = (dir.join("identity.new"), dir.join(FILE));
+        let mut file = fs::File::create(&temporary).map_err(io_error("create", &temporary))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io_error("write", &temporary))?;
+        fs::rename(&temporary, &path).map_err(io_error("rename", &path))?;
+        fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io_error("sync directory", dir))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (body, last) = text.trim_end().rsplit_once('\n').ok_or("too short")?;
+        let body = format!("{body}\n");
+        if last != format!("crc {:08x}", crc(&body)) {
+            return Err("checksum mismatch".into());
+        }
+        let mut lines = body.lines();
+        if lines.next() != Some(HEADER) {
+            return Err("unknown version".into());
+        }
+        let mut field = |name: &str| -> Result<String, String> {
+            let line = lines.next().ok_or_else(|| format!("no {name}"))?;
+            let (key, value) = line.split_once(' ').ok_or_else(|| format!("no {name}"))?;
+            if key == name { Ok(value.to_owned()) } else { Err(format!("no {name}")) }
+        };
+        let number = |s: String| s.parse::<u64>().map_err(|e| e.to_string());
+        Ok(Self {
+            node_id: number(field("node_id")?)?,
+            node_name: field("node_name")?,
+            cluster: field("cluster")?,
+            meta_replica: number(field("meta_replica")?)?,
+        })
+    }
+}
+
+/// First four bytes of the BLAKE3 hash: guards against damage, not against people.
+fn crc(body: &str) -> u32 {
+    let hash = blake3::hash(body.as_bytes());
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    let path: PathBuf = path.to_owned();
+    move |source| Error::Io { what, path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_drawn_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Identity::load_or_create(dir.path(), "n1").unwrap();
+        first.cluster = "c".into();
+        first.meta_replica = 3;
+        first.save(dir.path()).unwrap();
+        assert_eq!(Identity::load_or_create(dir.path(), "n1").unwrap(), first);
+        assert!(matches!(Identity::load_or_create(dir.path(), "n2"), Err(Error::NodeName { .. })));
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        Identity::load_or_create(dir.path(), "n1").unwrap();
+        let path = dir.path().join(FILE);
+        let text = fs::read_to_string(&path).unwrap().replace("n1", "n2");
+        fs::write(&path, text).unwrap();
+        assert!(matches!(Identity::load_or_create(dir.path(), "n2"), Err(Error::Identity { .. })));
+    }
+}

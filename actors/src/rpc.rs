@@ -1,0 +1,12 @@
+//! The node-to-node protocol: messages, clients of peers, and the service that answers them.
+mod client;
+mod server;
+
+/// Generated from `proto/node.proto`.
+#[allow(unreachable_pub, missing_docs, reason = "generated code")]
+pub mod proto {
+    tonic::include_proto!("trine.node.v1");
+}
+
+pub use client::{Peers, connect};
+pub use server::NodeService;

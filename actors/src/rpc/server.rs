@@ -1,0 +1,150 @@
+//! Answers other nodes.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status};
+use trine_query::fragment::{Fragment, FragmentLimits};
+use trine_store::entry::SealReason;
+
+use super::client::MESSAGE_BYTES_MAX;
+use super::proto::node_server::{Node, NodeServer};
+use super::proto::{
+    Addressed, BlockChunk, FlushReply, FlushRequest, FragmentReply, FragmentRequest, JoinReply, JoinRequest,
+    NodeRecord, ReadBlockRequest, StatusReply, StatusRequest, SubmitReply, SubmitRequest,
+};
+use crate::cluster::Shared;
+use crate::router::to_proto;
+use crate::scatter::{self, Reply};
+
+/// Bytes of a block in one message.
+const CHUNK_BYTES: usize = 1 << 20;
+/// How long a flush waits for a shard's blocks.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The service on the node-to-node port.
+#[derive(Clone)]
+pub struct NodeService {
+    shared: Arc<Shared>,
+}
+
+impl NodeService {
+    pub(crate) fn server(shared: Arc<Shared>) -> NodeServer<Self> {
+        NodeServer::new(Self { shared })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Refuses requests for another cluster or node: addresses get reused.
+    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
+    fn check(&self, to: Option<&Addressed>) -> Result<(), Status> {
+        let to = to.ok_or_else(|| Status::invalid_argument("request without an address line"))?;
+        let (cluster, node) = (self.shared.cluster_id(), self.shared.node_id());
+        if to.cluster != cluster {
+            return Err(Status::failed_precondition(format!("this node belongs to cluster {cluster:?}")));
+        }
+        if to.target_node != node {
+            return Err(Status::failed_precondition(format!("this is node {node}")));
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Node for NodeService {
+    async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
+        let submits = request.parts.into_iter().map(|p| self.shared.submit(p.shard, p.part));
+        let results = join_all(submits).await.into_iter().map(to_proto).collect();
+        Ok(Response::new(SubmitReply { results }))
+    }
+
+    type RunFragmentStream = BoxStream<'static, Result<FragmentReply, Status>>;
+
+    async fn run_fragment(
+        &self,
+        request: Request<FragmentRequest>,
+    ) -> Result<Response<Self::RunFragmentStream>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
+        let language = scatter::language_of(request.language)
+            .ok_or_else(|| Status::unimplemented(format!("query language {}", request.language)))?;
+        let fragment = Fragment { language, payload: request.payload };
+        let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.min(3_600_000));
+        let limits = FragmentLimits { reply_bytes_max: request.reply_bytes_max, deadline };
+        let tenant: Arc<str> = request.tenant.into();
+        let replies = scatter::local(self.shared.clone(), fragment, tenant, request.shards, limits);
+        Ok(Response::new(replies.map(|reply| Ok(Reply::into_proto(reply))).boxed()))
+    }
+
+    type ReadBlockStream = BoxStream<'static, Result<BlockChunk, Status>>;
+
+    async fn read_block(&self, request: Request<ReadBlockRequest>) -> Result<Response<Self::ReadBlockStream>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
+        let path = self.shared.block_path(request.shard, &request.file).ok_or_else(|| {
+            Status::not_found(format!("no block {:?} in the manifest of shard {}", request.file, request.shard))
+        })?;
+        let file = std::fs::File::open(&path).map_err(|e| Status::not_found(format!("{}: {e}", path.display())))?;
+        let state = (Arc::new(file), request.offset);
+        let chunks = futures::stream::try_unfold(state, |(file, offset)| async move {
+            let reading = file.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                let mut buf = vec![0; CHUNK_BYTES];
+                let n = std::os::unix::fs::FileExt::read_at(&*reading, &mut buf, offset)?;
+                buf.truncate(n);
+                std::io::Result::Ok(buf)
+            });
+            let buf = read.await.map_err(|e| Status::internal(e.to_string()))?;
+            let buf = buf.map_err(|e| Status::data_loss(e.to_string()))?;
+            let next = offset + buf.len() as u64;
+            Ok((!buf.is_empty()).then(|| (BlockChunk { data: buf.into() }, (file, next))))
+        });
+        Ok(Response::new(chunks.boxed()))
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let request = request.into_inner();
+        let cluster = self.shared.cluster_id();
+        if !request.cluster.is_empty() && request.cluster != cluster {
+            return Err(Status::failed_precondition(format!("this node belongs to cluster {cluster:?}")));
+        }
+        let node = request.node.ok_or_else(|| Status::invalid_argument("join without a node"))?;
+        self.shared.join(node).await.map(Response::new).map_err(Status::unavailable)
+    }
+
+    async fn flush(&self, request: Request<FlushRequest>) -> Result<Response<FlushReply>, Status> {
+        self.check(request.into_inner().to.as_ref())?;
+        let handles = self.shared.handles();
+        let led = handles.values().filter(|h| h.group.status().is_leader);
+        let seals = led.map(|h| async move { (h.shard, h.seal(SealReason::Requested, FLUSH_TIMEOUT).await) });
+        let mut reply = FlushReply::default();
+        for (shard, result) in join_all(seals).await {
+            match result {
+                Ok(()) => reply.shards_sealed += 1,
+                Err(e) => reply.errors.push(format!("shard {shard}: {e}")),
+            }
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        self.check(request.into_inner().to.as_ref())?;
+        Ok(Response::new(self.shared.status()))
+    }
+}
+
+impl From<crate::meta::NodeRecord> for NodeRecord {
+    fn from(n: crate::meta::NodeRecord) -> Self {
+        Self { id: n.id, name: n.name, rpc: n.rpc, http: n.http, zone: n.zone, version: n.version }
+    }
+}
+
+impl From<NodeRecord> for crate::meta::NodeRecord {
+    fn from(n: NodeRecord) -> Self {
+        Self { id: n.id, name: n.name, rpc: n.rpc, http: n.http, zone: n.zone, version: n.version }
+    }
+}

@@ -1,0 +1,362 @@
+//! The way of a query: one fragment to every node that leads a shard, frames back as they are made.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use trine_query::fragment::{Fragment, FragmentLimits, Language, run_fragment};
+use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
+use trine_query::{Error, Result};
+
+use crate::cluster::Shared;
+use crate::rpc::proto::{self, fragment_reply};
+
+/// Frames between the pool and whoever reads them, each at most about 1 MiB.
+const FRAMES_QUEUED: usize = 8;
+/// A node's frames are held back up to this many bytes, so that a node that dies before can be asked again.
+const HELD_BYTES: usize = 4 << 20;
+/// How long a shard without a leader is waited for.
+const LEADER_PATIENCE: Duration = Duration::from_secs(8);
+const RETRY_PAUSE: Duration = Duration::from_millis(40);
+
+/// The cluster as the query engines see it.
+#[derive(Clone)]
+pub struct ClusterScatter {
+    shared: Arc<Shared>,
+}
+
+impl ClusterScatter {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Scatter for ClusterScatter {
+    fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
+        let (tx, rx) = mpsc::channel(FRAMES_QUEUED);
+        let drive = Drive { shared: self.shared.clone(), ctx: ctx.clone(), fragment, tx };
+        tokio::spawn(drive.run());
+        ReceiverStream::new(rx).boxed()
+    }
+}
+
+/// One scatter in progress. Ends when all shards have answered or nobody listens any more.
+struct Drive {
+    shared: Arc<Shared>,
+    ctx: QueryContext,
+    fragment: Fragment,
+    tx: mpsc::Sender<Result<Item>>,
+}
+
+/// What one node made of its shards.
+#[derive(Debug, Default)]
+struct NodeAnswer {
+    /// Ask again: (shard, leader if known, why).
+    again: Vec<(u32, Option<u64>, String)>,
+    /// The whole query is over: an error of the fragment, or nobody listens.
+    over: bool,
+}
+
+impl Drive {
+    async fn run(self) {
+        let started = Instant::now();
+        let mut pending: BTreeSet<u32> = self.shared.meta().shards.keys().copied().collect();
+        if pending.is_empty() {
+            let reason = "the cluster has not been created yet".to_owned();
+            return self.send(Err(Error::ShardMissing { shard: 0, reason })).await;
+        }
+        let mut reasons: BTreeMap<u32, String> = BTreeMap::new();
+        let mut attempt = 0;
+        while !pending.is_empty() {
+            if attempt > 0 {
+                let give_up = self.ctx.deadline.min(started + LEADER_PATIENCE);
+                if Instant::now() + RETRY_PAUSE >= give_up || self.tx.is_closed() {
+                    break;
+                }
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            attempt += 1;
+            let mut by_node: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+            for shard in std::mem::take(&mut pending) {
+                by_node.entry(self.shared.leader_of(shard, attempt).unwrap_or(0)).or_default().push(shard);
+            }
+            let asks = by_node.into_iter().map(|(node, shards)| self.ask(node, shards));
+            for answer in join_all(asks).await {
+                if answer.over {
+                    return;
+                }
+                for (shard, leader, reason) in answer.again {
+                    self.shared.hints.set(shard, leader);
+                    reasons.insert(shard, reason);
+                    pending.insert(shard);
+                }
+            }
+        }
+        for shard in pending {
+            let reason = reasons.remove(&shard).unwrap_or_else(|| "no leader".into());
+            if self.ctx.strict {
+                return self.send(Err(Error::ShardMissing { shard, reason })).await;
+            }
+            let node = self.shared.node_name(self.shared.leader_of(shard, 1).unwrap_or(0));
+            self.send(Ok(Item::ShardDone(ShardAnswer { shard, node, position: 0, error: Some(reason) }))).await;
+        }
+    }
+
+    async fn send(&self, item: Result<Item>) {
+        // Nobody may be listening any more: the next look at the channel ends the work.
+        drop(self.tx.send(item).await);
+    }
+
+    async fn ask(&self, node: u64, shards: Vec<u32>) -> NodeAnswer {
+        if node == 0 {
+            let again = shards.into_iter().map(|s| (s, None, "no leader is known".to_owned())).collect();
+            return NodeAnswer { again, over: false };
+        }
+        let limits = FragmentLimits { reply_bytes_max: self.shared.budget.shares.query, deadline: self.ctx.deadline };
+        let name = self.shared.node_name(node);
+        let replies = if node == self.shared.node_id() {
+            let fragment = self.fragment.clone();
+            local(self.shared.clone(), fragment, self.ctx.tenant.clone(), shards.clone(), limits)
+        } else {
+            match self.remote(node, &shards, &limits).await {
+                Ok(replies) => replies,
+                Err(reason) => return again(shards, &reason),
+            }
+        };
+        self.forward(replies, shards, name).await
+    }
+
+    async fn remote(
+        &self,
+        node: u64,
+        shards: &[u32],
+        limits: &FragmentLimits,
+    ) -> std::result::Result<BoxStream<'static, Result<Reply>>, String> {
+        let mut client = self.shared.peers.client(node)?;
+        let patience = self.ctx.deadline.saturating_duration_since(Instant::now());
+        let mut request = tonic::Request::new(proto::FragmentRequest {
+            to: self.shared.peers.to(node),
+            tenant: self.ctx.tenant.to_string(),
+            language: u32::from(self.fragment.language as u8),
+            payload: self.fragment.payload.clone(),
+            shards: shards.to_vec(),
+            timeout_ms: patience.as_millis() as u64,
+            reply_bytes_max: limits.reply_bytes_max,
+        });
+        request.set_timeout(patience);
+        let opened = tokio::time::timeout(patience.min(Duration::from_secs(4)), client.run_fragment(request)).await;
+        let opened = opened.map_err(|_| format!("node {node} did not answer in time"))?;
+        let stream = opened.map_err(|status| format!("node {node}: {status}"))?.into_inner();
+        Ok(stream.map(|reply| reply.map_err(|s| Error::Io(std::io::Error::other(s))).and_then(Reply::from_proto)).boxed())
+    }
+
+    /// Passes a node's replies on. Until [`HELD_BYTES`] are exceeded they are held back, so that a node that dies can be
+    /// asked again without a frame arriving twice; beyond, its shards are reported missing instead.
+    async fn forward(&self, mut replies: BoxStream<'static, Result<Reply>>, shards: Vec<u32>, name: String) -> NodeAnswer {
+        let mut answer = NodeAnswer::default();
+        let mut held: Vec<Item> = Vec::new();
+        let (mut held_bytes, mut streaming) = (0, false);
+        let mut open: BTreeSet<u32> = shards.iter().copied().collect();
+        while let Some(reply) = replies.next().await {
+            match reply {
+                Ok(Reply::Frame(frame)) => {
+                    held_bytes += frame.len();
+                    held.push(Item::Frame(frame));
+                }
+                Ok(Reply::Done { shard, position }) => {
+                    open.remove(&shard);
+                    held.push(Item::ShardDone(ShardAnswer { shard, node: name.clone(), position, error: None }));
+                }
+                Ok(Reply::NotLeader { shard, leader }) => {
+                    open.remove(&shard);
+                    answer.again.push((shard, leader, format!("node {name} does not lead it")));
+                }
+                Err(Error::Io(error)) => return self.broken(open, streaming, answer, name, &error).await,
+                Err(error) => {
+                    self.send(Err(error)).await;
+                    answer.over = true;
+                    return answer;
+                }
+            }
+            streaming |= held_bytes > HELD_BYTES;
+            if streaming && !self.release(&mut held).await {
+                answer.over = true;
+                return answer;
+            }
+        }
+        if !open.is_empty() {
+            let error = std::io::Error::other("the answer ended early");
+            return self.broken(open, streaming, answer, name, &error).await;
+        }
+        answer.over = !self.release(&mut held).await;
+        answer
+    }
+
+    async fn release(&self, held: &mut Vec<Item>) -> bool {
+        for item in held.drain(..) {
+            if self.tx.send(Ok(item)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A node went away in the middle of its answer.
+    async fn broken(
+        &self,
+        open: BTreeSet<u32>,
+        streaming: bool,
+        mut answer: NodeAnswer,
+        name: String,
+        error: &std::io::Error,
+    ) -> NodeAnswer {
+        for shard in open {
+            if !streaming {
+                answer.again.push((shard, None, format!("node {name}: {error}")));
+            } else if self.ctx.strict {
+                self.send(Err(Error::ShardMissing { shard, reason: error.to_string() })).await;
+                answer.over = true;
+                return answer;
+            } else {
+                let error = Some(format!("the answer broke off: {error}"));
+                self.send(Ok(Item::ShardDone(ShardAnswer { shard, node: name.clone(), position: 0, error }))).await;
+            }
+        }
+        answer
+    }
+}
+
+fn again(shards: Vec<u32>, reason: &str) -> NodeAnswer {
+    NodeAnswer { again: shards.into_iter().map(|s| (s, None, reason.to_owned())).collect(), over: false }
+}
+
+/// One reply of a node.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Frame(Bytes),
+    Done { shard: u32, position: u64 },
+    NotLeader { shard: u32, leader: Option<u64> },
+}
+
+impl Reply {
+    fn from_proto(reply: proto::FragmentReply) -> Result<Self> {
+        use fragment_reply::Item as I;
+        match reply.item {
+            Some(I::Frame(frame)) => Ok(Self::Frame(frame)),
+            Some(I::Done(proto::ShardDone { shard, position, not_leader: None })) => Ok(Self::Done { shard, position }),
+            Some(I::Done(proto::ShardDone { shard, not_leader: Some(n), .. })) => {
+                Ok(Self::NotLeader { shard, leader: (n.leader_node != 0).then_some(n.leader_node) })
+            }
+            Some(I::Error(e)) => Err(error_from_proto(e)),
+            None => Err(Error::Corrupt { what: "fragment reply", reason: "unknown kind".into() }),
+        }
+    }
+
+    pub(crate) fn into_proto(reply: Result<Self>) -> proto::FragmentReply {
+        use fragment_reply::Item as I;
+        let item = match reply {
+            Ok(Self::Frame(frame)) => I::Frame(frame),
+            Ok(Self::Done { shard, position }) => I::Done(proto::ShardDone { shard, position, not_leader: None }),
+            Ok(Self::NotLeader { shard, leader }) => {
+                let not_leader = Some(proto::NotLeader { leader_node: leader.unwrap_or(0) });
+                I::Done(proto::ShardDone { shard, position: 0, not_leader })
+            }
+            Err(error) => I::Error(error_to_proto(&error)),
+        };
+        proto::FragmentReply { item: Some(item) }
+    }
+}
+
+/// Numbers of query errors between nodes; never reuse one.
+fn error_to_proto(error: &Error) -> proto::QueryError {
+    let kind = match error {
+        Error::Parse { .. } => 1,
+        Error::Execution { .. } => 2,
+        Error::Unsupported { .. } => 3,
+        Error::Limit { .. } => 4,
+        Error::Timeout => 5,
+        Error::Canceled => 6,
+        Error::ShardMissing { .. } => 7,
+        Error::Corrupt { .. } => 8,
+        Error::Io(_) => 9,
+    };
+    let message = match error {
+        Error::Unsupported { what } => what.clone(),
+        other => other.to_string(),
+    };
+    proto::QueryError { kind, message }
+}
+
+fn error_from_proto(error: proto::QueryError) -> Error {
+    let message = error.message;
+    match error.kind {
+        1 => Error::Parse { message },
+        3 => Error::Unsupported { what: message },
+        4 => Error::Limit { message },
+        5 => Error::Timeout,
+        6 => Error::Canceled,
+        8 | 9 => Error::Corrupt { what: "shard data", reason: message },
+        _ => Error::Execution { message },
+    }
+}
+
+/// Runs a fragment over this node's shards of the list; used for local shards and to answer other nodes.
+pub(crate) fn local(
+    shared: Arc<Shared>,
+    fragment: Fragment,
+    tenant: Arc<str>,
+    shards: Vec<u32>,
+    limits: FragmentLimits,
+) -> BoxStream<'static, Result<Reply>> {
+    let (tx, rx) = mpsc::channel(FRAMES_QUEUED);
+    tokio::spawn(run_local(shared, fragment, tenant, shards, limits, tx));
+    ReceiverStream::new(rx).boxed()
+}
+
+async fn run_local(
+    shared: Arc<Shared>,
+    fragment: Fragment,
+    tenant: Arc<str>,
+    shards: Vec<u32>,
+    limits: FragmentLimits,
+    tx: mpsc::Sender<Result<Reply>>,
+) {
+    let (views, not_led) = shared.confirmed_views(&shards).await;
+    for (shard, leader) in not_led {
+        if tx.send(Ok(Reply::NotLeader { shard, leader })).await.is_err() {
+            return;
+        }
+    }
+    if views.is_empty() {
+        return;
+    }
+    let positions: Vec<(u32, u64)> = views.iter().map(|v| (v.shard, v.position)).collect();
+    let frames = tx.clone();
+    let job = move || {
+        let mut sink = |frame: Bytes| frames.blocking_send(Ok(Reply::Frame(frame))).map_err(|_| Error::Canceled);
+        run_fragment(&fragment, &tenant, &views, &limits, &mut sink)
+    };
+    let result = match shared.query_pool.run(job).await {
+        Ok(result) => result,
+        Err(e) => Err(Error::Execution { message: e.to_string() }),
+    };
+    let closing: Vec<Result<Reply>> = match result {
+        Ok(()) => positions.into_iter().map(|(shard, position)| Ok(Reply::Done { shard, position })).collect(),
+        Err(error) => vec![Err(error)],
+    };
+    for reply in closing {
+        if tx.send(reply).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Language of a fragment from another node.
+pub(crate) fn language_of(number: u32) -> Option<Language> {
+    u8::try_from(number).ok().and_then(Language::from_u8)
+}

@@ -1,0 +1,396 @@
+//! The actor that owns one shard replica's state. Its handlers stay under a millisecond: they apply committed entries,
+//! swap pieces that the pool has made, and publish views; they never touch a disk.
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::watch;
+use tracing::{error, info};
+use trine_raft::{Committed, Payload, Position};
+use trine_store::shard::{
+    Applied, FileError, LogPosition, Manifest, OpenBlocks, SealJob, Sealed, ShardState, ShardView,
+};
+use trine_store::{rows, tsdb};
+
+use super::pool::Pool;
+use super::reply::EntryReply;
+use crate::budget::Budget;
+
+/// What of a replica can be seen without asking its actor.
+#[derive(Debug)]
+pub struct Observed {
+    pub view: ArcSwap<ShardView>,
+    /// Manifest on disk.
+    pub manifest: ArcSwap<Manifest>,
+    pub head_bytes: AtomicU64,
+    pub head_facts: AtomicU64,
+    /// Raft term of the last applied entry.
+    pub applied_term: AtomicU64,
+}
+
+/// Ends the life of the replica: its state can no longer follow the log.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    pub reason: String,
+}
+
+/// Owner of a [`ShardState`].
+#[derive(Debug)]
+pub struct ShardActor {
+    shard: u32,
+    dir: PathBuf,
+    state: ShardState,
+    config: trine_store::shard::ShardConfig,
+    observed: Arc<Observed>,
+    budget: Arc<Budget>,
+    pool: Pool,
+    /// Seals waiting to be written; the first is being written when `sealing`.
+    seals: VecDeque<Box<SealJob>>,
+    sealing: bool,
+    /// Bytes of sealing heads, by seal.
+    sealing_bytes: VecDeque<u64>,
+    accounted_bytes: u64,
+    /// Counts seals and resets: work that the pool did for an older head is thrown away.
+    generation: u64,
+    freezing: [bool; 3],
+    /// Log index of the newest durable manifest.
+    sealed: watch::Sender<u64>,
+    failed: watch::Sender<Option<Failed>>,
+}
+
+/// What an actor is made of besides its state.
+#[derive(Debug)]
+pub(super) struct ActorParts {
+    pub(super) shard: u32,
+    pub(super) dir: PathBuf,
+    pub(super) config: trine_store::shard::ShardConfig,
+    pub(super) budget: Arc<Budget>,
+    pub(super) pool: Pool,
+    pub(super) observed: Arc<Observed>,
+    pub(super) sealed: watch::Sender<u64>,
+    pub(super) failed: watch::Sender<Option<Failed>>,
+}
+
+impl ShardActor {
+    pub(super) fn new(parts: ActorParts, state: ShardState) -> Self {
+        let ActorParts { shard, dir, config, budget, pool, observed, sealed, failed } = parts;
+        let (seals, sealing_bytes) = (VecDeque::new(), VecDeque::new());
+        Self {
+            shard,
+            dir,
+            state,
+            config,
+            observed,
+            budget,
+            pool,
+            seals,
+            sealing: false,
+            sealing_bytes,
+            accounted_bytes: 0,
+            generation: 0,
+            freezing: [false; 3],
+            sealed,
+            failed,
+        }
+    }
+
+    /// Publishes what the last change made visible, and the account of memory.
+    fn publish(&mut self) {
+        self.observed.view.store(Arc::new(self.state.view()));
+        let head = self.state.head_bytes();
+        self.observed.head_bytes.store(head, Ordering::Relaxed);
+        self.observed.head_facts.store(self.state.head_facts(), Ordering::Relaxed);
+        let now = head + self.sealing_bytes.iter().sum::<u64>();
+        self.budget.heads_changed(self.accounted_bytes, now);
+        self.accounted_bytes = now;
+    }
+
+    fn fail(&mut self, reason: String, ctx: &mut Context<Self>) {
+        error!(shard = self.shard, reason, "shard replica stopped");
+        self.failed.send_replace(Some(Failed { reason }));
+        ctx.stop();
+    }
+
+    fn start_seal(&mut self, ctx: &mut Context<Self>) {
+        if self.sealing {
+            return;
+        }
+        let Some(job) = self.seals.pop_front() else { return };
+        self.sealing = true;
+        let (dir, before, pool) = (self.dir.clone(), self.observed.manifest.load_full(), self.pool.clone());
+        let (addr, generation) = (ctx.address(), self.generation);
+        let work = async move {
+            let done = pool.run(move || job.run(&dir, &before)).await;
+            let result = done.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e)));
+            let sent = addr.send(SealDone { generation, result: result.map(Box::new) }).await;
+            if sent.is_err() {
+                info!("seal finished after its shard had stopped");
+            }
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+
+    fn start_freezes(&mut self, ctx: &mut Context<Self>) {
+        if !self.freezing[0]
+            && let Some(job) = self.state.metrics.freeze_job()
+        {
+            self.spawn_freeze(0, move || job.run().map(Frozen::Metrics).map_err(|e| chain(&e)), ctx);
+        }
+        if !self.freezing[1]
+            && let Some(job) = self.state.logs.freeze_job()
+        {
+            self.spawn_freeze(1, move || job.run().map(Frozen::Logs).map_err(|e| chain(&e)), ctx);
+        }
+        if !self.freezing[2]
+            && let Some(job) = self.state.traces.freeze_job()
+        {
+            self.spawn_freeze(2, move || job.run().map(Frozen::Traces).map_err(|e| chain(&e)), ctx);
+        }
+    }
+
+    fn spawn_freeze(
+        &mut self,
+        slot: usize,
+        job: impl FnOnce() -> Result<Frozen, String> + Send + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        self.freezing[slot] = true;
+        let (addr, generation, pool) = (ctx.address(), self.generation, self.pool.clone());
+        let work = async move {
+            let result = pool.run(job).await.map_err(|e| e.to_string()).and_then(|r| r);
+            if addr.send(FreezeDone { slot, generation, result }).await.is_err() {
+                info!("freeze finished after its shard had stopped");
+            }
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+}
+
+/// An error and its sources in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl Actor for ShardActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // One message is in flight from raft, a few from the pool; nothing else talks to this actor.
+        ctx.set_mailbox_capacity(64);
+        self.publish();
+    }
+
+    fn stopped(&mut self, _ctx: &mut Self::Context) {
+        self.budget.heads_changed(self.accounted_bytes, 0);
+        let reason = "actor stopped".to_owned();
+        self.failed.send_if_modified(|f| {
+            let first = f.is_none();
+            if first {
+                *f = Some(Failed { reason });
+            }
+            first
+        });
+    }
+}
+
+/// Applies committed entries in order. Replies once readers see them.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Vec<Bytes>, String>")]
+pub(super) struct Apply {
+    pub(super) batch: Vec<Committed>,
+}
+
+pub(super) fn log_position(p: Position) -> LogPosition {
+    LogPosition { term: p.term, leader: p.leader, index: p.index }
+}
+
+impl Handler<Apply> for ShardActor {
+    type Result = Result<Vec<Bytes>, String>;
+
+    fn handle(&mut self, msg: Apply, ctx: &mut Self::Context) -> Self::Result {
+        let mut replies = Vec::with_capacity(msg.batch.len());
+        let mut term = 0;
+        for entry in msg.batch {
+            let position = log_position(entry.position);
+            term = position.term;
+            let reply = match entry.payload {
+                Payload::Blank => {
+                    self.state.skip(position);
+                    Bytes::new()
+                }
+                Payload::Membership(bytes) => {
+                    self.state.set_membership(position, bytes.to_vec());
+                    Bytes::new()
+                }
+                Payload::Normal(bytes) => match self.state.apply(position, &bytes) {
+                    Ok(Applied::Parts(parts)) => EntryReply::Parts(parts).encode(),
+                    Ok(Applied::UnknownTable) => EntryReply::UnknownTable.encode(),
+                    Ok(Applied::Sealed(job)) => {
+                        self.sealing_bytes.push_back(self.observed.head_bytes.load(Ordering::Relaxed));
+                        self.generation += 1;
+                        self.freezing = [false; 3];
+                        self.seals.push_back(job);
+                        self.start_seal(ctx);
+                        EntryReply::Sealed.encode()
+                    }
+                    Err(e) => {
+                        let reason = format!("entry {} does not decode: {e}", position.index);
+                        self.fail(reason.clone(), ctx);
+                        return Err(reason);
+                    }
+                },
+            };
+            replies.push(reply);
+        }
+        self.publish();
+        self.observed.applied_term.store(term, Ordering::Release);
+        self.start_freezes(ctx);
+        Ok(replies)
+    }
+}
+
+/// A run that the pool has made of a head's tail.
+#[derive(Debug)]
+pub(super) enum Frozen {
+    Metrics(tsdb::Frozen),
+    Logs(rows::Frozen),
+    Traces(rows::Frozen),
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct FreezeDone {
+    slot: usize,
+    generation: u64,
+    result: Result<Frozen, String>,
+}
+
+impl Handler<FreezeDone> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: FreezeDone, ctx: &mut Self::Context) {
+        if msg.generation != self.generation {
+            return;
+        }
+        self.freezing[msg.slot] = false;
+        match msg.result {
+            Ok(Frozen::Metrics(done)) => self.state.metrics.install(done),
+            Ok(Frozen::Logs(done)) => self.state.logs.install(done),
+            Ok(Frozen::Traces(done)) => self.state.traces.install(done),
+            Err(reason) => return self.fail(format!("compress a head: {reason}"), ctx),
+        }
+        self.publish();
+        self.start_freezes(ctx);
+    }
+}
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct SealDone {
+    generation: u64,
+    result: Result<Box<Sealed>, String>,
+}
+
+impl Handler<SealDone> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: SealDone, ctx: &mut Self::Context) {
+        self.sealing = false;
+        match msg.result {
+            // A reset came in between: the manifest is another one now.
+            Ok(_) if msg.generation > self.generation => {}
+            Ok(sealed) => {
+                let Sealed { manifest, added } = *sealed;
+                self.state.sealed(added);
+                self.sealing_bytes.pop_front();
+                let (index, epoch) = (manifest.position.index, manifest.epoch);
+                let facts: u64 = manifest.blocks.iter().map(|b| b.facts).sum();
+                self.observed.manifest.store(Arc::new(manifest));
+                self.publish();
+                self.sealed.send_replace(index);
+                info!(shard = self.shard, epoch, index, facts, "sealed");
+                self.start_seal(ctx);
+            }
+            // The old manifest and the log are still in force; going on would only grow memory.
+            Err(reason) => self.fail(format!("seal: {reason}"), ctx),
+        }
+    }
+}
+
+/// Replaces the whole state: a snapshot has been installed on disk.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Reset {
+    pub(super) manifest: Manifest,
+    pub(super) blocks: OpenBlocks,
+}
+
+impl Handler<Reset> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: Reset, _ctx: &mut Self::Context) {
+        self.generation += 1;
+        self.freezing = [false; 3];
+        self.seals.clear();
+        self.sealing_bytes.clear();
+        let (index, term) = (msg.manifest.position.index, msg.manifest.position.term);
+        self.observed.manifest.store(Arc::new(msg.manifest.clone()));
+        self.state = ShardState::new(self.shard, self.config.clone(), Some((msg.manifest, msg.blocks)));
+        self.publish();
+        self.observed.applied_term.store(term, Ordering::Release);
+        self.sealed.send_replace(index);
+        info!(shard = self.shard, index, "installed a snapshot");
+    }
+}
+
+/// Waits until no seal is being written, so that a snapshot can replace the directory's manifest.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub(super) struct IsSealing;
+
+impl Handler<IsSealing> for ShardActor {
+    type Result = bool;
+
+    fn handle(&mut self, _msg: IsSealing, _ctx: &mut Self::Context) -> bool {
+        self.sealing
+    }
+}
+
+/// Stops the actor.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop;
+
+impl Handler<Stop> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, _msg: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+/// Recovers a shard's state from its directory: manifest, blocks, no strays.
+pub(super) fn recover(
+    shard: u32,
+    dir: &std::path::Path,
+    config: trine_store::shard::ShardConfig,
+) -> Result<(ShardState, Manifest), FileError> {
+    let manifest = trine_store::shard::read_manifest(dir)?;
+    trine_store::shard::remove_strays(dir, manifest.as_ref())?;
+    let Some(manifest) = manifest else {
+        return Ok((ShardState::new(shard, config, None), Manifest { shard, ..Manifest::default() }));
+    };
+    let blocks = trine_store::shard::open_blocks(dir, &manifest.blocks)?;
+    Ok((ShardState::new(shard, config, Some((manifest.clone(), blocks))), manifest))
+}

@@ -1,0 +1,94 @@
+//! The only way to a shard's leader on this node; cheap to clone.
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use trine_raft::Group;
+use trine_store::entry::SealReason;
+use trine_store::shard::{PartOutcome, ShardView};
+
+use super::actor::Observed;
+use crate::budget::Budget;
+
+/// Why a part was not applied, as the leader's node sees it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Nothing was proposed.
+    #[error("not the leader")]
+    NotLeader { leader_node: Option<u64> },
+    /// Nothing was proposed.
+    #[error("{what} is over its memory bound")]
+    Busy { what: &'static str },
+    /// Nothing was proposed: no replica would take it.
+    #[error("invalid part: {reason}")]
+    Invalid { reason: String },
+    /// It may have been applied: repeat it.
+    #[error("outcome unknown: {reason}")]
+    Unknown { reason: String },
+}
+
+/// What waits for the proposer.
+#[derive(Debug)]
+pub(super) enum Work {
+    Part { part: Bytes, done: oneshot::Sender<Result<PartOutcome, SubmitError>>, _held: OwnedSemaphorePermit },
+    Seal { reason: SealReason, done: oneshot::Sender<Result<(), SubmitError>> },
+}
+
+/// Parts that wait for a shard's proposer: bounded by the node's byte budget, and by this count.
+pub(super) const QUEUE_PARTS: usize = 4096;
+
+/// A shard's replica on this node.
+#[derive(Clone)]
+pub struct ShardHandle {
+    pub shard: u32,
+    pub replica: u64,
+    pub group: Group,
+    pub(super) observed: Arc<Observed>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) work: mpsc::Sender<Work>,
+    pub(super) sealed: tokio::sync::watch::Receiver<u64>,
+}
+
+impl ShardHandle {
+    /// Proposes a part; returns once it is committed and visible. Refuses instead of queueing without bound.
+    pub async fn submit(&self, part: Bytes) -> Result<PartOutcome, SubmitError> {
+        let status = self.group.status();
+        if !status.is_leader {
+            return Err(SubmitError::NotLeader { leader_node: status.leader.map(|(_, node)| node.0) });
+        }
+        if !self.budget.heads_have_room() {
+            return Err(SubmitError::Busy { what: "memory for unsealed data" });
+        }
+        let held = self.budget.try_inflight(part.len()).ok_or(SubmitError::Busy { what: "writes in flight" })?;
+        let (done, outcome) = oneshot::channel();
+        let work = Work::Part { part, done, _held: held };
+        self.work.try_send(work).map_err(|_| SubmitError::Busy { what: "queue of the shard" })?;
+        outcome.await.unwrap_or_else(|_| Err(SubmitError::Unknown { reason: "the shard stopped".into() }))
+    }
+
+    /// Seals the head and returns once every fact before the call is in a durable block. Leader only.
+    pub async fn seal(&self, reason: SealReason, timeout: Duration) -> Result<(), SubmitError> {
+        let (done, proposed) = oneshot::channel();
+        let stopped = |_| SubmitError::Unknown { reason: "the shard stopped".into() };
+        self.work.send(Work::Seal { reason, done }).await.map_err(|_| stopped(()))?;
+        proposed.await.map_err(|_| stopped(()))??;
+        let target = self.observed.view.load().position;
+        let mut sealed = self.sealed.clone();
+        let wait = sealed.wait_for(|index| *index >= target);
+        match tokio::time::timeout(timeout, wait).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(stopped(())),
+            Err(_) => Err(SubmitError::Unknown { reason: "the seal is still being written".into() }),
+        }
+    }
+
+    /// What readers see now.
+    pub fn view(&self) -> Arc<ShardView> {
+        self.observed.view.load_full()
+    }
+
+    pub fn observed(&self) -> &Observed {
+        &self.observed
+    }
+}

@@ -1,0 +1,110 @@
+//! The task beside a replica that decides when to seal, and tells raft what a durable manifest allows it to forget.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{debug, warn};
+use trine_store::entry::SealReason;
+
+use super::handle::{ShardHandle, SubmitError};
+use crate::budget::Budget;
+
+/// When to seal; pure, so that it can be tested without a shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SealPolicy {
+    pub(super) head_bytes_max: u64,
+    pub(super) head_age_max: Duration,
+}
+
+impl SealPolicy {
+    /// `age` since the head's first fact was seen; `pressed` when the node's heads are over their soft share.
+    pub(super) fn decide(&self, head_bytes: u64, facts: u64, age: Duration, pressed: bool) -> Option<SealReason> {
+        if facts == 0 {
+            None
+        } else if head_bytes >= self.head_bytes_max || (pressed && head_bytes >= self.head_bytes_max / 4) {
+            Some(SealReason::HeadBytes)
+        } else if age >= self.head_age_max {
+            Some(SealReason::HeadAge)
+        } else {
+            None
+        }
+    }
+}
+
+/// How often the keeper looks at its shard.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a seal may take before the keeper complains and looks again.
+const SEAL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Runs until `stop` changes.
+pub(super) async fn keep(
+    handle: ShardHandle,
+    policy: SealPolicy,
+    budget: Arc<Budget>,
+    mut log_pressure: watch::Receiver<Vec<u64>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut sealed = handle.sealed.clone();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut first_fact: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            _ = stop.changed() => return,
+            changed = sealed.changed() => {
+                if changed.is_err() { return }
+                let index = *sealed.borrow_and_update();
+                forget(&handle, index).await;
+                continue;
+            }
+            _ = ticks.tick() => {}
+        }
+        if !handle.group.status().is_leader {
+            first_fact = None;
+            continue;
+        }
+        let facts = handle.observed().head_facts.load(Ordering::Relaxed);
+        let head_bytes = handle.observed().head_bytes.load(Ordering::Relaxed);
+        first_fact = if facts == 0 { None } else { first_fact.or_else(|| Some(Instant::now())) };
+        let age = first_fact.map_or(Duration::ZERO, |at| at.elapsed());
+        let pressed = budget.heads_bytes() > budget.shares.heads_soft;
+        let holds_log_back = log_pressure.borrow_and_update().contains(&handle.replica);
+        let reason = policy.decide(head_bytes, facts, age, pressed).or(holds_log_back.then_some(SealReason::LogBytes));
+        if let Some(reason) = reason {
+            first_fact = None;
+            match handle.seal(reason, SEAL_TIMEOUT).await {
+                Ok(()) => debug!(shard = handle.shard, ?reason, "sealed by the keeper"),
+                Err(SubmitError::NotLeader { .. }) => {}
+                Err(error) => warn!(shard = handle.shard, %error, ?reason, "seal did not finish"),
+            }
+        }
+    }
+}
+
+/// The log up to `index` is in durable blocks: raft may offer the manifest as its snapshot and purge.
+async fn forget(handle: &ShardHandle, index: u64) {
+    if let Err(error) = handle.group.snapshot_taken().await {
+        warn!(shard = handle.shard, %error, "raft did not take the snapshot");
+        return;
+    }
+    if let Err(error) = handle.group.purge_through(index).await {
+        warn!(shard = handle.shard, %error, "raft did not purge its log");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seals_by_bytes_age_or_pressure_and_never_an_empty_head() {
+        let p = SealPolicy { head_bytes_max: 100, head_age_max: Duration::from_secs(10) };
+        let s = Duration::from_secs;
+        assert_eq!(p.decide(1000, 0, s(100), true), None);
+        assert_eq!(p.decide(100, 1, s(0), false), Some(SealReason::HeadBytes));
+        assert_eq!(p.decide(25, 1, s(0), true), Some(SealReason::HeadBytes));
+        assert_eq!(p.decide(24, 1, s(0), true), None);
+        assert_eq!(p.decide(24, 1, s(10), false), Some(SealReason::HeadAge));
+    }
+}

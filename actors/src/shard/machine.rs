@@ -1,0 +1,94 @@
+//! The bridge from a raft group to its shard actor.
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actix::Addr;
+use async_trait::async_trait;
+use bytes::Bytes;
+use trine_raft::{Committed, Machine, NodeId, Position, Recovered, SnapshotManifest};
+use trine_store::shard::{LogPosition, Manifest, open_blocks, write_manifest};
+
+use super::actor::{Apply, IsSealing, Observed, Reset, ShardActor, chain};
+use super::fetch::{BlockSource, fetch_blocks};
+use super::pool::Pool;
+
+/// State machine of one shard group.
+pub(super) struct ShardMachine {
+    pub(super) shard: u32,
+    pub(super) dir: PathBuf,
+    pub(super) addr: Addr<ShardActor>,
+    pub(super) observed: Arc<Observed>,
+    pub(super) source: Arc<dyn BlockSource>,
+    pub(super) pool: Pool,
+}
+
+fn position(p: LogPosition) -> Position {
+    Position { term: p.term, leader: p.leader, index: p.index }
+}
+
+fn other(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> std::io::Error {
+    std::io::Error::other(reason)
+}
+
+#[async_trait]
+impl Machine for ShardMachine {
+    async fn recovered(&self) -> std::io::Result<Recovered> {
+        let manifest = self.observed.manifest.load();
+        let sealed = manifest.epoch > 0;
+        Ok(Recovered {
+            position: sealed.then(|| position(manifest.position)),
+            membership: manifest.membership.clone().map(|(p, bytes)| (position(p), bytes.into())),
+            snapshot_id: sealed.then(|| snapshot_id(&manifest)),
+        })
+    }
+
+    async fn apply(&self, batch: Vec<Committed>) -> std::io::Result<Vec<Bytes>> {
+        match self.addr.send(Apply { batch }).await {
+            Ok(applied) => applied.map_err(other),
+            Err(e) => Err(other(format!("shard {} stopped: {e}", self.shard))),
+        }
+    }
+
+    async fn snapshot(&self) -> std::io::Result<Option<SnapshotManifest>> {
+        let manifest = self.observed.manifest.load_full();
+        if manifest.epoch == 0 {
+            return Ok(None);
+        }
+        let membership = manifest.membership.clone();
+        Ok(Some(SnapshotManifest {
+            position: Some(position(manifest.position)),
+            membership: membership.map_or((None, Bytes::new()), |(p, bytes)| (Some(position(p)), bytes.into())),
+            id: snapshot_id(&manifest),
+            manifest: manifest.encode().into(),
+        }))
+    }
+
+    async fn install(&self, snapshot: SnapshotManifest, source: NodeId) -> std::io::Result<()> {
+        let mut manifest = Manifest::decode(&snapshot.manifest).map_err(|e| other(e.to_string()))?;
+        if manifest.shard != self.shard {
+            return Err(other(format!("snapshot of shard {} for shard {}", manifest.shard, self.shard)));
+        }
+        // openraft may know a newer membership than the seal did.
+        if let (Some(at), bytes) = &snapshot.membership {
+            let at = LogPosition { term: at.term, leader: at.leader, index: at.index };
+            manifest.membership = Some((at, bytes.to_vec()));
+        }
+        fetch_blocks(&*self.source, source, self.shard, &self.dir, &manifest).await?;
+        while self.addr.send(IsSealing).await.map_err(|e| other(e.to_string()))? {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let (dir, made) = (self.dir.clone(), manifest.clone());
+        let blocks = self.pool.run(move || {
+            let blocks = open_blocks(&dir, &made.blocks)?;
+            write_manifest(&dir, &made)?;
+            Ok(blocks)
+        });
+        let blocks = blocks.await.map_err(|e| other(e.to_string()))?;
+        let blocks = blocks.map_err(|e: trine_store::shard::FileError| other(chain(&e)))?;
+        self.addr.send(Reset { manifest, blocks }).await.map_err(|e| other(e.to_string()))
+    }
+}
+
+fn snapshot_id(manifest: &Manifest) -> String {
+    format!("shard-{}-epoch-{}-index-{}", manifest.shard, manifest.epoch, manifest.position.index)
+}

@@ -1,0 +1,130 @@
+//! Opening and closing a shard's replica on this node.
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use actix::{Actor, Addr, ArbiterHandle};
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use trine_raft::{GroupId, LogDevice, Multi, ReplicaId, Storage};
+use trine_store::shard::ShardConfig;
+
+use super::actor::{ActorParts, Failed, Observed, ShardActor, Stop, recover};
+use super::fetch::BlockSource;
+use super::handle::{QUEUE_PARTS, ShardHandle};
+use super::keeper::{SealPolicy, keep};
+use super::machine::ShardMachine;
+use super::pool::Pool;
+use super::proposer::Proposer;
+use crate::budget::Budget;
+use crate::error::Error;
+
+/// What all replicas of a node share.
+#[derive(Clone)]
+pub struct ReplicaContext {
+    pub data_dir: PathBuf,
+    pub multi: Arc<Multi>,
+    pub device: Arc<dyn LogDevice>,
+    pub arbiters: Arc<Vec<ArbiterHandle>>,
+    pub source: Arc<dyn BlockSource>,
+    pub budget: Arc<Budget>,
+    pub pool: Pool,
+    pub config: ShardConfig,
+    pub head_bytes_max: u64,
+    pub head_age_max: Duration,
+    /// Streams that hold the write-ahead log back.
+    pub log_pressure: watch::Receiver<Vec<u64>>,
+}
+
+/// Raft group of a shard: group 0 is the metadata group.
+pub fn group_of(shard: u32) -> GroupId {
+    GroupId(u64::from(shard) + 1)
+}
+
+/// A running replica. Drop does not stop it: call [`Self::close`].
+pub struct Replica {
+    pub handle: ShardHandle,
+    addr: Addr<ShardActor>,
+    failed: watch::Receiver<Option<Failed>>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Replica {
+    /// Recovers the replica's state from its directory and joins its raft group.
+    pub async fn open(context: &ReplicaContext, shard: u32, replica: u64) -> Result<Self, Error> {
+        let dir = directory(&context.data_dir, shard, replica);
+        std::fs::create_dir_all(&dir).map_err(crate::identity::io_error("create directory", &dir))?;
+        let (recover_dir, config) = (dir.clone(), context.config.clone());
+        let recovered = context.pool.run(move || recover(shard, &recover_dir, config)).await;
+        let (state, manifest) = recovered
+            .map_err(|e| Error::Raft { group: group_of(shard).0, reason: e.to_string() })?
+            .map_err(|source| Error::ShardFiles { shard, source: Box::new(source) })?;
+        let applied_term = AtomicU64::new(manifest.position.term);
+        let (sealed, sealed_rx) = watch::channel(manifest.position.index);
+        let (failed, failed_rx) = watch::channel(None);
+        let observed = Arc::new(Observed {
+            view: ArcSwap::default(),
+            manifest: ArcSwap::from_pointee(manifest),
+            head_bytes: AtomicU64::new(0),
+            head_facts: AtomicU64::new(0),
+            applied_term,
+        });
+        let parts = ActorParts {
+            shard,
+            dir: dir.clone(),
+            config: context.config.clone(),
+            budget: context.budget.clone(),
+            pool: context.pool.clone(),
+            observed: observed.clone(),
+            sealed,
+            failed,
+        };
+        let arbiter = &context.arbiters[shard as usize % context.arbiters.len()];
+        let addr = ShardActor::start_in_arbiter(arbiter, |_| ShardActor::new(parts, state));
+        let machine = ShardMachine {
+            shard,
+            dir,
+            addr: addr.clone(),
+            observed: observed.clone(),
+            source: context.source.clone(),
+            pool: context.pool.clone(),
+        };
+        let storage = Storage::Device(context.device.clone());
+        let opened = context.multi.open(group_of(shard), ReplicaId(replica), storage, Arc::new(machine)).await;
+        let group = opened.map_err(|e| Error::Raft { group: group_of(shard).0, reason: e.to_string() })?;
+        let (work, queue) = mpsc::channel(QUEUE_PARTS);
+        let budget = context.budget.clone();
+        let handle = ShardHandle { shard, replica, group: group.clone(), observed, budget, work, sealed: sealed_rx };
+        let (stop, stop_rx) = watch::channel(false);
+        let policy = SealPolicy { head_bytes_max: context.head_bytes_max, head_age_max: context.head_age_max };
+        let keeper = keep(handle.clone(), policy, context.budget.clone(), context.log_pressure.clone(), stop_rx);
+        let tasks = vec![tokio::spawn(Proposer::new(shard, group, queue).run()), tokio::spawn(keeper)];
+        Ok(Self { handle, addr, failed: failed_rx, stop, tasks })
+    }
+
+    /// Why the replica can no longer follow its log, if so.
+    pub fn failure(&self) -> Option<String> {
+        self.failed.borrow().as_ref().map(|f| f.reason.clone())
+    }
+
+    /// Leaves the raft group and stops the actor. Data stays.
+    pub async fn close(self) {
+        self.stop.send_replace(true);
+        self.handle.group.stop().await;
+        if self.addr.send(Stop).await.is_err() {
+            tracing::debug!(shard = self.handle.shard, "the actor had stopped before");
+        }
+        drop(self.handle);
+        for task in self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Where a replica keeps its manifest and blocks.
+pub fn directory(data_dir: &std::path::Path, shard: u32, replica: u64) -> PathBuf {
+    data_dir.join("shards").join(format!("{shard:05}-{replica}"))
+}

@@ -1,0 +1,8 @@
+//! Trine's own admin REST and the operational endpoints every protocol shares.
+mod cluster;
+mod health;
+pub mod model;
+mod openapi;
+
+pub(crate) use cluster::routes;
+pub(crate) use health::routes as health_routes;

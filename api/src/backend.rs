@@ -1,0 +1,62 @@
+//! What the surfaces need of the cluster. Implemented over `actors` by the node, and by a one-shard double in tests.
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use trine_query::scatter::Scatter;
+use trine_store::model::Slot;
+use trine_store::shard::PartOutcome;
+
+use crate::admin::model::{AdminCluster, AdminNode, AdminShard, FlushReport};
+
+/// A part and where it goes. `slot` is that of the part's first fact; all its facts are `shard`'s.
+#[derive(Clone, Debug)]
+pub struct ShardPart {
+    pub shard: u32,
+    pub slot: Slot,
+    /// An encoded part ([`trine_store::part::PartRef`]).
+    pub part: Bytes,
+}
+
+/// Why a write was not acknowledged. Each variant says what the client can do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A budget is exhausted; the same request may succeed later.
+    #[error("too many requests in flight")]
+    Busy { retry_after: Duration },
+    /// No leader could be reached in time.
+    #[error("{reason}")]
+    Unavailable { reason: String, retry_after: Duration },
+    /// One part is beyond what a log entry may hold; retrying cannot help.
+    #[error("a part of the request is too large")]
+    TooLarge,
+    /// The shard refused the content; retrying cannot help.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// The cluster, as seen from a protocol surface.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Shard that owns a slot now; splits a request into one part builder a shard.
+    fn shard_of(&self, slot: Slot) -> u32;
+
+    /// All parts of one request; `Ok` once every part is fsynced on a majority and visible. Outcomes in the order of `parts`.
+    async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError>;
+
+    /// How queries reach the shards.
+    fn scatter(&self) -> Arc<dyn Scatter>;
+
+    /// `Err` says why this node does not serve yet.
+    fn ready(&self) -> Result<(), String>;
+
+    async fn cluster(&self) -> AdminCluster;
+    async fn nodes(&self) -> Vec<AdminNode>;
+    async fn shards(&self) -> Vec<AdminShard>;
+
+    /// Seals every shard's head; returns once the blocks are durable.
+    async fn flush(&self) -> Result<FlushReport, String>;
+}

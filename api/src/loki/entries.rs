@@ -1,0 +1,254 @@
+//! Log streams and entries of a request on their way into parts: checks, discovery of service and level, limits.
+use trine_store::model::signal::{key_hash, slot_of_hash};
+use trine_store::model::{Labels, LabelsBuilder, Scope, Signal, Slot, Value};
+
+use super::level;
+use crate::backend::ShardPart;
+use crate::config::ApiConfig;
+use crate::parts::{RowsSplit, ShardOf, StreamKey};
+use crate::time::rfc3339_text;
+
+/// Label that names the service; found among [`SERVICE_LABELS`] when it is not given.
+const SERVICE_NAME: &str = "service_name";
+/// Where the service's name is looked for, best first.
+pub(super) const SERVICE_LABELS: [&str; 13] = [
+    "service",
+    "app",
+    "application",
+    "app_name",
+    "name",
+    "app_kubernetes_io_name",
+    "container",
+    "container_name",
+    "k8s_container_name",
+    "component",
+    "workload",
+    "job",
+    "k8s_job_name",
+];
+/// Refusals that are spelled out; the others are only counted.
+const TEXTS_MAX: usize = 20;
+
+/// Bounds on streams and entries; bytes and counts as in [`ApiConfig`].
+#[derive(Clone, Debug)]
+pub(crate) struct EntryLimits {
+    now_ns: i64,
+    newest_ns: i64,
+    oldest_ns: i64,
+    line_bytes: usize,
+    labels: usize,
+    name_bytes: usize,
+    value_bytes: usize,
+    metadata_entries: usize,
+    metadata_bytes: usize,
+}
+
+impl EntryLimits {
+    pub(crate) fn new(config: &ApiConfig, now_ns: i64) -> Self {
+        let ns = |ms: i64| ms.saturating_mul(1_000_000);
+        Self {
+            now_ns,
+            newest_ns: now_ns.saturating_add(ns(config.future_ms_max)),
+            oldest_ns: if config.retention_ms > 0 { now_ns.saturating_sub(ns(config.retention_ms)) } else { i64::MIN },
+            line_bytes: config.line_bytes_max,
+            labels: config.stream_labels_max,
+            name_bytes: config.label_name_bytes_max,
+            value_bytes: config.label_value_bytes_max,
+            metadata_entries: config.structured_metadata_entries_max,
+            metadata_bytes: config.structured_metadata_bytes_max,
+        }
+    }
+}
+
+/// A decoded request.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    pub(crate) parts: Vec<ShardPart>,
+    /// Streams that the request named, good or bad.
+    pub(crate) streams: u64,
+    pub(crate) entries: u64,
+    pub(crate) rejected: u64,
+    /// Why, in Loki's words, at most [`TEXTS_MAX`].
+    pub(crate) texts: Vec<String>,
+}
+
+/// Takes streams and their entries one after the other.
+pub(crate) struct Collector<'a> {
+    tenant: &'a str,
+    limits: &'a EntryLimits,
+    split: RowsSplit<'a>,
+    builder: LabelsBuilder,
+    out: Entries,
+    values: Vec<(String, Value)>,
+}
+
+/// A stream that was accepted.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    number: u32,
+    hash: u64,
+    slot: Slot,
+    labels: Labels,
+    /// From the stream's own labels.
+    level: Option<String>,
+}
+
+impl<'a> Collector<'a> {
+    pub(crate) fn new(tenant: &'a str, limits: &'a EntryLimits, shard_of: ShardOf<'a>) -> Self {
+        Self {
+            tenant,
+            limits,
+            split: RowsSplit::new(Signal::Logs, tenant, shard_of, limits.now_ns),
+            builder: LabelsBuilder::default(),
+            out: Entries::default(),
+            values: Vec::new(),
+        }
+    }
+
+    fn reject(&mut self, entries: u64, text: impl FnOnce() -> String) {
+        self.out.rejected += entries;
+        if self.out.texts.len() < TEXTS_MAX {
+            self.out.texts.push(text());
+        }
+    }
+
+    /// Checks a stream with `entries` entries; `None` when it is refused with all of them.
+    pub(crate) fn stream(&mut self, mut pairs: Vec<(String, String)>, entries: u64) -> Option<Stream> {
+        let number = u32::try_from(self.out.streams).unwrap_or(u32::MAX);
+        self.out.streams += 1;
+        if pairs.iter().all(|(_, v)| v.is_empty()) {
+            self.reject(entries, || "error at least one label pair is required per stream".to_owned());
+            return None;
+        }
+        let given = pairs.iter().filter(|(n, _)| n != SERVICE_NAME).count();
+        add_service_name(&mut pairs);
+        self.builder.clear();
+        for (name, value) in &pairs {
+            self.builder.push(name, value);
+        }
+        let labels = match self.builder.build() {
+            Ok(labels) => labels,
+            Err(duplicate) => {
+                let name = duplicate.name;
+                self.reject(entries, || format!("stream '{}' has duplicate label name: '{name}'", show(&pairs)));
+                return None;
+            }
+        };
+        if let Some(text) = self.bad_labels(&labels, given) {
+            self.reject(entries, || text);
+            return None;
+        }
+        let hash = key_hash(self.tenant, labels.as_bytes());
+        let level = labels.iter().find(|(n, _)| level::is_level_field(n)).map(|(_, v)| level::normalize(v).to_owned());
+        Some(Stream { number, hash, slot: slot_of_hash(hash), labels, level })
+    }
+
+    fn bad_labels(&self, labels: &Labels, given: usize) -> Option<String> {
+        let l = self.limits;
+        if given > l.labels {
+            return Some(format!("entry for stream '{labels}' has {given} label names; limit {}", l.labels));
+        }
+        labels.iter().find_map(|(name, value)| {
+            if name.len() > l.name_bytes {
+                Some(format!("stream '{labels}' has label name too long: '{name}'"))
+            } else if value.len() > l.value_bytes {
+                Some(format!("stream '{labels}' has label value too long: '{value}'"))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Adds an entry of `stream`. `time_ns` 0 means now. `severity` is OpenTelemetry's number, 0 if there is none.
+    pub(crate) fn entry(
+        &mut self,
+        stream: &Stream,
+        time_ns: i64,
+        line: &str,
+        metadata: &[(&str, &str)],
+        severity: i32,
+    ) {
+        self.out.entries += 1;
+        if let Some(text) = self.bad_entry(stream, time_ns, line, metadata) {
+            self.reject(1, || text);
+            return;
+        }
+        self.values.clear();
+        let mut explicit = None;
+        for (name, value) in metadata {
+            if *name == level::DETECTED_LEVEL {
+                explicit = Some(level::normalize(value).to_owned());
+            } else if !value.is_empty() {
+                self.values.push(((*name).to_owned(), Value::Str((*value).to_owned())));
+            }
+        }
+        let level = explicit.unwrap_or_else(|| detect(stream, line, metadata, severity));
+        self.values.push((level::DETECTED_LEVEL.to_owned(), Value::Str(level)));
+        let key = StreamKey { number: stream.number, key: stream.labels.as_bytes(), hash: stream.hash };
+        let attrs = self.values.iter().map(|(n, v)| (Scope::Record, n.as_str(), v));
+        self.split.row(stream.slot, key, time_ns, line.as_bytes(), attrs);
+    }
+
+    fn bad_entry(&self, stream: &Stream, time_ns: i64, line: &str, metadata: &[(&str, &str)]) -> Option<String> {
+        let (l, labels) = (self.limits, &stream.labels);
+        let metadata_bytes: usize = metadata.iter().map(|(n, v)| n.len() + v.len()).sum();
+        if line.len() > l.line_bytes {
+            Some(format!(
+                "max entry size '{}' bytes exceeded for stream '{labels}' while adding an entry with length '{}' bytes",
+                l.line_bytes,
+                line.len()
+            ))
+        } else if time_ns != 0 && time_ns < l.oldest_ns {
+            Some(format!(
+                "entry for stream '{labels}' has timestamp too old: {}, oldest acceptable timestamp is: {}",
+                rfc3339_text(time_ns),
+                rfc3339_text(l.oldest_ns)
+            ))
+        } else if time_ns > l.newest_ns {
+            Some(format!("entry for stream '{labels}' has timestamp too new: {}", rfc3339_text(time_ns)))
+        } else if metadata_bytes > l.metadata_bytes {
+            Some(format!(
+                "stream '{labels}' has structured metadata too large: '{metadata_bytes}' bytes, limit: '{}' bytes. Please see `limits_config.max_structured_metadata_size` or contact your Loki administrator to increase it.",
+                l.metadata_bytes
+            ))
+        } else if metadata.len() > l.metadata_entries {
+            Some(format!(
+                "stream '{labels}' has too many structured metadata labels: '{}', limit: '{}'. Please see `limits_config.max_structured_metadata_entries_count` or contact your Loki administrator to increase it.",
+                metadata.len(),
+                l.metadata_entries
+            ))
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Entries {
+        self.out.parts = self.split.finish();
+        self.out
+    }
+}
+
+fn add_service_name(pairs: &mut Vec<(String, String)>) {
+    if pairs.iter().any(|(n, v)| n == SERVICE_NAME && !v.is_empty()) {
+        return;
+    }
+    let found = SERVICE_LABELS.iter().find_map(|wanted| pairs.iter().find(|(n, v)| n == wanted && !v.is_empty()));
+    let name = found.map_or_else(|| "unknown_service".to_owned(), |(_, v)| v.clone());
+    pairs.retain(|(n, _)| n != SERVICE_NAME);
+    pairs.push((SERVICE_NAME.to_owned(), name));
+}
+
+fn detect(stream: &Stream, line: &str, metadata: &[(&str, &str)], severity: i32) -> String {
+    if let Some(level) = &stream.level {
+        return level.clone();
+    }
+    if let Some((_, v)) = metadata.iter().find(|(n, v)| level::is_level_field(n) && !v.is_empty()) {
+        return level::normalize(v).to_owned();
+    }
+    level::of_severity_number(severity).map_or_else(|| level::of_line(line), str::to_owned)
+}
+
+fn show(pairs: &[(String, String)]) -> String {
+    let inner: Vec<String> = pairs.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
+    format!("{{{}}}", inner.join(", "))
+}

@@ -1,0 +1,93 @@
+//! `POST /loki/api/v1/push` and its first version.
+use bytes::Bytes;
+use http::StatusCode;
+use trine_store::model::Slot;
+
+use super::entries::{Collector, Entries, EntryLimits};
+use super::push_decode::{decode_json, decode_legacy_json, decode_protobuf};
+use crate::body::decode_all;
+use crate::budget::Held;
+use crate::call::{Call, Outcome, decode_off_thread};
+use crate::error::ApiError;
+use crate::state::Api;
+use crate::{reply, snappy};
+
+/// Form of a push body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Protobuf,
+    Json,
+    LegacyJson,
+}
+
+/// `/loki/api/v1/push`.
+pub(super) async fn push(call: Call) -> Outcome {
+    store(call, Form::Json).await
+}
+
+/// `/api/prom/push`.
+pub(super) async fn push_legacy(call: Call) -> Outcome {
+    store(call, Form::LegacyJson).await
+}
+
+fn form_of(content_type: &str, json: Form) -> Result<Form, ApiError> {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let well_formed =
+        media_type.split_once('/').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' '));
+    if !well_formed {
+        let reason = if content_type.is_empty() { "no media type" } else { "expected slash after first token" };
+        return Err(ApiError::BadRequest(format!("mime: {reason}")));
+    }
+    Ok(if media_type.eq_ignore_ascii_case("application/json") { json } else { Form::Protobuf })
+}
+
+async fn store(call: Call, json: Form) -> Outcome {
+    let form = form_of(call.header("content-type"), json)?;
+    let encoding = call.header("content-encoding").to_owned();
+    let Call { api, tenant, body, held, .. } = call;
+    let limits = EntryLimits::new(api.config(), api.now_ns());
+    let decoder_api = api.clone();
+    let (entries, held) = decode_off_thread(body.len(), move || {
+        let mut held = held;
+        let body = decompress(&encoding, body, form, &decoder_api, &mut held)?;
+        held.grow(body.len())?;
+        let shard_of = |slot: Slot| decoder_api.shard_of(slot);
+        let mut collector = Collector::new(&tenant, &limits, &shard_of);
+        match form {
+            Form::Protobuf => decode_protobuf(&body, &mut collector)?,
+            Form::Json => decode_json(&body, &mut collector)?,
+            Form::LegacyJson => decode_legacy_json(&body, &mut collector)?,
+        }
+        Ok((collector.finish(), held))
+    })
+    .await?;
+    if entries.streams == 0 {
+        return Err(ApiError::Unprocessable("error at least one valid stream is required for ingestion".to_owned()));
+    }
+    write(&api, entries).await?;
+    drop(held);
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// Writes what is good; `Err` names what was not.
+pub(crate) async fn write(api: &Api, entries: Entries) -> Result<(), ApiError> {
+    api.registry().count_rejected("logs", "invalid", entries.rejected);
+    let Entries { parts, rejected, mut texts, .. } = entries;
+    api.write(parts).await?;
+    if rejected == 0 {
+        return Ok(());
+    }
+    texts.push(format!("{rejected} of {} entries rejected, the others are stored", entries.entries.max(rejected)));
+    Err(ApiError::Rejected(texts.join("\n")))
+}
+
+fn decompress(encoding: &str, body: Bytes, form: Form, api: &Api, held: &mut Held) -> Result<Bytes, ApiError> {
+    let bytes_max = api.config().loki_push_decoded_bytes_max;
+    let body = match encoding {
+        "" | "snappy" => body,
+        "gzip" => decode_all(flate2::read::MultiGzDecoder::new(&*body), bytes_max, held)?,
+        "deflate" => decode_all(flate2::read::DeflateDecoder::new(&*body), bytes_max, held)?,
+        other => return Err(ApiError::BadRequest(format!("Content-Encoding {other:?} not supported"))),
+    };
+    if form == Form::Protobuf { snappy::decode_block(&body, bytes_max, held) } else { Ok(body) }
+}

@@ -1,0 +1,102 @@
+//! Storing decoded OTLP requests; the same for HTTP and gRPC.
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use trine_store::model::Slot;
+
+use super::{logs, metrics, trace};
+use crate::call::decode_off_thread;
+use crate::error::ApiError;
+use crate::loki::entries::EntryLimits;
+use crate::prom::conflict_texts;
+use crate::prom::decode::WriteLimits;
+use crate::state::Api;
+
+/// What was refused softly: nothing, or data points with their reasons.
+#[derive(Debug, Default)]
+pub(crate) struct Partial {
+    pub(crate) rejected: i64,
+    pub(crate) message: String,
+}
+
+/// Stores spans. `bytes_len` is the encoded size, to choose where to decode.
+pub(crate) async fn traces(
+    api: &Api,
+    tenant: Arc<str>,
+    request: ExportTraceServiceRequest,
+    bytes_len: usize,
+) -> Result<(), ApiError> {
+    let decoder = api.clone();
+    let parts = decode_off_thread(bytes_len, move || {
+        let shard_of = |slot: Slot| decoder.shard_of(slot);
+        trace::decode(&tenant, request, decoder.config().span_attribute_bytes_max, &shard_of)
+    })
+    .await?;
+    api.write(parts).await?;
+    Ok(())
+}
+
+/// Stores log records.
+pub(crate) async fn logs(
+    api: &Api,
+    tenant: Arc<str>,
+    request: ExportLogsServiceRequest,
+    bytes_len: usize,
+) -> Result<(), ApiError> {
+    let decoder = api.clone();
+    let limits = EntryLimits::new(api.config(), api.now_ns());
+    let entries = decode_off_thread(bytes_len, move || {
+        let shard_of = |slot: Slot| decoder.shard_of(slot);
+        logs::decode(&tenant, request, &limits, &shard_of)
+    })
+    .await?;
+    crate::loki::push::write(api, entries).await
+}
+
+/// Stores data points.
+pub(crate) async fn metrics(
+    api: &Api,
+    tenant: Arc<str>,
+    request: ExportMetricsServiceRequest,
+    bytes_len: usize,
+) -> Result<Partial, ApiError> {
+    let decoder = api.clone();
+    let config = api.config();
+    let limits = WriteLimits {
+        now_ms: api.now_ms(),
+        future_ms_max: config.future_ms_max,
+        retention_ms: config.retention_ms,
+        series_bytes_max: config.series_bytes_max,
+    };
+    let points = decode_off_thread(bytes_len, move || {
+        let shard_of = |slot: Slot| decoder.shard_of(slot);
+        Ok(metrics::decode(&tenant, &request, &limits, &shard_of))
+    })
+    .await?;
+    for (reason, n) in [
+        ("too_far_in_future", points.too_new),
+        ("too_old", points.too_old),
+        ("series_too_large", points.too_large),
+        ("unsupported", points.unsupported),
+    ] {
+        api.registry().count_rejected("metrics", reason, n);
+    }
+    let outcomes = api.write(points.parts.clone()).await?;
+    let mut texts = conflict_texts(&points.parts, &outcomes);
+    for (n, text) in [
+        (points.too_new, "out of bounds: timestamp is too far in the future"),
+        (points.too_old, "too old sample"),
+        (points.too_large, "label set too large"),
+    ] {
+        if n > 0 {
+            texts.push(text.to_owned());
+        }
+    }
+    if !texts.is_empty() {
+        texts.extend(points.reasons);
+        return Err(ApiError::Rejected(texts.join("\n")));
+    }
+    Ok(Partial { rejected: points.unsupported as i64, message: points.reasons.join("; ") })
+}

@@ -1,0 +1,211 @@
+//! Splitting a request into parts: one open builder a shard, cut at a fixed size, in a fixed order.
+//!
+//! The same request gives the same parts, so a retry has the same digests (P3).
+use std::collections::{BTreeMap, HashMap};
+
+use trine_store::model::signal::{key_hash, slot_of_hash};
+use trine_store::model::{Scope, Signal, Slot, Value};
+use trine_store::part::{MetricsPartBuilder, PART_BODY_BYTES_TARGET, RowsPartBuilder, SampleKind};
+
+use crate::backend::ShardPart;
+
+/// Most float samples added between two looks at a part's size; at most 19 encoded bytes each.
+const FLOATS_STEP: usize = 1024;
+
+/// Finds a slot's shard.
+pub(crate) type ShardOf<'a> = &'a dyn Fn(Slot) -> u32;
+
+/// A sample whose value is bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blob<'a> {
+    pub(crate) kind: SampleKind,
+    pub(crate) time_ms: i64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Splits metrics.
+pub(crate) struct MetricsSplit<'a> {
+    tenant: &'a str,
+    shard_of: ShardOf<'a>,
+    open: BTreeMap<u32, (Slot, MetricsPartBuilder)>,
+    done: Vec<ShardPart>,
+}
+
+impl<'a> MetricsSplit<'a> {
+    pub(crate) fn new(tenant: &'a str, shard_of: ShardOf<'a>) -> Self {
+        Self { tenant, shard_of, open: BTreeMap::new(), done: Vec::new() }
+    }
+
+    /// Adds samples of the series with canonical labels `key`.
+    pub(crate) fn add(&mut self, key: &[u8], mut floats: &[(i64, u64)], mut blobs: &[Blob<'_>]) {
+        let hash = key_hash(self.tenant, key);
+        let slot = slot_of_hash(hash);
+        let shard = (self.shard_of)(slot);
+        while !floats.is_empty() || !blobs.is_empty() {
+            let (_, part) = self.open.entry(shard).or_insert_with(|| (slot, MetricsPartBuilder::new(self.tenant)));
+            let series = part.series(hash, key);
+            while !floats.is_empty() && part.bytes_len() < PART_BODY_BYTES_TARGET {
+                let (step, rest) = floats.split_at(floats.len().min(FLOATS_STEP));
+                part.floats(series, step.iter().copied());
+                floats = rest;
+            }
+            while let ([blob, rest @ ..], true) = (blobs, part.bytes_len() < PART_BODY_BYTES_TARGET) {
+                part.blob(series, blob.kind, blob.time_ms, blob.payload);
+                blobs = rest;
+            }
+            self.cut(shard);
+        }
+    }
+
+    /// Adds a metric family's metadata, to the shard of the family's name.
+    pub(crate) fn metadata(&mut self, family: &str, metric_type: u8, help: &str, unit: &str) {
+        let slot = slot_of_hash(key_hash(self.tenant, family.as_bytes()));
+        let shard = (self.shard_of)(slot);
+        let (_, part) = self.open.entry(shard).or_insert_with(|| (slot, MetricsPartBuilder::new(self.tenant)));
+        part.metadata(family, metric_type, help, unit);
+        self.cut(shard);
+    }
+
+    fn cut(&mut self, shard: u32) {
+        if self.open.get(&shard).is_some_and(|(_, p)| p.bytes_len() >= PART_BODY_BYTES_TARGET)
+            && let Some((slot, part)) = self.open.remove(&shard)
+        {
+            self.done.push(ShardPart { shard, slot, part: part.finish().into() });
+        }
+    }
+
+    /// Full parts in the order they filled, then the open ones by shard.
+    pub(crate) fn finish(mut self) -> Vec<ShardPart> {
+        for (shard, (slot, part)) in self.open {
+            if !part.is_empty() {
+                self.done.push(ShardPart { shard, slot, part: part.finish().into() });
+            }
+        }
+        self.done
+    }
+}
+
+struct OpenRows {
+    slot: Slot,
+    part: RowsPartBuilder,
+    /// Request's stream number -> position in the part.
+    streams: HashMap<u32, u32>,
+}
+
+/// A log stream or span stream of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamKey<'a> {
+    /// Number within the request; the same number has the same key.
+    pub(crate) number: u32,
+    /// Canonical labels, or encoded attributes.
+    pub(crate) key: &'a [u8],
+    pub(crate) hash: u64,
+}
+
+/// Splits log entries or spans.
+pub(crate) struct RowsSplit<'a> {
+    signal: Signal,
+    tenant: &'a str,
+    shard_of: ShardOf<'a>,
+    /// Given to rows whose time is 0; 0 leaves them at 0.
+    assigned_ns: i64,
+    open: BTreeMap<u32, OpenRows>,
+    done: Vec<ShardPart>,
+}
+
+impl<'a> RowsSplit<'a> {
+    pub(crate) fn new(signal: Signal, tenant: &'a str, shard_of: ShardOf<'a>, assigned_ns: i64) -> Self {
+        Self { signal, tenant, shard_of, assigned_ns, open: BTreeMap::new(), done: Vec::new() }
+    }
+
+    /// Adds a row to the shard of `slot`.
+    pub(crate) fn row<'v>(
+        &mut self,
+        slot: Slot,
+        stream: StreamKey<'_>,
+        time_ns: i64,
+        body: &[u8],
+        attrs: impl Iterator<Item = (Scope, &'v str, &'v Value)> + Clone,
+    ) {
+        let shard = (self.shard_of)(slot);
+        let open = self.open.entry(shard).or_insert_with(|| OpenRows {
+            slot,
+            part: RowsPartBuilder::new(self.signal, self.tenant),
+            streams: HashMap::new(),
+        });
+        let position = match open.streams.get(&stream.number) {
+            Some(&position) => position,
+            None => {
+                let position = open.part.stream(stream.hash, stream.key);
+                open.streams.insert(stream.number, position);
+                position
+            }
+        };
+        if time_ns == 0 && self.assigned_ns != 0 {
+            open.part.assign_time(self.assigned_ns);
+        }
+        open.part.row(position, time_ns, body, attrs);
+        if open.part.bytes_len() >= PART_BODY_BYTES_TARGET
+            && let Some(open) = self.open.remove(&shard)
+        {
+            self.done.push(ShardPart { shard, slot: open.slot, part: open.part.finish().into() });
+        }
+    }
+
+    /// Full parts in the order they filled, then the open ones by shard.
+    pub(crate) fn finish(mut self) -> Vec<ShardPart> {
+        for (shard, open) in self.open {
+            self.done.push(ShardPart { shard, slot: open.slot, part: open.part.finish().into() });
+        }
+        self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trine_store::part::{MetricsBody, PartRef, RowsBody};
+
+    use super::*;
+
+    #[test]
+    fn metrics_are_cut_and_come_out_alike() {
+        let shard_of = |slot: Slot| u32::from(slot.0) % 4;
+        let build = || {
+            let mut split = MetricsSplit::new("t", &shard_of);
+            for i in 0..200u32 {
+                let key = format!("\x08__name__\x04m{i:03}");
+                let floats: Vec<(i64, u64)> = (0..100).map(|t| (t * 15_000, u64::from(i))).collect();
+                split.add(key.as_bytes(), &floats, &[]);
+            }
+            split.metadata("m", 1, "help", "");
+            split.finish()
+        };
+        let (one, two) = (build(), build());
+        assert_eq!(one.len(), two.len());
+        let mut facts = 0;
+        for (a, b) in one.iter().zip(&two) {
+            assert_eq!((a.shard, &a.part), (b.shard, &b.part));
+            assert!(a.part.len() < 2 * PART_BODY_BYTES_TARGET);
+            let part = PartRef::decode(&a.part).unwrap();
+            MetricsBody::check(part.body, part.defs.len() as u32).unwrap();
+            assert!(part.defs.iter().all(|d| shard_of(slot_of_hash(d.hash)) == a.shard));
+            facts += part.facts_count;
+        }
+        assert_eq!(facts, 20_000);
+        assert!(one.len() > 4, "{} parts", one.len());
+    }
+
+    #[test]
+    fn a_stream_is_defined_once_a_part() {
+        let shard_of = |_: Slot| 0;
+        let mut split = RowsSplit::new(Signal::Logs, "t", &shard_of, 9);
+        let stream = StreamKey { number: 3, key: b"\x01a\x01b", hash: 1 };
+        for t in 0..3 {
+            split.row(Slot(0), stream, t, b"line", std::iter::empty());
+        }
+        let parts = split.finish();
+        let part = PartRef::decode(&parts[0].part).unwrap();
+        assert_eq!((part.defs.len(), part.facts_count, part.assigned_ns), (1, 3, 9));
+        RowsBody::check(part.body, 1).unwrap();
+    }
+}

@@ -1,0 +1,385 @@
+//! Decoder of remote write 1.0: a walk over the message straight into parts.
+//!
+//! Nothing is allocated for a sample or a series once the scratch space has grown to the largest series.
+use trine_store::model::LabelsBuilder;
+use trine_store::part::SampleKind;
+
+use crate::backend::ShardPart;
+use crate::parts::{Blob, MetricsSplit, ShardOf};
+use crate::wire::{Field, WireError, fields};
+
+/// Longest family name, help and unit together that is kept as metadata.
+const METADATA_BYTES_MAX: usize = 8 << 10;
+/// Largest native histogram or exemplar that is kept.
+const BLOB_BYTES_MAX: usize = 32 << 10;
+
+/// Bounds on what is accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WriteLimits {
+    pub(crate) now_ms: i64,
+    pub(crate) future_ms_max: i64,
+    /// 0 keeps everything.
+    pub(crate) retention_ms: i64,
+    pub(crate) series_bytes_max: usize,
+}
+
+impl WriteLimits {
+    pub(crate) fn newest_ms(&self) -> i64 {
+        self.now_ms.saturating_add(self.future_ms_max)
+    }
+
+    pub(crate) fn oldest_ms(&self) -> i64 {
+        if self.retention_ms > 0 { self.now_ms.saturating_sub(self.retention_ms) } else { i64::MIN }
+    }
+}
+
+/// A decoded request: parts and what was left out of them.
+#[derive(Debug, Default)]
+pub(crate) struct Decoded {
+    pub(crate) parts: Vec<ShardPart>,
+    /// All samples and histograms of the request.
+    pub(crate) samples: u64,
+    /// Samples of series without a name or with invalid or duplicate labels: skipped in silence by protocol 1.0.
+    pub(crate) skipped_samples: u64,
+    pub(crate) too_new: u64,
+    pub(crate) too_old: u64,
+    /// Samples of series whose labels do not fit into a log entry.
+    pub(crate) too_large: u64,
+    pub(crate) bad_histograms: u64,
+}
+
+/// Reused from series to series.
+#[derive(Default)]
+struct Scratch<'a> {
+    labels: LabelsBuilder,
+    key: Vec<u8>,
+    floats: Vec<(i64, u64)>,
+    blobs: Vec<Blob<'a>>,
+}
+
+/// Decodes a `prometheus.WriteRequest`.
+pub(crate) fn decode(
+    tenant: &str,
+    message: &[u8],
+    limits: &WriteLimits,
+    shard_of: ShardOf<'_>,
+) -> Result<Decoded, WireError> {
+    let mut split = MetricsSplit::new(tenant, shard_of);
+    let mut decoded = Decoded::default();
+    let mut scratch = Scratch::default();
+    let mut request = fields(message, "WriteRequest");
+    while let Some((number, field)) = request.next_field()? {
+        match (number, field) {
+            (1, Field::Bytes(series)) => decode_series(series, limits, &mut scratch, &mut decoded, &mut split)?,
+            (3, Field::Bytes(metadata)) => decode_metadata(metadata, &mut split)?,
+            _ => {}
+        }
+    }
+    decoded.parts = split.finish();
+    Ok(decoded)
+}
+
+fn decode_series<'a>(
+    series: &'a [u8],
+    limits: &WriteLimits,
+    scratch: &mut Scratch<'a>,
+    decoded: &mut Decoded,
+    split: &mut MetricsSplit<'_>,
+) -> Result<(), WireError> {
+    scratch.labels.clear();
+    scratch.floats.clear();
+    scratch.blobs.clear();
+    let (mut valid, mut named) = (true, false);
+    let mut walk = fields(series, "TimeSeries");
+    while let Some((number, field)) = walk.next_field()? {
+        let Some(bytes) = field.bytes() else { continue };
+        match number {
+            1 => match decode_label(bytes)? {
+                Some((name, value)) => {
+                    named |= name == "__name__" && !value.is_empty();
+                    scratch.labels.push(name, value);
+                }
+                None => valid = false,
+            },
+            2 => decode_sample(bytes, limits, scratch, decoded)?,
+            3 => decode_exemplar(bytes, limits, scratch)?,
+            4 => decode_histogram(bytes, limits, scratch, decoded)?,
+            _ => {}
+        }
+    }
+    let kept = (scratch.floats.len() + scratch.blobs.iter().filter(|b| b.kind != SampleKind::Exemplar).count()) as u64;
+    scratch.key.clear();
+    if !valid || !named || scratch.labels.encode_into(&mut scratch.key).is_err() {
+        decoded.skipped_samples += kept;
+    } else if scratch.key.len() > limits.series_bytes_max {
+        decoded.too_large += kept;
+    } else {
+        split.add(&scratch.key, &scratch.floats, &scratch.blobs);
+    }
+    Ok(())
+}
+
+/// Name and value; `None` when the name is empty or either is not UTF-8.
+fn decode_label(bytes: &[u8]) -> Result<Option<(&str, &str)>, WireError> {
+    let (mut name, mut value) = (&b""[..], &b""[..]);
+    let mut walk = fields(bytes, "Label");
+    while let Some((number, field)) = walk.next_field()? {
+        match (number, field) {
+            (1, Field::Bytes(b)) => name = b,
+            (2, Field::Bytes(b)) => value = b,
+            _ => {}
+        }
+    }
+    let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else { return Ok(None) };
+    Ok((!name.is_empty()).then_some((name, value)))
+}
+
+/// Whether a sample's time is acceptable; counts it if not.
+fn in_time(time_ms: i64, limits: &WriteLimits, decoded: &mut Decoded) -> bool {
+    decoded.samples += 1;
+    if time_ms > limits.newest_ms() {
+        decoded.too_new += 1;
+    } else if time_ms < limits.oldest_ms() {
+        decoded.too_old += 1;
+    } else {
+        return true;
+    }
+    false
+}
+
+fn decode_sample(
+    bytes: &[u8],
+    limits: &WriteLimits,
+    scratch: &mut Scratch<'_>,
+    decoded: &mut Decoded,
+) -> Result<(), WireError> {
+    let (mut bits, mut time_ms) = (0u64, 0i64);
+    let mut walk = fields(bytes, "Sample");
+    while let Some((number, field)) = walk.next_field()? {
+        match (number, field) {
+            (1, Field::Fixed64(v)) => bits = v,
+            (2, Field::Varint(v)) => time_ms = v as i64,
+            _ => {}
+        }
+    }
+    if in_time(time_ms, limits, decoded) {
+        scratch.floats.push((time_ms, bits));
+    }
+    Ok(())
+}
+
+fn decode_exemplar<'a>(bytes: &'a [u8], limits: &WriteLimits, scratch: &mut Scratch<'a>) -> Result<(), WireError> {
+    let mut time_ms = 0;
+    let mut walk = fields(bytes, "Exemplar");
+    while let Some((number, field)) = walk.next_field()? {
+        if let (3, Field::Varint(v)) = (number, field) {
+            time_ms = v as i64;
+        }
+    }
+    if bytes.len() <= BLOB_BYTES_MAX && (limits.oldest_ms()..=limits.newest_ms()).contains(&time_ms) {
+        scratch.blobs.push(Blob { kind: SampleKind::Exemplar, time_ms, payload: bytes });
+    }
+    Ok(())
+}
+
+/// Kept as its own protobuf bytes; an exponential schema out of range or an oversized one is refused.
+fn decode_histogram<'a>(
+    bytes: &'a [u8],
+    limits: &WriteLimits,
+    scratch: &mut Scratch<'a>,
+    decoded: &mut Decoded,
+) -> Result<(), WireError> {
+    let (mut kind, mut time_ms, mut schema) = (SampleKind::IntHistogram, 0, 0i64);
+    let mut walk = fields(bytes, "Histogram");
+    while let Some((number, field)) = walk.next_field()? {
+        match (number, field) {
+            (2, Field::Fixed64(_)) => kind = SampleKind::FloatHistogram,
+            (4, Field::Varint(v)) => schema = ((v >> 1) as i64) ^ -((v & 1) as i64),
+            (15, Field::Varint(v)) => time_ms = v as i64,
+            _ => {}
+        }
+    }
+    if !in_time(time_ms, limits, decoded) {
+        return Ok(());
+    }
+    if bytes.len() > BLOB_BYTES_MAX || !((-4..=52).contains(&schema) || schema == -53) {
+        decoded.bad_histograms += 1;
+        return Ok(());
+    }
+    scratch.blobs.push(Blob { kind, time_ms, payload: bytes });
+    Ok(())
+}
+
+fn decode_metadata(bytes: &[u8], split: &mut MetricsSplit<'_>) -> Result<(), WireError> {
+    let (mut metric_type, mut family, mut help, mut unit) = (0u64, "", "", "");
+    let mut walk = fields(bytes, "MetricMetadata");
+    let text = |b| std::str::from_utf8(b).map_err(|_| WireError { message: "MetricMetadata" });
+    while let Some((number, field)) = walk.next_field()? {
+        match (number, field) {
+            (1, Field::Varint(v)) => metric_type = v,
+            (2, Field::Bytes(b)) => family = text(b)?,
+            (4, Field::Bytes(b)) => help = text(b)?,
+            (5, Field::Bytes(b)) => unit = text(b)?,
+            _ => {}
+        }
+    }
+    if !family.is_empty() && family.len() + help.len() + unit.len() <= METADATA_BYTES_MAX {
+        split.metadata(family, u8::try_from(metric_type).unwrap_or(0), help, unit);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use trine_store::model::{Labels, Slot};
+    use trine_store::part::{MetricRecord, MetricsBody, PartRef};
+
+    use super::*;
+
+    fn varint(out: &mut Vec<u8>, v: u64) {
+        trine_store::codec::put_uvarint(out, v);
+    }
+
+    fn message(out: &mut Vec<u8>, number: u32, body: &[u8]) {
+        varint(out, u64::from(number << 3 | 2));
+        varint(out, body.len() as u64);
+        out.extend_from_slice(body);
+    }
+
+    /// An encoded TimeSeries.
+    pub(crate) fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, value) in labels {
+            let mut label = Vec::new();
+            message(&mut label, 1, name.as_bytes());
+            message(&mut label, 2, value.as_bytes());
+            message(&mut out, 1, &label);
+        }
+        for (t, v) in samples {
+            let mut sample = vec![9];
+            sample.extend_from_slice(&v.to_bits().to_le_bytes());
+            sample.push(16);
+            varint(&mut sample, *t as u64);
+            message(&mut out, 2, &sample);
+        }
+        out
+    }
+
+    /// An encoded WriteRequest of encoded series.
+    pub(crate) fn request(series: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for s in series {
+            message(&mut out, 1, s);
+        }
+        out
+    }
+
+    fn limits() -> WriteLimits {
+        WriteLimits { now_ms: 1_000_000, future_ms_max: 600_000, retention_ms: 900_000, series_bytes_max: 1000 }
+    }
+
+    fn run(bytes: &[u8]) -> Result<Decoded, WireError> {
+        decode("t", bytes, &limits(), &|s: Slot| u32::from(s.0) % 2)
+    }
+
+    fn samples_of(decoded: &Decoded) -> Vec<(String, i64, f64)> {
+        let mut out = Vec::new();
+        for p in &decoded.parts {
+            let part = PartRef::decode(&p.part).unwrap();
+            let mut body = MetricsBody::new(part.body, part.defs.len() as u32);
+            while let Some(record) = body.next_record().unwrap() {
+                if let MetricRecord::Floats { series, samples } = record {
+                    let labels = Labels::decode(part.defs[series as usize].key).unwrap().to_string();
+                    out.extend(samples.map(|(t, b)| (labels.clone(), t, f64::from_bits(b))));
+                }
+            }
+        }
+        out.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        out
+    }
+
+    #[test]
+    fn good_series_are_kept_and_bad_ones_counted() {
+        let bytes = request(&[
+            series(&[("__name__", "up"), ("job", "n"), ("empty", "")], &[(990_000, 1.0), (1_000_000, 0.5)]),
+            series(&[("job", "n")], &[(1_000_000, 1.0)]),
+            series(&[("__name__", "up"), ("a", "1"), ("a", "2")], &[(1_000_000, 1.0)]),
+            series(&[("__name__", "up")], &[(1_600_001, 1.0), (99_999, 1.0), (1_600_000, 2.0)]),
+            series(&[("__name__", &"x".repeat(2000))], &[(1_000_000, 1.0)]),
+        ]);
+        let decoded = run(&bytes).unwrap();
+        assert_eq!((decoded.samples, decoded.skipped_samples), (8, 2));
+        assert_eq!((decoded.too_new, decoded.too_old, decoded.too_large), (1, 1, 1));
+        let samples = samples_of(&decoded);
+        assert_eq!(samples.len(), 3);
+        assert!(samples.contains(&(r#"{__name__="up", job="n"}"#.to_owned(), 990_000, 1.0)));
+        assert!(samples.contains(&(r#"{__name__="up"}"#.to_owned(), 1_600_000, 2.0)));
+    }
+
+    #[test]
+    fn histograms_exemplars_and_metadata_are_kept_as_bytes() {
+        let mut histogram = vec![8, 5, 0x20, 3];
+        histogram.push(15 << 3);
+        varint(&mut histogram, 1_000_000);
+        let mut s = series(&[("__name__", "h")], &[]);
+        message(&mut s, 4, &histogram);
+        message(&mut s, 4, &[8, 5, 0x20, 40, 15 << 3, 1]);
+        let mut exemplar = vec![24];
+        varint(&mut exemplar, 1_000_000);
+        message(&mut s, 3, &exemplar);
+        let mut bytes = request(&[s]);
+        let mut metadata = vec![8, 1];
+        message(&mut metadata, 2, b"h");
+        message(&mut metadata, 4, b"help");
+        message(&mut bytes, 3, &metadata);
+        let decoded = run(&bytes).unwrap();
+        assert_eq!(decoded.too_old, 1);
+        let mut kinds = Vec::new();
+        for p in &decoded.parts {
+            let part = PartRef::decode(&p.part).unwrap();
+            let mut body = MetricsBody::new(part.body, part.defs.len() as u32);
+            while let Some(record) = body.next_record().unwrap() {
+                match record {
+                    MetricRecord::Blob { kind, payload, .. } => kinds.push(format!("{kind:?} {}", payload.len())),
+                    MetricRecord::Metadata { family, metric_type, help, .. } => {
+                        kinds.push(format!("{family} {metric_type} {help}"));
+                    }
+                    MetricRecord::Floats { .. } => panic!("no floats were sent"),
+                }
+            }
+        }
+        kinds.sort();
+        assert_eq!(
+            kinds,
+            [
+                format!("Exemplar {}", exemplar.len()),
+                format!("IntHistogram {}", histogram.len()),
+                "h 1 help".to_owned()
+            ]
+        );
+    }
+
+    #[test]
+    fn hostile_bytes_are_errors() {
+        for bad in [&[0x0a, 0x05, 1][..], &[0x0a, 2, 0x0a, 9], &[0x0a, 4, 0x12, 2, 9, 9], &[0xff; 12]] {
+            assert!(run(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes: Vec<u8>) {
+            let _unchecked = run(&bytes);
+        }
+
+        #[test]
+        fn a_retry_gives_the_same_parts(times in proptest::collection::vec(100_000i64..1_600_000, 0..300)) {
+            let samples: Vec<(i64, f64)> = times.iter().map(|t| (*t, *t as f64)).collect();
+            let bytes = request(&[series(&[("__name__", "a")], &samples), series(&[("__name__", "b")], &samples)]);
+            let (one, two) = (run(&bytes).unwrap(), run(&bytes).unwrap());
+            prop_assert_eq!(one.parts.iter().map(|p| &p.part).collect::<Vec<_>>(), two.parts.iter().map(|p| &p.part).collect::<Vec<_>>());
+            prop_assert_eq!(samples_of(&one).len(), 2 * samples.len());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `query` and `query_range`.
+use std::time::{Duration, Instant};
+
+use axum::response::Response;
+use trine_query::promql::{self, Answer, InstantQuery, RangeQuery};
+
+use super::render;
+use crate::call::{Call, Outcome};
+use crate::error::ApiError;
+use crate::params::Params;
+use crate::time::{bad_parameter, prom_time_ms, seconds_or_duration_ms};
+
+/// Most points of one series of a range query.
+const POINTS_MAX: i64 = 11_000;
+
+/// A time parameter, or `default` when it is absent.
+pub(super) fn time_param(params: &Params, name: &str, default: Option<i64>) -> Result<i64, ApiError> {
+    match (params.get(name), default) {
+        (None, Some(default)) => Ok(default),
+        (text, _) => {
+            let text = text.unwrap_or_default();
+            prom_time_ms(text).ok_or_else(|| bad_parameter(name, format!("cannot parse {text:?} to a valid timestamp")))
+        }
+    }
+}
+
+fn duration_param(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
+    params
+        .get(name)
+        .map(|text| {
+            seconds_or_duration_ms(text)
+                .ok_or_else(|| bad_parameter(name, format!("cannot parse {text:?} to a valid duration")))
+        })
+        .transpose()
+}
+
+/// `limit`: absent or 0 is no limit.
+pub(super) fn limit_param(params: &Params) -> Result<usize, ApiError> {
+    let Some(text) = params.get("limit") else { return Ok(0) };
+    let limit: i64 =
+        text.parse().map_err(|_| bad_parameter("limit", format!("cannot parse {text:?} as an integer")))?;
+    usize::try_from(limit).map_err(|_| bad_parameter("limit", "limit must be non-negative"))
+}
+
+fn query_param(params: &Params) -> Result<String, ApiError> {
+    let query = params
+        .get("query")
+        .filter(|q| !q.trim().is_empty())
+        .ok_or_else(|| bad_parameter("query", "unknown position: parse error: no expression found in input"))?;
+    Ok(query.to_owned())
+}
+
+fn lookback_param(call: &Call) -> Result<i64, ApiError> {
+    match duration_param(&call.params, "lookback_delta")? {
+        None => Ok(call.api.config().lookback_ms),
+        Some(ms) if ms > 0 => Ok(ms),
+        Some(_) => Err(bad_parameter("lookback_delta", "must be positive")),
+    }
+}
+
+/// A parse error is the fault of the `query` parameter.
+pub(super) fn query_error(error: trine_query::Error) -> ApiError {
+    match error {
+        trine_query::Error::Parse { message } => bad_parameter("query", message),
+        other => other.into(),
+    }
+}
+
+/// `/api/v1/query`.
+pub(super) async fn instant(call: Call) -> Outcome {
+    let started = Instant::now();
+    let p = &call.params;
+    let query = InstantQuery {
+        query: query_param(p)?,
+        time_ms: time_param(p, "time", Some(call.api.now_ms()))?,
+        lookback_ms: lookback_param(&call)?,
+        limit: limit_param(p)?,
+    };
+    let ctx = call.context(duration_param(p, "timeout")?);
+    let answer = promql::instant(&call.scatter(), &ctx, &query).await.map_err(query_error)?;
+    Ok(respond(&call, answer, started))
+}
+
+/// `/api/v1/query_range`.
+pub(super) async fn range(call: Call) -> Outcome {
+    let started = Instant::now();
+    let query = range_query(&call)?;
+    let ctx = call.context(duration_param(&call.params, "timeout")?);
+    let answer = promql::range(&call.scatter(), &ctx, &query).await.map_err(query_error)?;
+    Ok(respond(&call, answer, started))
+}
+
+fn range_query(call: &Call) -> Result<RangeQuery, ApiError> {
+    let p = &call.params;
+    let start_ms = time_param(p, "start", None)?;
+    let end_ms = time_param(p, "end", None)?;
+    if end_ms < start_ms {
+        return Err(bad_parameter("end", "end timestamp must not be before start time"));
+    }
+    let step_ms =
+        duration_param(p, "step")?.ok_or_else(|| bad_parameter("step", "cannot parse \"\" to a valid duration"))?;
+    if step_ms <= 0 {
+        let text = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(bad_parameter("step", text));
+    }
+    if end_ms.saturating_sub(start_ms) / step_ms > POINTS_MAX {
+        let text = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
+        return Err(ApiError::BadRequest(text.to_owned()));
+    }
+    Ok(RangeQuery {
+        query: query_param(p)?,
+        start_ms,
+        end_ms,
+        step_ms,
+        lookback_ms: lookback_param(call)?,
+        limit: limit_param(p)?,
+    })
+}
+
+fn respond(call: &Call, answer: Answer, started: Instant) -> Response {
+    let stats = call.params.get("stats").map(|_| stats_json(&answer, started.elapsed()));
+    let mut warnings = answer.warnings;
+    if answer.truncated && !warnings.iter().any(|w| w == render::TRUNCATED) {
+        warnings.push(render::TRUNCATED.to_owned());
+    }
+    let data = render::result(&answer.value, stats.as_deref());
+    render::success(&data, &warnings, &answer.infos, &answer.completeness)
+}
+
+/// Times are of the whole evaluation: preparation, sorting and queueing are not told apart.
+fn stats_json(answer: &Answer, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    format!(
+        "{{\"timings\":{{\"evalTotalTime\":{seconds},\"resultSortTime\":0,\"queryPreparationTime\":0,\"innerEvalTime\":{seconds},\"execQueueTime\":0,\"execTotalTime\":{seconds}}},\"samples\":{{\"totalQueryableSamples\":{read},\"samplesRead\":{read},\"peakSamples\":{peak}}}}}",
+        read = answer.stats.samples_read,
+        peak = answer.stats.samples_peak,
+    )
+}

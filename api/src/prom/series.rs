@@ -1,0 +1,154 @@
+//! `labels`, `label/<name>/values`, `series`, `metadata`.
+use trine_query::promql;
+use trine_store::index::Matcher;
+
+use super::query::{limit_param, time_param};
+use super::render::{self, metadata_warnings, push_labels, success};
+use crate::call::{Call, Outcome};
+use crate::error::ApiError;
+use crate::json::{push_json_list, push_json_str, push_json_strs};
+use crate::params::Params;
+use crate::time::{TIME_MS_MAX, TIME_MS_MIN, bad_parameter};
+
+/// `match[]`: each set needs a matcher that an absent label does not match.
+fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    params
+        .all("match[]")
+        .map(|text| {
+            let set = promql::parse_selector(text).map_err(|e| bad_parameter("match[]", e))?;
+            if set.iter().all(Matcher::matches_empty) {
+                return Err(bad_parameter("match[]", "match[] must contain at least one non-empty matcher"));
+            }
+            Ok(set)
+        })
+        .collect()
+}
+
+fn time_range(params: &Params) -> Result<(i64, i64), ApiError> {
+    let start_ms = time_param(params, "start", Some(TIME_MS_MIN))?;
+    let end_ms = time_param(params, "end", Some(TIME_MS_MAX))?;
+    Ok((start_ms, end_ms))
+}
+
+fn strings(values: &[String]) -> String {
+    let mut data = String::new();
+    push_json_strs(&mut data, values.iter().map(String::as_str));
+    data
+}
+
+/// `/api/v1/labels`.
+pub(super) async fn labels(call: Call) -> Outcome {
+    let (sets, (start_ms, end_ms)) = (match_sets(&call.params)?, time_range(&call.params)?);
+    let limit = limit_param(&call.params)?;
+    let answer = promql::label_names(&call.scatter(), &call.context(None), &sets, start_ms, end_ms, limit).await?;
+    let warnings = metadata_warnings(answer.truncated, &answer.completeness);
+    Ok(success(&strings(&answer.value), &warnings, &[], &answer.completeness))
+}
+
+/// `/api/v1/label/<name>/values`.
+pub(super) async fn label_values(call: Call) -> Outcome {
+    let name = unescape_name(call.path("name"));
+    if name.is_empty() {
+        return Err(ApiError::BadRequest(format!("invalid label name: {:?}", call.path("name"))));
+    }
+    let (sets, (start_ms, end_ms)) = (match_sets(&call.params)?, time_range(&call.params)?);
+    let limit = limit_param(&call.params)?;
+    let answer =
+        promql::label_values(&call.scatter(), &call.context(None), &name, &sets, start_ms, end_ms, limit).await?;
+    let warnings = metadata_warnings(answer.truncated, &answer.completeness);
+    Ok(success(&strings(&answer.value), &warnings, &[], &answer.completeness))
+}
+
+/// `/api/v1/series`.
+pub(super) async fn series(call: Call) -> Outcome {
+    let sets = match_sets(&call.params)?;
+    if sets.is_empty() {
+        return Err(ApiError::BadRequest("no match[] parameter provided".to_owned()));
+    }
+    let (start_ms, end_ms) = time_range(&call.params)?;
+    let limit = limit_param(&call.params)?;
+    let answer = promql::series(&call.scatter(), &call.context(None), &sets, start_ms, end_ms, limit).await?;
+    let mut data = String::new();
+    push_json_list(&mut data, &answer.value, push_labels);
+    let warnings = metadata_warnings(answer.truncated, &answer.completeness);
+    Ok(success(&data, &warnings, &[], &answer.completeness))
+}
+
+fn count_param(params: &Params, name: &str) -> Result<Option<usize>, ApiError> {
+    let Some(text) = params.get(name) else { return Ok(None) };
+    let n: i64 = text.parse().map_err(|_| ApiError::BadRequest(format!("{name} must be a number")))?;
+    Ok(usize::try_from(n).ok())
+}
+
+/// `/api/v1/metadata`.
+pub(super) async fn metadata(call: Call) -> Outcome {
+    const TYPES: [&str; 8] =
+        ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"];
+    let limit = count_param(&call.params, "limit")?;
+    let per_metric = count_param(&call.params, "limit_per_metric")?.unwrap_or(usize::MAX);
+    let metric = call.params.get("metric");
+    let answer = promql::metric_metadata(&call.scatter(), &call.context(None), metric, 0).await?;
+    let mut data = String::from("{");
+    for (i, family) in answer.value.chunk_by(|a, b| a.family == b.family).take(limit.unwrap_or(usize::MAX)).enumerate()
+    {
+        if i > 0 {
+            data.push(',');
+        }
+        push_json_str(&mut data, &family[0].family);
+        data.push(':');
+        push_json_list(&mut data, family.iter().take(per_metric), |out, m| {
+            out.push_str("{\"type\":\"");
+            out.push_str(TYPES.get(usize::from(m.metric_type)).copied().unwrap_or(TYPES[0]));
+            out.push_str("\",\"help\":");
+            push_json_str(out, &m.help);
+            out.push_str(",\"unit\":");
+            push_json_str(out, &m.unit);
+            out.push('}');
+        });
+    }
+    data.push('}');
+    Ok(render::success(&data, &answer.completeness.warnings(), &[], &answer.completeness))
+}
+
+/// Undoes the values escaping of a label name (`U__` in front, `_2e_` for `.`, `__` for `_`); other names are as they are.
+fn unescape_name(name: &str) -> String {
+    let Some(mut rest) = name.strip_prefix("U__") else { return name.to_owned() };
+    let mut out = String::new();
+    while let Some(at) = rest.find('_') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('_') {
+            out.push('_');
+            rest = after;
+            continue;
+        }
+        let decoded = rest.split_once('_').and_then(|(hex, after)| {
+            let c = u32::from_str_radix(hex, 16).ok().and_then(char::from_u32)?;
+            Some((c, after))
+        });
+        let Some((c, after)) = decoded else { return name.to_owned() };
+        out.push(c);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_names_reach_the_right_label() {
+        for (name, label) in [
+            ("job", "job"),
+            ("U__http_2e_method", "http.method"),
+            ("U__a__b", "a_b"),
+            ("U__bad_zz_", "U__bad_zz_"),
+            ("http.method", "http.method"),
+            ("U___1F600_", "\u{1F600}"),
+        ] {
+            assert_eq!(unescape_name(name), label, "{name}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Remote write 1.0: `/api/v1/write` (204) and Mimir's `/api/v1/push` (200).
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::StatusCode;
+use trine_store::model::{Labels, Slot};
+use trine_store::part::PartRef;
+use trine_store::shard::PartOutcome;
+
+use super::decode::{Decoded, WriteLimits, decode};
+use crate::backend::ShardPart;
+use crate::call::{Call, Outcome, decode_off_thread};
+use crate::error::ApiError;
+use crate::number::float_text;
+use crate::{reply, snappy};
+
+/// Which of the two paths was asked; they differ in the success status and in what they enforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flavor {
+    Prometheus,
+    Mimir,
+}
+
+/// `POST /api/v1/write`.
+pub(super) async fn write(call: Call) -> Outcome {
+    check_media_type(&call, Flavor::Prometheus)?;
+    store(call, Flavor::Prometheus).await
+}
+
+/// `POST /api/v1/push`.
+pub(super) async fn push(call: Call) -> Outcome {
+    check_media_type(&call, Flavor::Mimir)?;
+    store(call, Flavor::Mimir).await
+}
+
+fn check_media_type(call: &Call, flavor: Flavor) -> Result<(), ApiError> {
+    let content_type = call.header("content-type");
+    let mut pieces = content_type.split(';').map(str::trim);
+    let media_type = pieces.next().unwrap_or_default().to_ascii_lowercase();
+    let proto = pieces.find_map(|p| p.strip_prefix("proto=")).unwrap_or("prometheus.WriteRequest");
+    let known = match flavor {
+        Flavor::Prometheus => {
+            content_type.is_empty() || (media_type == "application/x-protobuf" && proto == "prometheus.WriteRequest")
+        }
+        Flavor::Mimir => media_type != "application/x-protobuf" || proto == "prometheus.WriteRequest",
+    };
+    if !known {
+        return Err(ApiError::UnsupportedMedia(format!(
+            "expected application/x-protobuf;proto=prometheus.WriteRequest, got {content_type:?} content-type"
+        )));
+    }
+    match call.header("content-encoding") {
+        "" | "snappy" => Ok(()),
+        other => Err(ApiError::UnsupportedMedia(format!(
+            "{other} encoding (compression) is not accepted by this server; only snappy is acceptable"
+        ))),
+    }
+}
+
+async fn store(call: Call, flavor: Flavor) -> Outcome {
+    let Call { api, tenant, body, mut held, .. } = call;
+    let config = api.config();
+    let limits = WriteLimits {
+        now_ms: api.now_ms(),
+        future_ms_max: config.future_ms_max,
+        retention_ms: config.retention_ms,
+        series_bytes_max: config.series_bytes_max,
+    };
+    let decoded_bytes_max = config.remote_write_decoded_bytes_max;
+    let (decoder_api, decoder_tenant) = (api.clone(), Arc::clone(&tenant));
+    let (decoded, held) = decode_off_thread(body.len(), move || {
+        let message = snappy::decode_block(&body, decoded_bytes_max, &mut held)?;
+        // The parts are about as large as the message they are made of.
+        held.grow(message.len())?;
+        let shard_of = |slot: Slot| decoder_api.shard_of(slot);
+        Ok((decode(&decoder_tenant, &message, &limits, &shard_of)?, held))
+    })
+    .await?;
+    count(&api, &decoded);
+    let outcomes = api.write(decoded.parts.clone()).await?;
+    drop(held);
+    answer(flavor, &decoded, &outcomes)
+}
+
+fn count(api: &crate::Api, decoded: &Decoded) {
+    let r = api.registry();
+    r.count_rejected("metrics", "invalid_series", decoded.skipped_samples);
+    r.count_rejected("metrics", "too_far_in_future", decoded.too_new);
+    r.count_rejected("metrics", "too_old", decoded.too_old);
+    r.count_rejected("metrics", "series_too_large", decoded.too_large);
+    r.count_rejected("metrics", "invalid_histogram", decoded.bad_histograms);
+}
+
+fn answer(flavor: Flavor, decoded: &Decoded, outcomes: &[PartOutcome]) -> Outcome {
+    let mut texts: Vec<String> = Vec::new();
+    let mut say = |text: String, id: &str| {
+        texts.push(if flavor == Flavor::Mimir { format!("{text} (err-mimir-{id})") } else { text });
+    };
+    if decoded.too_new > 0 {
+        say("out of bounds: timestamp is too far in the future".to_owned(), "too-far-in-future");
+    }
+    if decoded.too_old > 0 {
+        say("too old sample".to_owned(), "sample-timestamp-too-old");
+    }
+    if decoded.too_large > 0 {
+        say("label set too large".to_owned(), "label-value-too-long");
+    }
+    if decoded.bad_histograms > 0 {
+        say("invalid native histogram".to_owned(), "invalid-native-histogram");
+    }
+    for text in conflict_texts(&decoded.parts, outcomes) {
+        say(text, "sample-duplicate-timestamp");
+    }
+    if texts.is_empty() {
+        let status = if flavor == Flavor::Mimir { StatusCode::OK } else { StatusCode::NO_CONTENT };
+        return Ok::<Response, _>(reply::empty(status));
+    }
+    let conflicts: u64 = outcomes.iter().map(|o| u64::from(o.conflicts_count)).sum();
+    let rejected = conflicts + decoded.too_new + decoded.too_old + decoded.too_large + decoded.bad_histograms;
+    texts.push(format!("{rejected} of {} samples rejected, the others are stored", decoded.samples));
+    Err(ApiError::Rejected(texts.join("\n")))
+}
+
+/// Prometheus' words for each conflict that the shards named, with the series.
+pub(crate) fn conflict_texts(parts: &[ShardPart], outcomes: &[PartOutcome]) -> Vec<String> {
+    let mut texts = Vec::new();
+    for (part, outcome) in parts.iter().zip(outcomes).filter(|(_, o)| !o.conflicts.is_empty()) {
+        let Ok(part) = PartRef::decode(&part.part) else { continue };
+        for c in outcome.conflicts.iter().take(PartOutcome::CONFLICTS_MAX - texts.len().min(PartOutcome::CONFLICTS_MAX))
+        {
+            let series = part.defs.get(c.series as usize).and_then(|d| Labels::decode(d.key).ok());
+            texts.push(format!(
+                "duplicate sample for timestamp {}; overrides not allowed: existing {}, new value {} for series {}",
+                c.time_ms,
+                float_text(f64::from_bits(c.existing_bits)),
+                float_text(f64::from_bits(c.new_bits)),
+                series.unwrap_or_else(Labels::empty),
+            ));
+        }
+    }
+    texts
+}

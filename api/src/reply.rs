@@ -1,0 +1,49 @@
+//! Replies that several protocols share.
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, StatusCode};
+use trine_query::scatter::Completeness;
+
+/// `answered/total` shards of a query reply (P4).
+pub const COMPLETENESS_HEADER: HeaderName = HeaderName::from_static("x-trine-completeness");
+
+/// A reply with a body of one content type.
+pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// 200 with JSON.
+pub(crate) fn json(body: String) -> Response {
+    with_type(StatusCode::OK, "application/json", body)
+}
+
+/// 200 with JSON whose type names its charset, as Loki does.
+pub(crate) fn json_utf8(body: String) -> Response {
+    with_type(StatusCode::OK, "application/json; charset=UTF-8", body)
+}
+
+/// Plain text.
+pub(crate) fn text(status: StatusCode, body: impl Into<Body>) -> Response {
+    with_type(status, "text/plain; charset=utf-8", body)
+}
+
+/// No body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// Adds how many shards answered.
+pub(crate) fn complete(mut response: Response, completeness: &Completeness) -> Response {
+    let total = completeness.shards.len();
+    let answered = completeness.shards.iter().filter(|s| s.error.is_none()).count();
+    if let Ok(value) = HeaderValue::from_str(&format!("{answered}/{total}")) {
+        response.headers_mut().insert(COMPLETENESS_HEADER, value);
+    }
+    response
+}

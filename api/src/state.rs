@@ -1,0 +1,125 @@
+//! What every request shares: the cluster, the settings, the budget, the counters, the clock.
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use trine_query::scatter::QueryContext;
+use trine_store::model::Slot;
+use trine_store::shard::PartOutcome;
+
+use crate::backend::{Backend, ShardPart};
+use crate::budget::Budget;
+use crate::config::ApiConfig;
+use crate::error::ApiError;
+use crate::metrics::{MetricFamily, MetricsSource, Registry};
+
+/// Nanoseconds since the Unix epoch.
+pub type Clock = fn() -> i64;
+
+fn system_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The state of all surfaces; cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    config: ApiConfig,
+    budget: Budget,
+    registry: Registry,
+    sources: Vec<Arc<dyn MetricsSource>>,
+    clock: Clock,
+    started_ns: i64,
+}
+
+impl Api {
+    /// `sources` add families to `/metrics`.
+    pub fn new(backend: Arc<dyn Backend>, config: ApiConfig, sources: Vec<Arc<dyn MetricsSource>>) -> Self {
+        Self::with_clock(backend, config, sources, system_clock)
+    }
+
+    /// Like [`Api::new`] with a clock of the caller's.
+    pub fn with_clock(
+        backend: Arc<dyn Backend>,
+        config: ApiConfig,
+        sources: Vec<Arc<dyn MetricsSource>>,
+        clock: Clock,
+    ) -> Self {
+        let budget = Budget::new(config.inflight_bytes_max);
+        let registry = Registry::default();
+        Self(Arc::new(Inner { backend, config, budget, registry, sources, clock, started_ns: clock() }))
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.0.backend
+    }
+
+    pub(crate) fn config(&self) -> &ApiConfig {
+        &self.0.config
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
+    /// Every metric family of this process, as `/metrics` shows them.
+    pub fn families(&self) -> Vec<MetricFamily> {
+        let mut families = self.registry().families(self.budget().used_bytes());
+        families.extend(self.sources().iter().flat_map(|source| source.families()));
+        families
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    pub(crate) fn sources(&self) -> &[Arc<dyn MetricsSource>] {
+        &self.0.sources
+    }
+
+    pub(crate) fn now_ns(&self) -> i64 {
+        (self.0.clock)()
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.now_ns().div_euclid(1_000_000)
+    }
+
+    pub(crate) fn started_ns(&self) -> i64 {
+        self.0.started_ns
+    }
+
+    pub(crate) fn shard_of(&self, slot: Slot) -> u32 {
+        self.0.backend.shard_of(slot)
+    }
+
+    /// `Err` while this node does not serve.
+    pub(crate) fn check_ready(&self) -> Result<(), ApiError> {
+        self.backend().ready().map_err(|reason| ApiError::NotReady { reason })
+    }
+
+    /// Writes the parts of one request and counts what became of them. No parts, nothing to wait for.
+    pub(crate) async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, ApiError> {
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcomes = self.backend().write(parts).await?;
+        self.registry().count_outcomes(&outcomes);
+        Ok(outcomes)
+    }
+
+    /// Context of a query that may run for `timeout_ms` or the server's limit, whichever is less.
+    pub(crate) fn query_context(&self, tenant: &Arc<str>, timeout_ms: Option<i64>, strict: bool) -> QueryContext {
+        let wanted = timeout_ms.map(|ms| std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+        let deadline = Instant::now() + self.config().query_timeout(wanted);
+        QueryContext { tenant: Arc::clone(tenant), deadline, strict }
+    }
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("config", self.config()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+//! Times and durations as the protocols write them.
+use crate::error::ApiError;
+
+/// Earliest time that Prometheus clients send as a sentinel, in its own range.
+const PROM_MIN: &str = "-292273086-05-16T16:47:06Z";
+/// Latest such sentinel.
+const PROM_MAX: &str = "292277025-08-18T07:12:54.999999999Z";
+/// Bounds used for them, in milliseconds: far from overflow when a lookback is added.
+pub(crate) const TIME_MS_MIN: i64 = i64::MIN / 4;
+pub(crate) const TIME_MS_MAX: i64 = i64::MAX / 4;
+
+fn rfc3339_ns(text: &str) -> Option<i128> {
+    if text.len() < 20 || text.as_bytes()[4] != b'-' {
+        return None;
+    }
+    Some(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond())
+}
+
+fn clamp_ns(ns: i128) -> i64 {
+    ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+}
+
+/// Float Unix seconds rounded to milliseconds, or RFC 3339; the result is in milliseconds.
+pub(crate) fn prom_time_ms(text: &str) -> Option<i64> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        if seconds.is_nan() || text.trim() != text {
+            return None;
+        }
+        let ms = seconds.trunc() * 1000.0 + (seconds.fract() * 1000.0).round();
+        return Some((ms as i64).clamp(TIME_MS_MIN, TIME_MS_MAX));
+    }
+    match text {
+        PROM_MIN => Some(TIME_MS_MIN),
+        PROM_MAX => Some(TIME_MS_MAX),
+        _ => Some(clamp_ns(rfc3339_ns(text)?.div_euclid(1_000_000))),
+    }
+}
+
+/// Loki's and TraceQL metrics' rule: with a point float seconds, up to ten characters seconds, longer integers ns, else
+/// RFC 3339; the result is in nanoseconds.
+pub(crate) fn loki_time_ns(text: &str) -> Option<i64> {
+    if text.contains('.')
+        && let Ok(seconds) = text.parse::<f64>()
+    {
+        let ms = seconds.trunc() * 1000.0 + (seconds.fract() * 1000.0).round();
+        return (!ms.is_nan()).then(|| (ms as i64).saturating_mul(1_000_000));
+    }
+    if let Ok(n) = text.parse::<i64>() {
+        return Some(if text.len() <= 10 { n.saturating_mul(1_000_000_000) } else { n });
+    }
+    Some(clamp_ns(rfc3339_ns(text)?))
+}
+
+/// RFC 3339 with any fraction, in nanoseconds.
+pub(crate) fn rfc3339_time_ns(text: &str) -> Option<i64> {
+    Some(clamp_ns(rfc3339_ns(text)?))
+}
+
+/// `1h30m`, `5m`, `100ms`, `1d`: descending units, each at most once; in milliseconds. `None` on overflow too.
+pub(crate) fn prom_duration_ms(text: &str) -> Option<i64> {
+    const UNITS: [(&str, i64); 7] = [
+        ("ms", 1),
+        ("y", 365 * 86_400_000),
+        ("w", 7 * 86_400_000),
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+    ];
+    if text == "0" {
+        return Some(0);
+    }
+    let (mut rest, mut total, mut last) = (text, 0i64, i64::MAX);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let n: i64 = rest[..digits].parse().ok()?;
+        let after = &rest[digits..];
+        let (unit, ms) = UNITS.into_iter().find(|(unit, _)| after.starts_with(unit))?;
+        if ms >= last {
+            return None;
+        }
+        last = ms;
+        total = total.checked_add(n.checked_mul(ms)?)?;
+        rest = &after[unit.len()..];
+    }
+    (!text.is_empty() && total <= i64::MAX / 1_000_000).then_some(total)
+}
+
+/// Float seconds or a Prometheus duration, in milliseconds (rounded).
+pub(crate) fn seconds_or_duration_ms(text: &str) -> Option<i64> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        let ms = (seconds * 1000.0).round();
+        return (ms.is_finite() && ms.abs() < i64::MAX as f64 / 1e6).then_some(ms as i64);
+    }
+    match text.strip_prefix('-') {
+        Some(positive) => prom_duration_ms(positive).map(|ms| -ms),
+        None => prom_duration_ms(text),
+    }
+}
+
+/// A Go duration (`1h30m`, `1.5s`, `100ms`, `2us`), in nanoseconds.
+pub(crate) fn go_duration_ns(text: &str) -> Option<i64> {
+    const UNITS: [(&str, f64); 8] =
+        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+        let n: f64 = rest[..digits].parse().ok()?;
+        let after = &rest[digits..];
+        let (unit, ns) = UNITS
+            .into_iter()
+            .find(|(unit, _)| after.starts_with(unit) && (*unit != "m" || !after.starts_with("ms")))?;
+        total += n * ns;
+        rest = &after[unit.len()..];
+    }
+    (total < i64::MAX as f64).then_some((sign * total) as i64)
+}
+
+/// Nanoseconds as RFC 3339 with as many digits as needed.
+pub(crate) fn rfc3339_text(time_ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(time_ns)).map_or_else(|_| time_ns.to_string(), |t| t.to_string())
+}
+
+/// Prometheus' error for a bad time or duration parameter.
+pub(crate) fn bad_parameter(name: &str, reason: impl std::fmt::Display) -> ApiError {
+    ApiError::BadRequest(format!("invalid parameter \"{name}\": {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn prometheus_times() {
+        for (text, ms) in [
+            ("4", Some(4000)),
+            ("1435781451.781", Some(1_435_781_451_781)),
+            ("2015-07-01T20:10:51.781Z", Some(1_435_781_451_781)),
+            ("2015-07-01T22:10:51.781+02:00", Some(1_435_781_451_781)),
+            ("1600096945479", Some(1_600_096_945_479_000)),
+            (PROM_MIN, Some(TIME_MS_MIN)),
+            ("x", None),
+            ("NaN", None),
+            ("", None),
+        ] {
+            assert_eq!(prom_time_ms(text), ms, "{text}");
+        }
+    }
+
+    #[test]
+    fn loki_times() {
+        for (text, ns) in [
+            ("4000000000", Some(4_000_000_000_000_000_000)),
+            ("40000000001", Some(40_000_000_001)),
+            ("1.5", Some(1_500_000_000)),
+            ("1970-01-01T00:00:01Z", Some(1_000_000_000)),
+            ("x", None),
+        ] {
+            assert_eq!(loki_time_ns(text), ns, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, ms) in [
+            ("15", Some(15_000)),
+            ("0.5", Some(500)),
+            ("1h30m", Some(5_400_000)),
+            ("15000ms", Some(15_000)),
+            ("1d", Some(86_400_000)),
+            ("1m1h", None),
+            ("", None),
+            ("99999999999y", None),
+        ] {
+            assert_eq!(seconds_or_duration_ms(text), ms, "{text}");
+        }
+        for (text, ns) in [("1.5s", Some(1_500_000_000)), ("1m2ms", Some(60_002_000_000)), ("1d", None), ("", None)] {
+            assert_eq!(go_duration_ns(text), ns, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(text: String) {
+            let _unchecked = (prom_time_ms(&text), loki_time_ns(&text), seconds_or_duration_ms(&text), go_duration_ns(&text));
+        }
+    }
+}

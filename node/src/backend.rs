@@ -1,0 +1,152 @@
+//! The cluster as the API surfaces see it.
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use trine_actors::Cluster;
+use trine_actors::cluster::NodeView;
+use trine_actors::meta::META_SHARD;
+use trine_actors::rpc::proto::ReplicaStatus;
+use trine_api::admin::model::{AdminCluster, AdminNode, AdminReplica, AdminShard, FlushReport};
+use trine_api::{Backend, ShardPart, WriteError};
+use trine_query::scatter::Scatter;
+use trine_store::model::{SLOTS, Slot};
+use trine_store::shard::PartOutcome;
+
+/// [`Backend`] over a running [`Cluster`].
+pub(crate) struct ClusterBackend {
+    cluster: Cluster,
+    scatter: Arc<dyn Scatter>,
+}
+
+impl ClusterBackend {
+    pub(crate) fn new(cluster: Cluster) -> Self {
+        let scatter = cluster.scatter();
+        Self { cluster, scatter }
+    }
+}
+
+fn write_error(error: trine_actors::WriteError) -> WriteError {
+    use trine_actors::WriteError as E;
+    match error {
+        E::Busy { retry_after, .. } => WriteError::Busy { retry_after },
+        E::Unavailable { retry_after, .. } => WriteError::Unavailable { reason: error.to_string(), retry_after },
+        E::Invalid { reason } => WriteError::Invalid(reason),
+    }
+}
+
+/// Statuses of one shard's replicas: (node name, status).
+fn replicas_of(nodes: &[NodeView], shard: u32) -> Vec<(&str, &ReplicaStatus)> {
+    let answered = nodes.iter().filter_map(|n| Some((n.record.name.as_str(), n.status.as_ref().ok()?)));
+    answered.filter_map(|(name, s)| Some((name, s.replicas.iter().find(|r| r.shard == shard)?))).collect()
+}
+
+#[async_trait]
+impl Backend for ClusterBackend {
+    fn shard_of(&self, slot: Slot) -> u32 {
+        self.cluster.shard_of(slot)
+    }
+
+    async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError> {
+        let parts = parts.into_iter().map(|p| (p.shard, p.part)).collect();
+        self.cluster.write(parts).await.map_err(write_error)
+    }
+
+    fn scatter(&self) -> Arc<dyn Scatter> {
+        self.scatter.clone()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.cluster.ready()
+    }
+
+    async fn cluster(&self) -> AdminCluster {
+        let (meta, nodes) = (self.cluster.meta(), self.cluster.nodes().await);
+        let leader_of = |shard: u32| replicas_of(&nodes, shard).into_iter().find(|(_, r)| r.leads);
+        AdminCluster {
+            id: meta.cluster.clone(),
+            node: self.cluster.config().node_name.clone(),
+            version: self.cluster.config().version.clone(),
+            feature_level: 1,
+            nodes_count: meta.nodes.len() as u32,
+            shards_count: meta.shards.len() as u32,
+            replicas: self.cluster.config().replication_factor as u32,
+            metadata_leader: leader_of(META_SHARD).map(|(name, _)| name.to_owned()),
+            shards_without_leader: meta.shards.keys().copied().filter(|s| leader_of(*s).is_none()).collect(),
+        }
+    }
+
+    async fn nodes(&self) -> Vec<AdminNode> {
+        let nodes = self.cluster.nodes().await;
+        nodes
+            .into_iter()
+            .map(|n| {
+                let status = n.status.unwrap_or_default();
+                AdminNode {
+                    id: n.record.id,
+                    name: n.record.name,
+                    address: n.record.rpc,
+                    http_address: Some(n.record.http).filter(|h| !h.is_empty()),
+                    zone: n.record.zone,
+                    version: n.record.version,
+                    alive: n.alive,
+                    ready: status.ready,
+                    leaders_count: status.replicas.iter().filter(|r| r.leads && r.shard != META_SHARD).count() as u32,
+                    replicas_count: status.replicas.iter().filter(|r| r.shard != META_SHARD).count() as u32,
+                    memory_bytes: status.memory_bytes,
+                    memory_budget_bytes: status.memory_budget_bytes,
+                    disk_used_bytes: status.disk_used_bytes,
+                    disk_free_bytes: status.disk_free_bytes,
+                }
+            })
+            .collect()
+    }
+
+    async fn shards(&self) -> Vec<AdminShard> {
+        let (meta, nodes) = (self.cluster.meta(), self.cluster.nodes().await);
+        let slots_of = |shard: u32| (0..SLOTS).filter(|s| meta.shard_of(Slot(*s)) == shard).count() as u32;
+        meta.shards
+            .iter()
+            .map(|(&shard, record)| {
+                let replicas = replicas_of(&nodes, shard);
+                let leader = replicas.iter().find(|(_, r)| r.leads);
+                let name_of = |node: u64| meta.nodes.get(&node).map_or_else(|| node.to_string(), |n| n.name.clone());
+                AdminShard {
+                    shard,
+                    leader: leader.map(|(name, _)| (*name).to_owned()),
+                    term: leader.map_or(0, |(_, r)| r.term),
+                    replicas: record
+                        .replicas
+                        .iter()
+                        .map(|r| AdminReplica {
+                            replica: r.replica,
+                            node: name_of(r.node),
+                            voter: leader.is_some_and(|(_, l)| l.voters.contains(&r.replica)),
+                            matched: replicas.iter().find(|(_, s)| s.replica == r.replica).map(|(_, s)| s.applied_index),
+                        })
+                        .collect(),
+                    last_log: leader.map(|(_, r)| r.last_index),
+                    committed: leader.map(|(_, r)| r.applied_index),
+                    applied: leader.map(|(_, r)| r.applied_index),
+                    slots_count: slots_of(shard),
+                    head_bytes: leader.map(|(_, r)| r.head_bytes),
+                    blocks_count: leader.map(|(_, r)| r.blocks_count),
+                    blocks_bytes: leader.map(|(_, r)| r.blocks_bytes),
+                }
+            })
+            .collect()
+    }
+
+    async fn flush(&self) -> Result<FlushReport, String> {
+        let flushed = self.cluster.flush().await;
+        if !flushed.errors.is_empty() {
+            return Err(flushed.errors.join("; "));
+        }
+        let shards = self.shards().await;
+        Ok(FlushReport {
+            shards: shards.iter().map(|s| s.shard).collect(),
+            blocks_count: shards.iter().filter_map(|s| s.blocks_count).sum(),
+            bytes: shards.iter().filter_map(|s| s.blocks_bytes).sum(),
+        })
+    }
+}
+

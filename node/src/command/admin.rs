@@ -1,0 +1,173 @@
+//! `trine admin`: the admin REST API in a terminal.
+use std::fmt::Write;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use trine_api::admin::model::{AdminCluster, AdminNode, AdminShard, FlushReport};
+
+use crate::cli::{AdminCommand, AdminFlags};
+use crate::error::{Error, io};
+
+pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
+    let client = Client { http: reqwest::Client::new(), url: flags.url.trim_end_matches('/').to_owned() };
+    runtime.block_on(async {
+        match flags.command {
+            AdminCommand::Status { watch, json } => status(&client, watch, json).await,
+            AdminCommand::Flush => flush(&client).await,
+        }
+    })
+}
+
+struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Client {
+    async fn call<T: serde::de::DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Error> {
+        let unreachable = |e: reqwest::Error| {
+            Error::Admin(format!("no answer from {} ({e}); give a node's address with --url", self.url))
+        };
+        let reply = request.send().await.map_err(unreachable)?;
+        let (status, text) = (reply.status(), reply.text().await.map_err(unreachable)?);
+        if !status.is_success() {
+            return Err(Error::Admin(format!("{} answered {status}: {text}", self.url)));
+        }
+        serde_json::from_str(&text).map_err(|e| Error::Admin(format!("{} gave an answer of another kind: {e}", self.url)))
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.call(self.http.get(format!("{}{path}", self.url)).timeout(Duration::from_secs(10))).await
+    }
+}
+
+async fn status(client: &Client, watch: bool, json: bool) -> Result<(), Error> {
+    loop {
+        let cluster: AdminCluster = client.get("/admin/v1/cluster").await?;
+        let nodes: Vec<AdminNode> = client.get("/admin/v1/nodes").await?;
+        let shards: Vec<AdminShard> = client.get("/admin/v1/shards").await?;
+        let text = if json {
+            let document = serde_json::json!({ "cluster": cluster, "nodes": nodes, "shards": shards });
+            format!("{document:#}\n")
+        } else {
+            table(&cluster, &nodes, &shards)
+        };
+        if !watch {
+            print!("{text}");
+            return Ok(());
+        }
+        // Clear the screen and go home.
+        print!("\x1b[2J\x1b[H{text}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The status as a person reads it.
+fn table(cluster: &AdminCluster, nodes: &[AdminNode], shards: &[AdminShard]) -> String {
+    let mut out = String::new();
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        out.write_fmt(text).and_then(|()| out.write_char('\n')).expect("writing to a string does not fail");
+    };
+    let health = match cluster.shards_without_leader.len() {
+        0 => "every shard has a leader".to_owned(),
+        n => format!("{n} shards WITHOUT A LEADER: {:?}", cluster.shards_without_leader),
+    };
+    line(format_args!("cluster {}  version {}  {} nodes  {} shards", cluster.id, cluster.version, nodes.len(), shards.len()));
+    line(format_args!("metadata leader {}  {health}", cluster.metadata_leader.as_deref().unwrap_or("NONE")));
+    line(format_args!(""));
+    line(format_args!(
+        "{:<16} {:<8} {:<22} {:<10} {:>7} {:>8} {:>19} {:>10} {:>10}",
+        "NODE", "STATE", "ADDRESS", "ZONE", "LEADERS", "REPLICAS", "MEMORY", "DISK USED", "DISK FREE"
+    ));
+    for n in nodes {
+        let state = match (n.alive, n.ready) {
+            (false, _) => "DEAD",
+            (true, false) => "starting",
+            (true, true) => "ready",
+        };
+        let memory = format!("{} of {}", bytes(n.memory_bytes), bytes(n.memory_budget_bytes));
+        line(format_args!(
+            "{:<16} {state:<8} {:<22} {:<10} {:>7} {:>8} {memory:>19} {:>10} {:>10}",
+            n.name,
+            n.http_address.as_deref().unwrap_or(&n.address),
+            n.zone,
+            n.leaders_count,
+            n.replicas_count,
+            bytes(n.disk_used_bytes),
+            bytes(n.disk_free_bytes),
+        ));
+    }
+    line(format_args!(""));
+    line(format_args!(
+        "{:<6} {:<16} {:>5} {:>10} {:>10} {:>10} {:>7}  REPLICAS (lag)",
+        "SHARD", "LEADER", "TERM", "APPLIED", "HEAD", "BLOCKS", "FILES"
+    ));
+    for s in shards {
+        let applied = s.applied.unwrap_or(0);
+        let replicas: Vec<String> = s
+            .replicas
+            .iter()
+            .map(|r| {
+                let kind = if r.voter { "" } else { " learner" };
+                match r.matched {
+                    Some(at) => format!("{}{kind} ({})", r.node, applied.saturating_sub(at)),
+                    None => format!("{}{kind} (?)", r.node),
+                }
+            })
+            .collect();
+        line(format_args!(
+            "{:<6} {:<16} {:>5} {applied:>10} {:>10} {:>10} {:>7}  {}",
+            s.shard,
+            s.leader.as_deref().unwrap_or("NONE"),
+            s.term,
+            bytes(s.head_bytes.unwrap_or(0)),
+            bytes(s.blocks_bytes.unwrap_or(0)),
+            s.blocks_count.unwrap_or(0),
+            replicas.join(", "),
+        ));
+    }
+    out
+}
+
+/// A byte count in three digits and a binary unit.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (count as f64, 0);
+    while value >= 1000.0 && unit < UNITS.len() - 1 {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+async fn flush(client: &Client) -> Result<(), Error> {
+    let spinner = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} sealing every shard {elapsed}") {
+        spinner.set_style(style);
+    }
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let request = client.http.post(format!("{}/admin/v1/flush", client.url)).timeout(Duration::from_secs(120));
+    let report: Result<FlushReport, Error> = client.call(request).await;
+    spinner.finish_and_clear();
+    let report = report?;
+    println!("{} shards sealed: {} blocks, {}", report.shards.len(), report.blocks_count, bytes(report.bytes));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_counts_are_short() {
+        assert_eq!([bytes(5), bytes(1536), bytes(3 << 30)], ["5 B", "1.5 KiB", "3.0 GiB"]);
+    }
+
+    #[test]
+    fn the_table_names_what_is_wrong() {
+        let cluster = AdminCluster { shards_without_leader: vec![3], ..AdminCluster::default() };
+        let text = table(&cluster, &[AdminNode { name: "n1".into(), ..AdminNode::default() }], &[AdminShard::default()]);
+        assert!(text.contains("WITHOUT A LEADER: [3]") && text.contains("DEAD") && text.contains("NONE"), "{text}");
+    }
+}

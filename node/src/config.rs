@@ -1,0 +1,383 @@
+//! The configuration file, the environment and the flags, as one validated value.
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use trine_actors::ClusterConfig;
+use trine_api::ApiConfig;
+
+use crate::cli::NodeFlags;
+use crate::error::Error;
+use crate::memory;
+
+/// Everything that can be configured. Later sources win: defaults, file, environment, flags.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) node: NodeConfig,
+    pub(crate) listen: ListenConfig,
+    pub(crate) cluster: ClusterSection,
+    pub(crate) storage: StorageConfig,
+    pub(crate) limits: LimitsConfig,
+    pub(crate) tenancy: TenancyConfig,
+    pub(crate) telemetry: TelemetryConfig,
+}
+
+/// Who this node is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NodeConfig {
+    /// Where this node keeps its log, blocks and metadata.
+    pub(crate) data_dir: PathBuf,
+    /// Unique in the cluster. Empty: the host's name.
+    pub(crate) name: String,
+    /// Zone, to spread replicas over.
+    pub(crate) zone: String,
+    /// Host that the other nodes reach this one by. Empty: the host of `listen.rpc`, or 127.0.0.1.
+    pub(crate) advertise: String,
+    /// Memory budget in bytes. 0: half of the cgroup's or the machine's limit.
+    pub(crate) memory_bytes: u64,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        let s = String::new;
+        Self { data_dir: PathBuf::from("data"), name: s(), zone: s(), advertise: s(), memory_bytes: 0 }
+    }
+}
+
+/// Listeners, as `address:port`. An empty string turns one off.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListenConfig {
+    /// Every HTTP and gRPC API, `/metrics`.
+    pub(crate) http: String,
+    /// The same APIs where Loki's clients expect them.
+    pub(crate) loki: String,
+    /// The same APIs where Tempo's clients expect them.
+    pub(crate) tempo: String,
+    /// The same APIs where Mimir's clients expect them.
+    pub(crate) mimir: String,
+    /// OTLP over gRPC.
+    pub(crate) otlp_grpc: String,
+    /// OTLP over HTTP.
+    pub(crate) otlp_http: String,
+    /// Other nodes (gRPC).
+    pub(crate) rpc: String,
+    /// Gossip (UDP).
+    pub(crate) gossip: String,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        let at = |port: u16| format!("0.0.0.0:{port}");
+        Self {
+            http: at(9090),
+            loki: at(3100),
+            tempo: at(3200),
+            mimir: at(8080),
+            otlp_grpc: at(4317),
+            otlp_http: at(4318),
+            rpc: at(7070),
+            gossip: at(7071),
+        }
+    }
+}
+
+/// How nodes find each other and what a new cluster looks like.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClusterSection {
+    /// Gossip addresses of peers, `host:port`; DNS names resolve to all their addresses.
+    pub(crate) join: Vec<String>,
+    /// Create a cluster once this many nodes without one see each other. 0: only join.
+    pub(crate) bootstrap_expect: usize,
+    /// Secret shared by the nodes; authenticates gossip.
+    pub(crate) key: String,
+    /// Shards of a new cluster.
+    pub(crate) shards: u32,
+    /// Replicas of a shard once the cluster has as many nodes.
+    pub(crate) replication_factor: usize,
+}
+
+impl Default for ClusterSection {
+    fn default() -> Self {
+        Self { join: Vec::new(), bootstrap_expect: 1, key: String::new(), shards: 16, replication_factor: 3 }
+    }
+}
+
+/// How data is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StorageConfig {
+    /// Facts older than this are refused, in seconds.
+    pub(crate) retention_s: u64,
+    /// Seal a head when it is this old, in seconds. Larger: better compression, longer replay after a crash.
+    pub(crate) head_age_s: u64,
+    /// Keep this many bytes of log before the shards that hold it back are sealed.
+    pub(crate) wal_bytes: u64,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30 }
+    }
+}
+
+/// Bounds on requests and queries.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitsConfig {
+    /// How long a query may run, in seconds. 0: 120.
+    pub(crate) query_timeout_s: u64,
+}
+
+/// Tenants.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TenancyConfig {
+    /// Refuse requests without `X-Scope-OrgID`; otherwise they belong to the tenant `default`.
+    pub(crate) require_tenant: bool,
+}
+
+/// What this node says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TelemetryConfig {
+    /// Log filter, as `info` or `trine_raft=debug,info`.
+    pub(crate) log: String,
+    /// `text` or `json`.
+    pub(crate) log_format: String,
+    /// Ingest this node's own metrics, logs and traces under the tenant `trine`.
+    pub(crate) ingest_own: bool,
+    /// Interval of this node's own metrics, in seconds.
+    pub(crate) interval_s: u64,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { log: "info".into(), log_format: "text".into(), ingest_own: false, interval_s: 5 }
+    }
+}
+
+impl Config {
+    /// Reads all sources and validates the result.
+    pub(crate) fn load(flags: &NodeFlags) -> Result<Self, Error> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(path) = &flags.config {
+            if !path.exists() {
+                let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+                return Err(Error::Io { what: format!("read the configuration {}", path.display()), source });
+            }
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        figment = figment.merge(Env::prefixed("TRINE__").split("__"));
+        for pair in &flags.set {
+            let (key, value) = pair.split_once('=').ok_or_else(|| Error::Config {
+                key: pair.clone(),
+                reason: "--set takes section.key=value".into(),
+            })?;
+            // The value is TOML when it reads as TOML (numbers, booleans, lists), else a string.
+            let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
+            let parsed = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
+            figment = figment.merge(Serialized::default(key, parsed));
+        }
+        let mut config: Self = figment.extract().map_err(|e| config_error(&e))?;
+        config.override_with(flags);
+        config.fill()?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn override_with(&mut self, flags: &NodeFlags) {
+        fn set<T: Clone>(target: &mut T, flag: &Option<T>) {
+            if let Some(value) = flag {
+                *target = value.clone();
+            }
+        }
+        set(&mut self.node.data_dir, &flags.data_dir);
+        set(&mut self.node.name, &flags.node_name);
+        set(&mut self.node.advertise, &flags.advertise);
+        set(&mut self.node.memory_bytes, &flags.memory_bytes);
+        set(&mut self.cluster.join, &flags.join);
+        set(&mut self.cluster.bootstrap_expect, &flags.bootstrap_expect);
+        set(&mut self.listen.http, &flags.http.map(|a| a.to_string()));
+        set(&mut self.listen.rpc, &flags.rpc.map(|a| a.to_string()));
+        set(&mut self.listen.gossip, &flags.gossip.map(|a| a.to_string()));
+    }
+
+    /// Fills what depends on the machine.
+    fn fill(&mut self) -> Result<(), Error> {
+        if self.node.name.is_empty() {
+            let uname = rustix::system::uname();
+            self.node.name = uname.nodename().to_string_lossy().into_owned();
+        }
+        if self.node.memory_bytes == 0 {
+            self.node.memory_bytes = memory::default_budget_bytes();
+        }
+        if self.node.advertise.is_empty() {
+            let rpc = address("listen.rpc", &self.listen.rpc)?;
+            let any = rpc.ip().is_unspecified();
+            self.node.advertise = if any { "127.0.0.1".into() } else { rpc.ip().to_string() };
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let bad = |key: &str, reason: String| Err(Error::Config { key: key.into(), reason });
+        for (key, value) in self.listeners() {
+            if !value.is_empty() {
+                address(key, value)?;
+            }
+        }
+        for key in ["listen.http", "listen.rpc", "listen.gossip"] {
+            if self.listeners().iter().any(|(k, v)| *k == key && v.is_empty()) {
+                return bad(key, "cannot be turned off".into());
+            }
+        }
+        let mut taken: Vec<(&str, &str)> = Vec::new();
+        for (key, value) in self.listeners() {
+            let port_zero = value.ends_with(":0");
+            if let Some((other, _)) =
+                taken.iter().find(|(k, v)| *v == value && !value.is_empty() && !port_zero && *k != "listen.gossip" && key != "listen.gossip")
+            {
+                return bad(key, format!("{value} is taken by {other} already"));
+            }
+            taken.push((key, value));
+        }
+        if self.node.name.is_empty() || self.node.name.len() > 200 || self.node.name.contains(char::is_whitespace) {
+            return bad("node.name", format!("{:?} is not a name of 1 to 200 characters without spaces", self.node.name));
+        }
+        if self.node.memory_bytes < 128 << 20 {
+            return bad("node.memory_bytes", format!("{} is less than 128 MiB", self.node.memory_bytes));
+        }
+        if self.cluster.shards == 0 || self.cluster.shards > 4096 {
+            return bad("cluster.shards", format!("{} is not within 1 and 4096", self.cluster.shards));
+        }
+        if ![1, 3, 5].contains(&self.cluster.replication_factor) {
+            return bad("cluster.replication_factor", format!("{} is not 1, 3 or 5", self.cluster.replication_factor));
+        }
+        if self.storage.wal_bytes < 256 << 20 {
+            return bad("storage.wal_bytes", format!("{} is less than 256 MiB", self.storage.wal_bytes));
+        }
+        if !["text", "json"].contains(&self.telemetry.log_format.as_str()) {
+            return bad("telemetry.log_format", format!("{:?} is neither text nor json", self.telemetry.log_format));
+        }
+        if self.telemetry.interval_s == 0 {
+            return bad("telemetry.interval_s", "0 is not an interval".into());
+        }
+        Ok(())
+    }
+
+    /// (key, value) of every listener.
+    pub(crate) fn listeners(&self) -> [(&'static str, &str); 8] {
+        let l = &self.listen;
+        [
+            ("listen.http", &l.http),
+            ("listen.loki", &l.loki),
+            ("listen.tempo", &l.tempo),
+            ("listen.mimir", &l.mimir),
+            ("listen.otlp_grpc", &l.otlp_grpc),
+            ("listen.otlp_http", &l.otlp_http),
+            ("listen.rpc", &l.rpc),
+            ("listen.gossip", &l.gossip),
+        ]
+    }
+
+    /// Settings of the cluster layer.
+    pub(crate) fn cluster_config(&self) -> Result<ClusterConfig, Error> {
+        let http = address("listen.http", &self.listen.http)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(ClusterConfig {
+            data_dir: self.node.data_dir.clone(),
+            node_name: self.node.name.clone(),
+            zone: self.node.zone.clone(),
+            rpc_listen: address("listen.rpc", &self.listen.rpc)?,
+            gossip_listen: address("listen.gossip", &self.listen.gossip)?,
+            advertise_host: self.node.advertise.clone(),
+            http_advertise: format!("{}:{}", self.node.advertise, http.port()),
+            join: self.cluster.join.clone(),
+            bootstrap_expect: self.cluster.bootstrap_expect,
+            cluster_key: self.cluster.key.clone(),
+            shards_count: self.cluster.shards,
+            replication_factor: self.cluster.replication_factor,
+            memory_budget_bytes: self.node.memory_bytes,
+            head_age_ms_max: self.storage.head_age_s * 1000,
+            wal_bytes_soft: self.storage.wal_bytes,
+            pool_threads: cores,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    /// Settings of the surfaces.
+    pub(crate) fn api_config(&self) -> ApiConfig {
+        let defaults = ApiConfig::default();
+        let share = usize::try_from(self.node.memory_bytes / 8).unwrap_or(usize::MAX);
+        ApiConfig {
+            require_tenant: self.tenancy.require_tenant,
+            inflight_bytes_max: share,
+            retention_ms: i64::try_from(self.storage.retention_s * 1000).unwrap_or(i64::MAX),
+            query_timeout_ms: match self.limits.query_timeout_s {
+                0 => defaults.query_timeout_ms,
+                s => s * 1000,
+            },
+            ..defaults
+        }
+    }
+}
+
+/// Parses a listener's address.
+pub(crate) fn address(key: &str, value: &str) -> Result<SocketAddr, Error> {
+    value.parse().map_err(|_| Error::Config {
+        key: key.into(),
+        reason: format!("{value:?} is not an address like 0.0.0.0:9090"),
+    })
+}
+
+/// Names the key that figment complains about.
+fn config_error(error: &figment::Error) -> Error {
+    let key = error.path.join(".");
+    if key.is_empty() {
+        return Error::ConfigSource(Box::new(error.clone()));
+    }
+    Error::Config { key, reason: error.kind.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(set: &[&str]) -> Result<Config, Error> {
+        Config::load(&NodeFlags { set: set.iter().map(ToString::to_string).collect(), ..NodeFlags::default() })
+    }
+
+    #[test]
+    fn defaults_are_valid_and_keys_are_named_in_errors() {
+        assert!(load(&[]).is_ok());
+        let refused = |set: &str, key: &str| {
+            let text = load(&[set]).unwrap_err().to_string();
+            assert!(text.contains(key), "{text}");
+        };
+        refused("cluster.shards=0", "cluster.shards");
+        refused("cluster.replication_factor=2", "cluster.replication_factor");
+        refused("listen.http=nowhere", "listen.http");
+        refused("listen.rpc=\"\"", "listen.rpc");
+        refused("listen.loki=0.0.0.0:9090", "listen.loki");
+        refused("node.memory_bytes=5", "node.memory_bytes");
+        refused("node.colour=red", "colour");
+        refused("cluster.shards=many", "cluster.shards");
+    }
+
+    #[test]
+    fn a_file_is_read_and_flags_win() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trine.toml");
+        std::fs::write(&path, "[node]\nname = \"file\"\nzone = \"z\"\n[cluster]\njoin = [\"a:1\"]\n").unwrap();
+        let flags = NodeFlags { config: Some(path), node_name: Some("flag".into()), ..NodeFlags::default() };
+        let config = Config::load(&flags).unwrap();
+        assert_eq!((config.node.name.as_str(), config.node.zone.as_str()), ("flag", "z"));
+        assert_eq!(config.cluster.join, ["a:1"]);
+    }
+}

@@ -1,0 +1,80 @@
+//! Boot and stop of one node. Stop is the mirror of boot: refuse new work, let open requests finish, hand over leaders,
+//! close the shards, raft, and the log.
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+use trine_actors::Cluster;
+use trine_api::{Api, Backend, server};
+
+use crate::backend::ClusterBackend;
+use crate::config::{Config, address};
+use crate::error::{Error, io};
+use crate::telemetry;
+
+/// Runs a node until SIGTERM or SIGINT.
+pub(crate) async fn run(config: Config, own: telemetry::Captured) -> Result<(), Error> {
+    let mut listeners = Vec::new();
+    for (key, value) in config.listeners() {
+        if key == "listen.rpc" || key == "listen.gossip" || value.is_empty() {
+            continue;
+        }
+        let at = address(key, value)?;
+        listeners.push((key, TcpListener::bind(at).await.map_err(io(format!("listen on {at} ({key})")))?));
+    }
+    let cluster = Cluster::start(config.cluster_config()?).await?;
+    let backend = Arc::new(ClusterBackend::new(cluster.clone()));
+    let metrics = Arc::new(telemetry::metrics::NodeMetrics::new(cluster.clone()));
+    let api = Api::new(backend.clone(), config.api_config(), vec![metrics.clone()]);
+    let mut serving = JoinSet::new();
+    for (key, listener) in listeners {
+        let router = match key {
+            "listen.otlp_grpc" => server::otlp_grpc_router(&api),
+            "listen.otlp_http" => server::otlp_http_router(&api),
+            _ => server::main_router(&api),
+        };
+        if let Ok(at) = listener.local_addr() {
+            info!(%at, key, "listening");
+        }
+        let mut stopping = cluster.stopping();
+        serving.spawn(async move {
+            let stopped = async move {
+                // An error means that the cluster is gone, which is a stop too.
+                drop(stopping.wait_for(|s| *s).await);
+            };
+            if let Err(error) = server::serve(listener, router, stopped).await {
+                warn!(%error, key, "a listener ended");
+            }
+        });
+    }
+    let ingest = config.telemetry.ingest_own.then(|| {
+        let backend: Arc<dyn Backend> = backend;
+        tokio::spawn(telemetry::ingest(backend, api.clone(), config.clone(), own))
+    });
+    signalled().await?;
+    info!("stopping");
+    if let Some(task) = ingest {
+        task.abort();
+    }
+    cluster.stop().await;
+    while let Some(ended) = serving.join_next().await {
+        if let Err(error) = ended {
+            warn!(%error, "a listener ended badly");
+        }
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(crate) async fn signalled() -> Result<(), Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(io("wait for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("wait for SIGINT"))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Own metrics: what the cluster layer adds to `/metrics`, and all families as parts.
+use std::collections::BTreeMap;
+
+use trine_actors::Cluster;
+use trine_actors::meta::META_SHARD;
+use trine_api::metrics::{MetricFamily, MetricKind, MetricSample};
+use trine_api::{Backend, MetricsSource, ShardPart};
+use trine_store::model::LabelsBuilder;
+use trine_store::model::signal::{key_hash, slot_of_hash};
+use trine_store::part::MetricsPartBuilder;
+
+use super::TENANT;
+
+/// Families of the cluster layer.
+pub(crate) struct NodeMetrics {
+    cluster: Cluster,
+}
+
+impl NodeMetrics {
+    pub(crate) fn new(cluster: Cluster) -> Self {
+        Self { cluster }
+    }
+}
+
+fn one(name: &'static str, help: &'static str, kind: MetricKind, value: f64) -> MetricFamily {
+    MetricFamily { name, help, kind, samples: vec![MetricSample { labels: Vec::new(), value }] }
+}
+
+impl MetricsSource for NodeMetrics {
+    fn families(&self) -> Vec<MetricFamily> {
+        use MetricKind::{Counter, Gauge};
+        let status = self.cluster.own_status();
+        let wal = self.cluster.wal_stats();
+        let shards = || status.replicas.iter().filter(|r| r.shard != META_SHARD);
+        let sum = |f: fn(&trine_actors::rpc::proto::ReplicaStatus) -> u64| shards().map(f).sum::<u64>() as f64;
+        vec![
+            one("trine_node_ready", "1 when this node serves.", Gauge, f64::from(u8::from(status.ready))),
+            one("trine_node_memory_bytes", "Resident memory.", Gauge, status.memory_bytes as f64),
+            one("trine_node_memory_budget_bytes", "Memory budget.", Gauge, status.memory_budget_bytes as f64),
+            one("trine_node_disk_used_bytes", "Bytes under the data directory.", Gauge, status.disk_used_bytes as f64),
+            one("trine_node_disk_free_bytes", "Free bytes of its file system.", Gauge, status.disk_free_bytes as f64),
+            one("trine_node_start_time_seconds", "Start of the process, Unix time.", Gauge, status.started_unix_ms as f64 / 1000.0),
+            one("trine_store_wal_fsyncs_total", "Syncs of the write-ahead log.", Counter, wal.fsyncs as f64),
+            one("trine_store_wal_fsync_seconds_total", "Time in those syncs.", Counter, wal.fsync_ns as f64 / 1e9),
+            one("trine_store_wal_written_bytes_total", "Bytes written to the log.", Counter, wal.bytes as f64),
+            one("trine_store_wal_segments", "Segment files of the log.", Gauge, wal.segments as f64),
+            one("trine_store_head_bytes", "Memory of open heads.", Gauge, sum(|r| r.head_bytes)),
+            one("trine_store_head_facts", "Samples, lines and spans in open heads.", Gauge, sum(|r| r.head_facts)),
+            one("trine_store_blocks", "Sealed blocks.", Gauge, sum(|r| r.blocks_count)),
+            one("trine_store_blocks_bytes", "Bytes of sealed blocks.", Gauge, sum(|r| r.blocks_bytes)),
+            one("trine_raft_leaders", "Shards that this node leads.", Gauge, shards().filter(|r| r.leads).count() as f64),
+            one("trine_raft_replicas", "Shards with a replica here.", Gauge, shards().count() as f64),
+            one("trine_raft_terms_total", "Sum of the terms of its groups: rises by one an election.", Counter, status.replicas.iter().map(|r| r.term).sum::<u64>() as f64),
+            one("trine_raft_applied_entries_total", "Sum of applied log positions.", Counter, status.replicas.iter().map(|r| r.applied_index).sum::<u64>() as f64),
+        ]
+    }
+}
+
+/// Own samples at one time, with the labels that a scrape of this node would give them.
+pub(super) fn parts(backend: &dyn Backend, node: &str, time_ms: i64, families: &[MetricFamily]) -> Vec<ShardPart> {
+    let mut builders = BTreeMap::new();
+    let mut labels = LabelsBuilder::default();
+    let mut key = Vec::new();
+    for family in families {
+        let metric_type = match family.kind {
+            MetricKind::Counter => 1,
+            MetricKind::Gauge => 2,
+        };
+        for (i, sample) in family.samples.iter().enumerate() {
+            labels.clear();
+            labels.push("__name__", family.name);
+            labels.push("job", "trine");
+            labels.push("instance", node);
+            for (name, value) in &sample.labels {
+                labels.push(name, value);
+            }
+            key.clear();
+            if labels.encode_into(&mut key).is_err() {
+                continue;
+            }
+            let hash = key_hash(TENANT, &key);
+            let slot = slot_of_hash(hash);
+            let shard = backend.shard_of(slot);
+            let (_, builder) = builders.entry(shard).or_insert_with(|| (slot, MetricsPartBuilder::new(TENANT)));
+            let series = builder.series(hash, &key);
+            builder.floats(series, [(time_ms, sample.value.to_bits())].into_iter());
+            if i == 0 {
+                builder.metadata(family.name, metric_type, family.help, "");
+            }
+        }
+    }
+    let finish = |(shard, (slot, builder)): (u32, (_, MetricsPartBuilder))| ShardPart {
+        shard,
+        slot,
+        part: builder.finish().into(),
+    };
+    builders.into_iter().map(finish).collect()
+}

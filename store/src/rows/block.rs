@@ -1,0 +1,124 @@
+//! Sealed blocks of rows: one file, per-tenant sections, read by range.
+mod footer;
+mod seal;
+mod section;
+
+use std::sync::{Arc, OnceLock};
+
+pub use seal::seal;
+
+use self::footer::{Footer, SectionEntry, decode_header, decode_trailer};
+use self::section::{decode_granules, decode_labels, decode_streams};
+use super::error::{Error, Result, decoding};
+use super::format::{HEADER_BYTES, TRAILER_BYTES};
+use super::granule::Granule;
+use super::piece::{ClosedPiece, Source};
+use super::region::Region;
+use super::stream_table::{Segment, StreamTable};
+use crate::model::Signal;
+use crate::read_at::ReadAt;
+
+/// What a seal wrote, and what an open block says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSummary {
+    /// Length of the file.
+    pub bytes: u64,
+    /// Rows after natural-key deduplication.
+    pub facts: u64,
+    /// Streams with rows.
+    pub series: u64,
+    /// Earliest and latest time in ns; `None` without rows.
+    pub min_time: Option<i64>,
+    pub max_time: Option<i64>,
+    /// xxh3-128 of the canonical decoded content: the same on every replica and in every version.
+    pub digest: u128,
+}
+
+impl BlockSummary {
+    fn of(footer: &Footer, bytes: u64) -> Self {
+        Self {
+            bytes,
+            facts: footer.sections.iter().map(|s| s.rows).sum(),
+            series: footer.sections.iter().map(|s| u64::from(s.series)).sum(),
+            min_time: footer.sections.iter().map(|s| s.min_ns).min(),
+            max_time: footer.sections.iter().map(|s| s.max_ns).max(),
+            digest: footer.digest,
+        }
+    }
+}
+
+/// An open block file. Sections are read and kept at their first use.
+#[derive(Debug)]
+pub struct Block {
+    file: Arc<dyn ReadAt>,
+    signal: Signal,
+    footer: Footer,
+    sections: Vec<OnceLock<Source>>,
+}
+
+impl Block {
+    /// Checks header, trailer and footer.
+    pub fn open(file: Arc<dyn ReadAt>) -> Result<Self> {
+        let len = file.len();
+        let short = Error::Mismatch { region: "block file" };
+        let trailer_at = len.checked_sub(TRAILER_BYTES as u64).filter(|&at| at >= HEADER_BYTES as u64).ok_or(short)?;
+        let mut header = [0; HEADER_BYTES];
+        let mut trailer = [0; TRAILER_BYTES];
+        let read = |region, at| move |source| Error::Read { region, at, source };
+        file.read_exact_at(&mut header, 0).map_err(read("block header", 0))?;
+        file.read_exact_at(&mut trailer, trailer_at).map_err(read("block trailer", trailer_at))?;
+        let signal = decode_header(&header)?;
+        let footer = decode_trailer(&trailer, trailer_at)?.read(&*file, 0, "block footer")?;
+        let footer = Footer::decode(&footer).map_err(decoding("block footer"))?;
+        let is_inside = |s: &SectionEntry| s.at.checked_add(s.len).is_some_and(|end| end <= len);
+        if !footer.sections.iter().all(is_inside) {
+            return Err(Error::Mismatch { region: "block footer" });
+        }
+        let sections = footer.sections.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { file, signal, footer, sections })
+    }
+
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// The summary that the seal returned.
+    pub fn summary(&self) -> BlockSummary {
+        BlockSummary::of(&self.footer, self.file.len())
+    }
+
+    /// Tenants with a section, sorted.
+    pub fn tenants(&self) -> impl Iterator<Item = &str> {
+        self.footer.sections.iter().map(|s| s.tenant.as_str())
+    }
+
+    /// The tenant's pieces, or `None` when it has no section.
+    pub(crate) fn source(&self, tenant: &str) -> Result<Option<Source>> {
+        let Some(at) = self.footer.sections.iter().position(|s| s.tenant == tenant) else { return Ok(None) };
+        if let Some(source) = self.sections[at].get() {
+            return Ok(Some(source.clone()));
+        }
+        let source = self.read_section(&self.footer.sections[at])?;
+        Ok(Some(self.sections[at].get_or_init(|| source).clone()))
+    }
+
+    fn read_section(&self, entry: &SectionEntry) -> Result<Source> {
+        let read = |region: &Region, name| region.read(&*self.file, entry.at, name);
+        let streams = decode_streams(&read(&entry.streams, "streams")?, entry.streams_len, self.signal)
+            .map_err(decoding("streams"))?;
+        let index = decode_labels(&read(&entry.labels, "label index")?, entry.streams_len)
+            .map_err(decoding("label index"))?;
+        let granules = decode_granules(&read(&entry.granules, "granule directory")?, entry.streams_len)
+            .map_err(decoding("granule directory"))?;
+        let mut table = StreamTable::default();
+        table.push(Arc::new(Segment::with_index(&Arc::from(entry.tenant.as_str()), streams, index)));
+        let pieces = granules
+            .into_iter()
+            .map(|(base, meta)| {
+                let base = entry.at.saturating_add(base);
+                ClosedPiece::Granule(Arc::new(Granule { meta, file: self.file.clone(), base }))
+            })
+            .collect();
+        Ok(Source { streams: Arc::new(table), pieces })
+    }
+}

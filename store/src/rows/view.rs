@@ -1,0 +1,203 @@
+//! Readers' view of the rows of one signal of one shard.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::attr_names::{attr_columns, attr_values};
+use super::block::Block;
+use super::error::Result;
+use super::head::HeadView;
+use super::measure::measure;
+use super::merge::LogMerge;
+use super::piece::Source;
+use super::row::{Row, RowBatch, TraceRows};
+use super::scan::{RowScan, ScanStats, StreamSelector};
+use super::stream::{SelectionStats, StreamInfo, StreamStats};
+use super::traces::TraceMerge;
+use crate::index::Matcher;
+use crate::model::{Scope, Signal, Value, ValueType};
+
+/// Heads being sealed, the open head, and sealed blocks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RowsView {
+    pub signal: Signal,
+    /// Oldest first; the last is open.
+    pub heads: Vec<Arc<HeadView>>,
+    /// In seal order.
+    pub blocks: Vec<Arc<Block>>,
+}
+
+impl Default for RowsView {
+    fn default() -> Self {
+        Self::new(Signal::Logs)
+    }
+}
+
+impl RowsView {
+    /// A view without rows.
+    pub fn new(signal: Signal) -> Self {
+        Self { signal, heads: Vec::new(), blocks: Vec::new() }
+    }
+
+    /// Streams that have rows in `min_ns <= t < max_ns`, by key. Granule statistics decide, so a stream may be listed whose
+    /// rows lie just outside.
+    pub fn streams(&self, tenant: &str, matchers: &[Matcher], min_ns: i64, max_ns: i64) -> Result<Vec<Arc<StreamInfo>>> {
+        let stats = self.stream_stats(tenant, &StreamSelector::Matching(matchers.to_vec()), min_ns, max_ns)?;
+        Ok(stats.into_iter().map(|s| s.stream).collect())
+    }
+
+    /// The same with rows and bytes of each stream (for volumes), without decompressing.
+    pub fn stream_stats(
+        &self,
+        tenant: &str,
+        selector: &StreamSelector,
+        min_ns: i64,
+        max_ns: i64,
+    ) -> Result<Vec<StreamStats>> {
+        Ok(measure(tenant, selector, min_ns, max_ns, &self.sources(tenant)?).0)
+    }
+
+    /// Label names of those streams, sorted.
+    pub fn label_names(&self, tenant: &str, matchers: &[Matcher], min_ns: i64, max_ns: i64) -> Result<Vec<String>> {
+        let streams = self.streams(tenant, matchers, min_ns, max_ns)?;
+        let names = streams.iter().flat_map(|s| s.labels()).flat_map(|l| l.iter()).map(|(name, _)| name);
+        Ok(names.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect())
+    }
+
+    /// Values of label `name` in those streams, sorted.
+    pub fn label_values(
+        &self,
+        tenant: &str,
+        name: &str,
+        matchers: &[Matcher],
+        min_ns: i64,
+        max_ns: i64,
+    ) -> Result<Vec<String>> {
+        let streams = self.streams(tenant, matchers, min_ns, max_ns)?;
+        let values = streams.iter().filter_map(|s| s.labels()?.get(name));
+        Ok(values.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect())
+    }
+
+    /// Size of a selection, without decompressing.
+    pub fn stats(&self, tenant: &str, matchers: &[Matcher], min_ns: i64, max_ns: i64) -> Result<SelectionStats> {
+        let selector = StreamSelector::Matching(matchers.to_vec());
+        let (streams, chunks) = measure(tenant, &selector, min_ns, max_ns, &self.sources(tenant)?);
+        Ok(SelectionStats {
+            streams: streams.len() as u64,
+            chunks,
+            bytes: streams.iter().map(|s| s.body_bytes).sum(),
+            entries: streams.iter().map(|s| s.rows).sum(),
+        })
+    }
+
+    /// Starts a scan. Nothing is decompressed before the first batch.
+    pub fn scan(&self, scan: &RowScan) -> Result<Scan> {
+        scan_sources(self.signal, scan.clone(), self.sources(&scan.tenant)?)
+    }
+
+    /// All spans of a trace by start time; empty when there is none.
+    pub fn trace(&self, tenant: &str, trace_id: &[u8; 16]) -> Result<RowBatch> {
+        TraceMerge::lookup(RowScan::new(tenant, i64::MIN, i64::MAX), self.sources(tenant)?, trace_id)
+    }
+
+    /// Traces with a span start in the scan's time range and a granule that passes its conditions, by trace id, each with
+    /// all its spans whatever their time. Order and needles of the scan are not used.
+    pub fn traces(&self, scan: &RowScan) -> Result<TraceScan> {
+        Ok(TraceScan { merge: TraceMerge::new(scan.clone(), self.sources(&scan.tenant)?)? })
+    }
+
+    /// Attributes that rows or span streams in the time range have, sorted, without duplicates.
+    pub fn attr_columns(&self, tenant: &str, min_ns: i64, max_ns: i64) -> Result<Vec<(Scope, String, ValueType)>> {
+        attr_columns(&self.sources(tenant)?, tenant, min_ns, max_ns)
+    }
+
+    /// Some distinct values of an attribute in the time range, at most `limit`, in the order met.
+    pub fn attr_values(
+        &self,
+        tenant: &str,
+        scope: Scope,
+        key: &str,
+        min_ns: i64,
+        max_ns: i64,
+        limit: usize,
+    ) -> Result<Vec<Value>> {
+        attr_values(&self.sources(tenant)?, tenant, scope, key, (min_ns, max_ns), limit)
+    }
+
+    /// The tenant's pieces, oldest first.
+    fn sources(&self, tenant: &str) -> Result<Vec<Source>> {
+        let mut sources = Vec::with_capacity(self.blocks.len() + self.heads.len());
+        for block in &self.blocks {
+            sources.extend(block.source(tenant)?);
+        }
+        sources.extend(self.heads.iter().map(|head| head.source(tenant)));
+        Ok(sources)
+    }
+}
+
+/// Starts a scan over `sources`, oldest first.
+pub(super) fn scan_sources(signal: Signal, scan: RowScan, sources: Vec<Source>) -> Result<Scan> {
+    Ok(Scan(match signal {
+        Signal::Traces => Merge::Traces(Box::new(TraceMerge::new(scan, sources)?)),
+        Signal::Logs | Signal::Metrics => Merge::Logs(Box::new(LogMerge::new(scan, sources))),
+    }))
+}
+
+#[derive(Debug)]
+enum Merge {
+    Logs(Box<LogMerge>),
+    Traces(Box<TraceMerge>),
+}
+
+/// A running scan; owns what it reads, so it may outlive the view.
+#[derive(Debug)]
+pub struct Scan(Merge);
+
+impl Scan {
+    /// The next rows in the scan's order, or `None` at the end. Of traces: the wanted spans of one or more whole traces.
+    pub fn next_batch(&mut self) -> Result<Option<RowBatch>> {
+        match &mut self.0 {
+            Merge::Logs(merge) => merge.next_batch(),
+            Merge::Traces(merge) => next_spans(merge),
+        }
+    }
+
+    /// What the scan has done so far.
+    pub fn stats(&self) -> ScanStats {
+        match &self.0 {
+            Merge::Logs(merge) => merge.stats(),
+            Merge::Traces(merge) => merge.stats(),
+        }
+    }
+}
+
+fn next_spans(merge: &mut TraceMerge) -> Result<Option<RowBatch>> {
+    let mut batch = RowBatch::default();
+    while batch.len() < merge.batch_rows_max() {
+        let Some(trace) = merge.next_trace()? else { break };
+        for &(piece, row) in &trace.rows.rows {
+            let piece = &trace.rows.pieces[piece as usize];
+            if merge.is_wanted(Row { piece, row }) {
+                batch.push(piece, row);
+            }
+        }
+    }
+    Ok((!batch.is_empty()).then_some(batch))
+}
+
+/// A running scan of traces.
+#[derive(Debug)]
+pub struct TraceScan {
+    merge: TraceMerge,
+}
+
+impl TraceScan {
+    /// The next trace by id, or `None` at the end.
+    pub fn next_trace(&mut self) -> Result<Option<TraceRows>> {
+        self.merge.next_trace()
+    }
+
+    /// What the scan has done so far.
+    pub fn stats(&self) -> ScanStats {
+        self.merge.stats()
+    }
+}

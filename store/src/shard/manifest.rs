@@ -1,0 +1,207 @@
+//! A shard's manifest: which blocks hold everything up to a log position. It is also the raft snapshot.
+//! Byte table: `docs/formats/manifest.md`.
+use crate::codec::{Error, Reader, put_bytes, put_uvarint};
+use crate::model::Signal;
+use crate::shard::dedup::DedupWindow;
+
+const MAGIC: &[u8; 4] = b"TRNF";
+const VERSION: u8 = 1;
+
+/// A raft log position, as the shard keeps it: term, replica that led, index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPosition {
+    pub term: u64,
+    pub leader: u64,
+    pub index: u64,
+}
+
+/// One block file of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockEntry {
+    pub signal: Signal,
+    /// Name in the replica's `blocks` directory; the same on every replica.
+    pub file: String,
+    pub bytes: u64,
+    /// crc32 of the whole file, to verify a fetched copy.
+    pub crc: u32,
+    pub facts: u64,
+    pub series: u64,
+    /// ms for metrics, ns for rows; both inclusive.
+    pub min_time: i64,
+    pub max_time: i64,
+    /// Of the canonical decoded content, so that it compares across encoders.
+    pub digest: u128,
+}
+
+/// Everything that a replica needs besides its log.
+#[derive(Clone, Debug, Default)]
+pub struct Manifest {
+    pub shard: u32,
+    /// Seals so far.
+    pub epoch: u64,
+    /// Last log position that the blocks contain.
+    pub position: LogPosition,
+    /// Newest membership at or before `position`, in the encoding of the raft crate.
+    pub membership: Option<(LogPosition, Vec<u8>)>,
+    /// In seal order.
+    pub blocks: Vec<BlockEntry>,
+    pub dedup: DedupWindow,
+}
+
+fn put_position(out: &mut Vec<u8>, p: LogPosition) {
+    for v in [p.term, p.leader, p.index] {
+        put_uvarint(out, v);
+    }
+}
+
+fn position(r: &mut Reader<'_>) -> Result<LogPosition, Error> {
+    Ok(LogPosition { term: r.uvarint("term")?, leader: r.uvarint("leader")?, index: r.uvarint("index")? })
+}
+
+impl Manifest {
+    /// Magic, version, fields, crc32 of everything before it.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 + 64 * self.blocks.len() + 24 * self.dedup.len());
+        out.extend_from_slice(MAGIC);
+        out.push(VERSION);
+        put_uvarint(&mut out, u64::from(self.shard));
+        put_uvarint(&mut out, self.epoch);
+        put_position(&mut out, self.position);
+        match &self.membership {
+            None => out.push(0),
+            Some((at, bytes)) => {
+                out.push(1);
+                put_position(&mut out, *at);
+                put_bytes(&mut out, bytes);
+            }
+        }
+        put_uvarint(&mut out, self.blocks.len() as u64);
+        for b in &self.blocks {
+            out.push(b.signal as u8);
+            put_bytes(&mut out, b.file.as_bytes());
+            out.extend_from_slice(&b.crc.to_le_bytes());
+            for v in [b.bytes, b.facts, b.series] {
+                put_uvarint(&mut out, v);
+            }
+            out.extend_from_slice(&b.min_time.to_le_bytes());
+            out.extend_from_slice(&b.max_time.to_le_bytes());
+            out.extend_from_slice(&b.digest.to_le_bytes());
+        }
+        self.dedup.encode(&mut out);
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let body_len = bytes.len().checked_sub(4).ok_or(Error::Truncated { what: "manifest", at: bytes.len() })?;
+        let (body, crc) = bytes.split_at(body_len);
+        if crc32fast::hash(body).to_le_bytes() != crc {
+            return Err(Error::Invalid { what: "manifest checksum", at: body_len });
+        }
+        let mut r = Reader::new(body);
+        if r.take(4, "manifest magic")? != MAGIC {
+            return Err(Error::Invalid { what: "manifest magic", at: 0 });
+        }
+        let version = r.u8("manifest version")?;
+        if version != VERSION {
+            return Err(Error::Unknown { what: "manifest version", value: u64::from(version), at: 4 });
+        }
+        let at = r.position();
+        let shard = u32::try_from(r.uvarint("shard")?).map_err(|_| Error::Invalid { what: "shard", at })?;
+        let epoch = r.uvarint("epoch")?;
+        let last = position(&mut r)?;
+        let membership = match r.u8("membership tag")? {
+            0 => None,
+            _ => Some((position(&mut r)?, r.bytes("membership")?.to_vec())),
+        };
+        let n = r.count(42, "blocks count")?;
+        let blocks = (0..n).map(|_| block(&mut r)).collect::<Result<_, _>>()?;
+        let dedup = DedupWindow::decode(&mut r)?;
+        Ok(Self { shard, epoch, position: last, membership, blocks, dedup })
+    }
+}
+
+fn block(r: &mut Reader<'_>) -> Result<BlockEntry, Error> {
+    let at = r.position();
+    let signal = r.u8("signal")?;
+    let signal = Signal::from_u8(signal).ok_or(Error::Unknown { what: "signal", value: u64::from(signal), at })?;
+    let at = r.position();
+    let file = r.str("block file")?.to_owned();
+    // The name comes from another node when it arrives in a snapshot: it must stay inside the directory.
+    if file.is_empty() || file.starts_with('.') || file.contains(['/', '\\', '\0']) {
+        return Err(Error::Invalid { what: "block file name", at });
+    }
+    let crc = r.u32("block crc")?;
+    Ok(BlockEntry {
+        signal,
+        file,
+        crc,
+        bytes: r.uvarint("block bytes")?,
+        facts: r.uvarint("block facts")?,
+        series: r.uvarint("block series")?,
+        min_time: r.u64("block min time")? as i64,
+        max_time: r.u64("block max time")? as i64,
+        digest: r.u128("block digest")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample() -> Manifest {
+        Manifest {
+            shard: 3,
+            epoch: 2,
+            position: LogPosition { term: 4, leader: 5, index: 6 },
+            membership: Some((LogPosition { term: 1, leader: 1, index: 1 }, vec![1, 2])),
+            blocks: vec![BlockEntry {
+                signal: Signal::Logs,
+                file: "2-logs.trnr".into(),
+                bytes: 10,
+                crc: 11,
+                facts: 12,
+                series: 13,
+                min_time: -1,
+                max_time: 15,
+                digest: 16,
+            }],
+            dedup: DedupWindow::default(),
+        }
+    }
+
+    #[test]
+    fn comes_back() {
+        let m = sample();
+        let back = Manifest::decode(&m.encode()).unwrap();
+        assert_eq!((back.shard, back.epoch, back.position, &back.membership), (3, 2, m.position, &m.membership));
+        assert_eq!(back.blocks, m.blocks);
+    }
+
+    #[test]
+    fn a_file_name_cannot_leave_the_directory() {
+        let mut m = sample();
+        m.blocks[0].file = "../x".into();
+        assert!(Manifest::decode(&m.encode()).is_err());
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed() {
+        let bytes = sample().encode();
+        for i in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[i] ^= 0x40;
+            assert!(Manifest::decode(&bad).is_err(), "byte {i}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes: Vec<u8>) {
+            let _unchecked = Manifest::decode(&bytes);
+        }
+    }
+}

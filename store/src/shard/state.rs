@@ -1,0 +1,296 @@
+//! The state machine of one shard: deterministic, pure, owned by its shard actor.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::codec;
+use crate::entry::{Entry, EntryPart, NewDef, SealReason};
+use crate::model::Signal;
+use crate::part::PartRef;
+use crate::rows::{self, RowsHead, RowsView, StreamRef};
+use crate::shard::{DedupWindow, LogPosition, Manifest, PartOutcome, ShardView};
+use crate::tsdb::{self, MetricsHead, MetricsView, SeriesRef};
+
+/// What applying an entry did.
+#[derive(Debug)]
+pub enum Applied {
+    /// One outcome a part, in order.
+    Parts(Vec<PartOutcome>),
+    /// The entry's references belong to another table: the proposer starts a new one and proposes the parts again.
+    UnknownTable,
+    /// The head was frozen; write it with [`super::SealJob::run`] and report to [`ShardState::sealed`].
+    Sealed(Box<super::SealJob>),
+}
+
+/// Heads and blocks of one shard, the reference table of its log, and its deduplication window.
+#[derive(Debug)]
+pub struct ShardState {
+    shard: u32,
+    position: LogPosition,
+    membership: Option<(LogPosition, Vec<u8>)>,
+    epoch: u64,
+    table: u64,
+    refs: Vec<(Signal, u32)>,
+    dedup: DedupWindow,
+    /// Signals of the parts in the open head.
+    touched: BTreeSet<Signal>,
+    pub metrics: MetricsHead,
+    pub logs: RowsHead,
+    pub traces: RowsHead,
+    config: super::ShardConfig,
+    metrics_view: MetricsView,
+    logs_view: RowsView,
+    traces_view: RowsView,
+}
+
+impl ShardState {
+    /// An empty shard, or the shard that `manifest` and its opened blocks describe.
+    pub fn new(shard: u32, config: super::ShardConfig, recovered: Option<(Manifest, super::OpenBlocks)>) -> Self {
+        let (manifest, blocks) = recovered.unwrap_or_default();
+        Self {
+            shard,
+            position: manifest.position,
+            membership: manifest.membership,
+            epoch: manifest.epoch,
+            table: 0,
+            refs: Vec::new(),
+            dedup: manifest.dedup,
+            touched: BTreeSet::new(),
+            metrics: MetricsHead::new(config.metrics.clone()),
+            logs: RowsHead::new(Signal::Logs, config.rows.clone()),
+            traces: RowsHead::new(Signal::Traces, config.rows.clone()),
+            config,
+            metrics_view: MetricsView { heads: Vec::new(), blocks: blocks.metrics },
+            logs_view: RowsView { signal: Signal::Logs, heads: Vec::new(), blocks: blocks.logs },
+            traces_view: RowsView { signal: Signal::Traces, heads: Vec::new(), blocks: blocks.traces },
+        }
+    }
+
+    /// Last applied position.
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    pub fn membership(&self) -> Option<&(LogPosition, Vec<u8>)> {
+        self.membership.as_ref()
+    }
+
+    /// Heads that are being written to blocks.
+    pub fn sealing_count(&self) -> usize {
+        self.metrics_view.heads.len()
+    }
+
+    /// Bytes of memory of the open head, all signals.
+    pub fn head_bytes(&self) -> u64 {
+        self.metrics.stats().bytes + self.logs.stats().bytes + self.traces.stats().bytes
+    }
+
+    /// Facts in the open head, all signals.
+    pub fn head_facts(&self) -> u64 {
+        self.metrics.stats().facts + self.logs.stats().facts + self.traces.stats().facts
+    }
+
+    /// Records a position that carries no data (a blank entry).
+    pub fn skip(&mut self, position: LogPosition) {
+        self.position = position;
+    }
+
+    /// Records the group's membership.
+    pub fn set_membership(&mut self, position: LogPosition, bytes: Vec<u8>) {
+        self.position = position;
+        self.membership = Some((position, bytes));
+    }
+
+    /// Applies one entry. An error means bytes that no proposer of a known version makes: the replica must stop.
+    pub fn apply(&mut self, position: LogPosition, entry: &[u8]) -> Result<Applied, codec::Error> {
+        let entry = Entry::decode(entry)?;
+        self.position = position;
+        match entry {
+            Entry::Write { table, first_ref, defs, parts } => {
+                if !self.enter_table(table, first_ref) {
+                    return Ok(Applied::UnknownTable);
+                }
+                self.define(&defs)?;
+                let refs_count = self.refs.len() as u32;
+                if parts.iter().any(|p| p.refs.iter().any(|r| *r >= refs_count)) {
+                    return Ok(Applied::UnknownTable);
+                }
+                parts.iter().map(|p| self.apply_part(position.index, p)).collect::<Result<_, _>>().map(Applied::Parts)
+            }
+            Entry::Seal { reason } => Ok(Applied::Sealed(Box::new(self.freeze(reason)))),
+        }
+    }
+
+    /// Whether the entry's references can be understood: same table at the same length, or the start of a new one.
+    fn enter_table(&mut self, table: u64, first_ref: u32) -> bool {
+        if first_ref == 0 && table != self.table {
+            self.table = table;
+            self.refs.clear();
+        }
+        table == self.table && first_ref as usize == self.refs.len()
+    }
+
+    fn define(&mut self, defs: &[NewDef<'_>]) -> Result<(), codec::Error> {
+        let mut tenant: Arc<str> = Arc::from("");
+        for def in defs {
+            if *tenant != *def.tenant {
+                tenant = Arc::from(def.tenant);
+            }
+            let reference = match def.signal {
+                Signal::Metrics => self.metrics.resolve(&tenant, def.hash, def.key)?.0,
+                Signal::Logs => self.logs.resolve(&tenant, def.hash, def.key)?.0,
+                Signal::Traces => self.traces.resolve(&tenant, def.hash, def.key)?.0,
+            };
+            self.refs.push((def.signal, reference));
+        }
+        Ok(())
+    }
+
+    fn apply_part(&mut self, index: u64, part: &EntryPart<'_>) -> Result<PartOutcome, codec::Error> {
+        if let Some(known) = self.dedup.get(part.digest) {
+            return Ok(known);
+        }
+        let tenant: Arc<str> = Arc::from(part.tenant);
+        let refs = part.refs.iter().map(|r| self.refs[*r as usize]);
+        if refs.clone().any(|(signal, _)| signal != part.signal) {
+            return Err(codec::Error::Invalid { what: "signal of a reference", at: 0 });
+        }
+        let outcome = match part.signal {
+            Signal::Metrics => {
+                let refs: Vec<_> = refs.map(|(_, r)| SeriesRef(r)).collect();
+                self.metrics.append(&tenant, index, &refs, part.body)?
+            }
+            Signal::Logs => {
+                let refs: Vec<_> = refs.map(|(_, r)| StreamRef(r)).collect();
+                self.logs.append(&tenant, index, &refs, part.body, part.assigned_ns)?
+            }
+            Signal::Traces => {
+                let refs: Vec<_> = refs.map(|(_, r)| StreamRef(r)).collect();
+                self.traces.append(&tenant, index, &refs, part.body, part.assigned_ns)?
+            }
+        };
+        self.touched.insert(part.signal);
+        self.dedup.insert(index, part.digest, &outcome);
+        Ok(outcome)
+    }
+
+    /// Swaps in fresh heads and a fresh table; the old heads stay readable until [`Self::sealed`].
+    fn freeze(&mut self, reason: SealReason) -> super::SealJob {
+        self.epoch += 1;
+        self.table = 0;
+        self.refs.clear();
+        let metrics = std::mem::replace(&mut self.metrics, MetricsHead::new(self.config.metrics.clone())).view();
+        let logs = std::mem::replace(&mut self.logs, RowsHead::new(Signal::Logs, self.config.rows.clone())).view();
+        let traces = std::mem::replace(&mut self.traces, RowsHead::new(Signal::Traces, self.config.rows.clone())).view();
+        self.metrics_view.heads.push(metrics.clone());
+        self.logs_view.heads.push(logs.clone());
+        self.traces_view.heads.push(traces.clone());
+        super::SealJob {
+            shard: self.shard,
+            epoch: self.epoch,
+            reason,
+            position: self.position,
+            membership: self.membership.clone(),
+            dedup: self.dedup.clone(),
+            touched: std::mem::take(&mut self.touched),
+            metrics,
+            logs,
+            traces,
+        }
+    }
+
+    /// The oldest sealing heads are on disk: readers take the blocks from now on.
+    pub fn sealed(&mut self, blocks: super::OpenBlocks) {
+        self.metrics_view.heads.remove(0);
+        self.logs_view.heads.remove(0);
+        self.traces_view.heads.remove(0);
+        self.metrics_view.blocks.extend(blocks.metrics);
+        self.logs_view.blocks.extend(blocks.logs);
+        self.traces_view.blocks.extend(blocks.traces);
+    }
+
+    /// What readers may see now. Copies a few `Arc`s.
+    pub fn view(&mut self) -> ShardView {
+        let mut metrics = self.metrics_view.clone();
+        metrics.heads.push(self.metrics.view());
+        let mut logs = self.logs_view.clone();
+        logs.heads.push(self.logs.view());
+        let mut traces = self.traces_view.clone();
+        traces.heads.push(self.traces.view());
+        ShardView { shard: self.shard, position: self.position.index, metrics, logs, traces }
+    }
+}
+
+/// The leader's copy of the reference table: which definitions the shard's log already knows.
+#[derive(Debug)]
+pub struct ProposerTable {
+    id: u64,
+    refs: hashbrown::HashTable<(u64, Box<[u8]>, u32)>,
+    len: u32,
+    bytes: usize,
+}
+
+impl ProposerTable {
+    /// `id` must be new: it names this table in the log.
+    pub fn new(id: u64) -> Self {
+        Self { id, refs: hashbrown::HashTable::new(), len: 0, bytes: 0 }
+    }
+
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Number of references.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a part to an entry: known definitions become references, new ones are defined in the entry.
+    pub fn add(&mut self, entry: &mut crate::entry::WriteEntryBuilder, part: &PartRef<'_>) {
+        let mut refs = Vec::with_capacity(part.defs.len());
+        let mut identity = Vec::new();
+        for def in &part.defs {
+            identity.clear();
+            identity.push(part.signal as u8);
+            codec::put_bytes(&mut identity, part.tenant.as_bytes());
+            identity.extend_from_slice(def.key);
+            let found = self.refs.find(def.hash, |(hash, key, _)| *hash == def.hash && **key == *identity);
+            refs.push(match found {
+                Some((_, _, reference)) => *reference,
+                None => {
+                    let reference = self.len;
+                    entry.define(part.signal, part.tenant, def.hash, def.key);
+                    self.bytes += identity.len() + 32;
+                    let key = identity.as_slice().into();
+                    self.refs.insert_unique(def.hash, (def.hash, key, reference), |(hash, _, _)| *hash);
+                    self.len += 1;
+                    reference
+                }
+            });
+        }
+        entry.part(part, &refs);
+    }
+
+    /// About how much memory the table takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Errors of opening or writing a shard's files.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("{what} {path}")]
+    Io { what: &'static str, path: String, source: std::io::Error },
+    #[error("block {path} does not match its manifest: {reason}")]
+    Mismatch { path: String, reason: String },
+    #[error("manifest {path}")]
+    Manifest { path: String, source: codec::Error },
+    #[error("metrics block {path}")]
+    Metrics { path: String, source: tsdb::Error },
+    #[error("rows block {path}")]
+    Rows { path: String, source: rows::Error },
+}
