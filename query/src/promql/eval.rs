@@ -3,6 +3,7 @@ mod aggregate;
 mod binary;
 mod call;
 mod histogram;
+mod info;
 mod range;
 mod relabel;
 mod sort;
@@ -94,6 +95,7 @@ impl Evaluator {
             Node::RawMatrix { select } => self.raw_matrix(*select),
             Node::SubqueryMatrix { inner, inner_grid } => self.subquery_matrix(inner, inner_grid),
             Node::Absent { expr, labels } => self.absent(expr, labels, grid).map(Val::Vector),
+            Node::Info(info) => self.info(info, grid).map(Val::Vector),
             Node::Negate(inner) => self.negate(inner, grid),
             Node::Binary(binary) => self.binary(binary, grid),
             Node::Aggregate(aggregate) => self.aggregate(aggregate, grid).map(Val::Vector),

@@ -1,8 +1,10 @@
 //! A checked query to a plan: which samples to ask for and what to evaluate where.
 mod call;
 mod duration;
+mod info;
 mod select;
 
+use trine_store::index::Matcher;
 use trine_store::model::Labels;
 
 use super::ast::{AggregateOp, BinaryOp, Expr, Matching, Span};
@@ -80,6 +82,8 @@ pub(super) enum Node {
         expr: Box<Node>,
         labels: Labels,
     },
+    /// `info()`: labels of info metrics joined to series.
+    Info(Box<InfoNode>),
     Negate(Box<Node>),
     Binary(Box<BinaryNode>),
     Aggregate(Box<AggregateNode>),
@@ -100,6 +104,18 @@ pub(super) struct RangeCall {
     pub params: Vec<Node>,
     /// Of the range argument.
     pub span: Span,
+}
+
+/// `info()`.
+#[derive(Debug)]
+pub(super) struct InfoNode {
+    pub base: Node,
+    /// The info series, by the times of their samples.
+    pub select: usize,
+    /// Matchers of the info metrics' names.
+    pub names: Vec<Matcher>,
+    /// Matchers of the labels to join; all labels if there is none.
+    pub data: Vec<Matcher>,
 }
 
 #[derive(Debug)]
@@ -243,5 +259,57 @@ impl Planner {
         }
         let inner = self.node(expr, &inner_grid)?;
         Ok((inner, inner_grid, windows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parser::parse;
+    use super::*;
+
+    const REQUEST: Request = Request { start_ms: 600_000, end_ms: 1_200_000, step_ms: 60_000, lookback_ms: 300_000 };
+
+    fn selects(query: &str) -> Vec<SelectPlan> {
+        plan(&parse(query).unwrap(), &REQUEST).unwrap().selects
+    }
+
+    #[test]
+    fn per_series_functions_and_aggregations_run_beside_the_data() {
+        use SelectKind::{Groups, Raw, Steps};
+        let is = |query: &str, matches: fn(&SelectKind) -> bool| {
+            assert!(selects(query).iter().all(|s| matches(&s.kind)), "{query}");
+        };
+        for query in ["m", "rate(m[5m])", "predict_linear(m[1h], 4 * 3600)", "topk(3, m)", "m + m", "abs(m)"] {
+            is(query, |k| matches!(k, Steps { .. }));
+        }
+        for query in [
+            "sum by (a) (rate(m[5m]))",
+            "count(m)",
+            "avg(m offset 1h)",
+            "absent(m)",
+            "absent_over_time(m[5m])",
+            "max(m) / min(m)",
+        ] {
+            is(query, |k| matches!(k, Groups { .. }));
+        }
+        is("quantile_over_time(scalar(1 + vector(1)), m[5m])", |k| matches!(k, Raw));
+    }
+
+    #[test]
+    fn requests_reach_exactly_as_far_as_the_query_looks() {
+        for (query, span) in [
+            ("m", (300_001, 1_200_000)),
+            ("m offset 1m", (240_001, 1_140_000)),
+            ("rate(m[1m])", (540_001, 1_200_000)),
+            ("rate(m[1m] @ 60)", (1, 60_000)),
+            ("m @ end()", (900_001, 1_200_000)),
+            ("max_over_time(m[2m:1m])", (240_001, 1_200_000)),
+            ("increase(m[1m] anchored)", (240_001, 1_200_000)),
+        ] {
+            assert_eq!(selects(query)[0].windows.span_ms(), span, "{query}");
+        }
+        // With a fixed window one step stands for all.
+        assert_eq!(selects("m @ 60")[0].windows.count, 1);
+        assert_eq!(selects("m")[0].windows.count, 11);
     }
 }

@@ -111,6 +111,18 @@ async fn limits_are_kept() {
     assert_eq!(refused, "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector");
 }
 
+#[tokio::test]
+async fn the_deepest_expressions_fit_the_stack() {
+    let scatter: Arc<dyn Scatter> = Arc::new(MemoryScatter::new(&three_series(), 2));
+    let chain = vec!["b"; 249].join(" + ");
+    let nested = format!("{}b{}", "abs(-(".repeat(32), "))".repeat(32));
+    for query in [chain, nested] {
+        let answer = instant(&scatter, &query, 60_000).await.unwrap();
+        assert!(matches!(&answer.value, Value::Vector(v) if v.len() == 1), "{:?}", answer.value);
+        promql::format(&query).unwrap();
+    }
+}
+
 /// Answers as another scatter does, and that one shard is missing.
 struct OneMissing(MemoryScatter);
 

@@ -11,7 +11,7 @@ use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
 
 /// Functions that are not evaluated.
-const UNSUPPORTED: [&str; 2] = ["info", "start_timestamp"];
+const UNSUPPORTED: [&str; 1] = ["start_timestamp"];
 
 impl Planner {
     pub(super) fn call(&mut self, name: &'static str, args: &[Expr], span: Span, grid: &Grid) -> Result<Node> {
@@ -26,9 +26,12 @@ impl Planner {
             "end" => Ok(seconds(self.request.end_ms)),
             "step" => Ok(seconds(self.request.step_ms)),
             "range" => Ok(seconds(self.request.end_ms.saturating_sub(self.request.start_ms))),
+            "info" => self.info(args, grid),
             "absent" => self.absent(&args[0], grid),
             "absent_over_time" => {
+                let first_select = self.selects.len();
                 let node = self.range_call(RangeFn::Present, &args[0], &[], grid)?;
+                self.push_presence(&node, first_select);
                 Ok(Node::Absent { expr: Box::new(node), labels: absent_labels(&args[0]) })
             }
             "timestamp" if matches!(args[0].unparen(), Expr::Vector(_)) => match args[0].unparen() {
@@ -53,11 +56,15 @@ impl Planner {
     fn absent(&mut self, arg: &Expr, grid: &Grid) -> Result<Node> {
         let first_select = self.selects.len();
         let expr = self.node(arg, grid)?;
-        // Whether there is any series is all that matters: let the shards say so.
-        if matches!(expr, Node::Fetched { .. }) && self.selects.len() == first_select + 1 {
+        self.push_presence(&expr, first_select);
+        Ok(Node::Absent { expr: Box::new(expr), labels: absent_labels(arg) })
+    }
+
+    /// Whether there is any series is all that matters: let the shards say so.
+    fn push_presence(&mut self, node: &Node, first_select: usize) {
+        if matches!(node, Node::Fetched { .. }) && self.selects.len() == first_select + 1 {
             self.selects[first_select].push_group(AggregateOp::Group, false, &[]);
         }
-        Ok(Node::Absent { expr: Box::new(expr), labels: absent_labels(arg) })
     }
 
     fn range_call(&mut self, function: RangeFn, range: &Expr, params: &[&Expr], grid: &Grid) -> Result<Node> {
