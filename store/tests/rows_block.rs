@@ -1,4 +1,6 @@
 //! Row blocks: real logs come back byte-equal, damage is named, kept files stay readable.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,8 +65,11 @@ fn open(file: Vec<u8>) -> trine_store::rows::Result<RowsView> {
     Ok(RowsView { blocks: vec![Arc::new(block)], ..RowsView::new(Signal::Logs) })
 }
 
+/// Labels, time, line, number of attributes.
+type ReadRow = (String, i64, Vec<u8>, usize);
+
 /// Every column of every row, so that every region is read.
-fn read_all(view: &RowsView, tenant: &str) -> trine_store::rows::Result<Vec<(String, i64, Vec<u8>, usize)>> {
+fn read_all(view: &RowsView, tenant: &str) -> trine_store::rows::Result<Vec<ReadRow>> {
     let mut scan = view.scan(&RowScan::new(tenant, i64::MIN, i64::MAX))?;
     let mut rows = Vec::new();
     while let Some(batch) = scan.next_batch()? {
@@ -154,7 +159,12 @@ fn small_block() -> Vec<u8> {
         for i in 0..50i64 {
             let values = [Value::Str(format!("u{}", i % 7)), Value::Int(i * i), Value::Bool(i % 3 == 0)];
             let attrs = ["user", "bytes", "ok"].into_iter().zip(&values).map(|(k, v)| (Scope::Record, k, v));
-            part.row(def, 1_000 + i * 10, format!("GET /item/{i} from 10.0.0.{i} id={:08x}", i * 7919).as_bytes(), attrs);
+            part.row(
+                def,
+                1_000 + i * 10,
+                format!("GET /item/{i} from 10.0.0.{i} id={:08x}", i * 7919).as_bytes(),
+                attrs,
+            );
         }
         writer.append(tenant, part);
     }
@@ -198,7 +208,8 @@ fn damage_names_its_region() {
         .filter_map(|at| {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
-            let error = open(damaged).and_then(|view| Ok((read_all(&view, "acme")?, read_all(&view, "zeta")?))).err()?;
+            let error =
+                open(damaged).and_then(|view| Ok((read_all(&view, "acme")?, read_all(&view, "zeta")?))).err()?;
             Some(error.to_string().split(" at ").next().unwrap_or_default().to_owned())
         })
         .collect();

@@ -1,4 +1,6 @@
 //! Random parts, freezes and seals against a naive model: every stage answers the same.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -123,7 +125,7 @@ fn read(view: &RowsView, tenant: usize, scan: &RowScan) -> Vec<ModelRow> {
     while let Some(batch) = scan.next_batch().unwrap() {
         rows.extend(batch.rows().map(|row| model_row(view.signal, tenant, row)));
     }
-    assert_eq!(scan.stats().rows as usize >= rows.len(), true);
+    assert!(scan.stats().rows as usize >= rows.len());
     rows
 }
 
@@ -156,11 +158,8 @@ fn check_logs(both: &mut Both) {
             let want: Vec<_> = of_tenant.iter().filter(|r| wanted(r)).cloned().collect();
             assert_eq!(sorted(read(&view, tenant, &scan)), sorted(want.clone()));
             scan.needles = vec![b"needle-3".to_vec(), b"aaaa".to_vec()];
-            scan.conditions = vec![vec![AttrCondition {
-                scope: None,
-                key: "user".into(),
-                test: AttrTest::StrIn(vec!["u1".into()]),
-            }]];
+            scan.conditions =
+                vec![vec![AttrCondition { scope: None, key: "user".into(), test: AttrTest::StrIn(vec!["u1".into()]) }]];
             let holds = |r: &ModelRow| {
                 let text = String::from_utf8_lossy(&r.body).into_owned();
                 let user = r.attrs.iter().any(|a| a.key == "user" && a.value == Value::Str("u1".into()));
@@ -187,11 +186,13 @@ fn check_streams(view: &RowsView, tenant: usize, rows: &[ModelRow]) {
     let stats = view.stats(TENANTS[tenant], &[], min, max).unwrap();
     assert_eq!(stats.streams as usize, want.len());
     assert!(stats.entries as usize >= rows.len());
-    let users: BTreeSet<String> = rows.iter().flat_map(|r| &r.attrs).filter(|a| a.key == "user").map(|a| format!("{:?}", a.value)).collect();
+    let users: BTreeSet<String> =
+        rows.iter().flat_map(|r| &r.attrs).filter(|a| a.key == "user").map(|a| format!("{:?}", a.value)).collect();
     let got = view.attr_values(TENANTS[tenant], Scope::Record, "user", min, max, 100).unwrap();
     assert_eq!(got.iter().map(|v| format!("{v:?}")).collect::<BTreeSet<_>>(), users);
     let columns = view.attr_columns(TENANTS[tenant], min, max).unwrap();
-    let want: BTreeSet<_> = rows.iter().flat_map(|r| &r.attrs).map(|a| (a.scope, a.key.clone(), a.value.value_type())).collect();
+    let want: BTreeSet<_> =
+        rows.iter().flat_map(|r| &r.attrs).map(|a| (a.scope, a.key.clone(), a.value.value_type())).collect();
     assert_eq!(columns, want.into_iter().collect::<Vec<_>>());
 }
 
@@ -268,17 +269,19 @@ fn any_attrs() -> impl Strategy<Value = Vec<Attr>> {
 
 fn any_row(signal: Signal) -> impl Strategy<Value = ModelRow> {
     let body = prop_oneof!["[a-c]{0,6} needle-[0-9] [ab]{4}", ".{0,8}"];
-    (0..4usize, 0..80i64, body, any_attrs(), 0..6u8, 0..4u8).prop_map(move |(stream, time_ns, body, rest, trace, span)| {
-        let mut attrs = Vec::new();
-        if signal == Signal::Traces {
-            attrs.push(attr(Scope::Intrinsic, intrinsic::TRACE_ID, Value::Bytes(vec![trace; 16])));
-            attrs.push(attr(Scope::Intrinsic, intrinsic::SPAN_ID, Value::Bytes(vec![span; 8])));
-            attrs.push(attr(Scope::Intrinsic, intrinsic::KIND, Value::Int(i64::from(span % 2))));
-        }
-        attrs.extend(rest);
-        let body = if signal == Signal::Traces { Vec::new() } else { body.into_bytes() };
-        ModelRow { tenant: 0, stream, time_ns, body, attrs }
-    })
+    (0..4usize, 0..80i64, body, any_attrs(), 0..6u8, 0..4u8).prop_map(
+        move |(stream, time_ns, body, rest, trace, span)| {
+            let mut attrs = Vec::new();
+            if signal == Signal::Traces {
+                attrs.push(attr(Scope::Intrinsic, intrinsic::TRACE_ID, Value::Bytes(vec![trace; 16])));
+                attrs.push(attr(Scope::Intrinsic, intrinsic::SPAN_ID, Value::Bytes(vec![span; 8])));
+                attrs.push(attr(Scope::Intrinsic, intrinsic::KIND, Value::Int(i64::from(span % 2))));
+            }
+            attrs.extend(rest);
+            let body = if signal == Signal::Traces { Vec::new() } else { body.into_bytes() };
+            ModelRow { tenant: 0, stream, time_ns, body, attrs }
+        },
+    )
 }
 
 fn any_steps(signal: Signal) -> impl Strategy<Value = Vec<Step>> {

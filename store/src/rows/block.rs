@@ -106,8 +106,8 @@ impl Block {
         let read = |region: &Region, name| region.read(&*self.file, entry.at, name);
         let streams = decode_streams(&read(&entry.streams, "streams")?, entry.streams_len, self.signal)
             .map_err(decoding("streams"))?;
-        let index = decode_labels(&read(&entry.labels, "label index")?, entry.streams_len)
-            .map_err(decoding("label index"))?;
+        let index =
+            decode_labels(&read(&entry.labels, "label index")?, entry.streams_len).map_err(decoding("label index"))?;
         let granules = decode_granules(&read(&entry.granules, "granule directory")?, entry.streams_len)
             .map_err(decoding("granule directory"))?;
         let mut table = StreamTable::default();

@@ -286,7 +286,9 @@ fn distinct(all: &Blobs) -> (Blobs, Vec<u32>) {
         ids.push(known.unwrap_or_else(|| {
             let id = distinct.len() as u32;
             distinct.push(blob);
-            table.insert_unique(hash, id, |&id| super::filter::value_hash(distinct.get(id as usize).unwrap_or_default()));
+            table.insert_unique(hash, id, |&id| {
+                super::filter::value_hash(distinct.get(id as usize).unwrap_or_default())
+            });
             id
         }));
     }

@@ -3,7 +3,7 @@
 //! Tokens are maximal runs of ASCII alphanumerics and bytes >= 0x80. A literal that is searched for may begin or end inside
 //! a token, so besides whole tokens a filter has a sample of their 5-grams: those whose hash has its low bits clear. The
 //! sample depends only on the gram, so a literal's own sampled grams must be there as well.
-use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -17,13 +17,34 @@ const GRAM_SAMPLING: u64 = 4;
 /// Tokens and grams hash apart. On disk.
 const GRAM_SEED: u64 = 0x6772_616d;
 
+/// A set of keys, which are hashes already.
+pub(crate) type KeySet = std::collections::HashSet<u64, BuildHasherDefault<KeyHasher>>;
+
+/// Passes a key through as its own hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Hash of a value or whole token.
 pub(crate) fn value_hash(value: &[u8]) -> u64 {
     xxh3_64(value)
 }
 
 /// Encodes a filter over distinct key hashes: words of 64 bits, little-endian.
-pub(crate) fn build_filter(keys: &HashSet<u64>) -> Vec<u8> {
+pub(crate) fn build_filter(keys: &KeySet) -> Vec<u8> {
     let words = (keys.len() * BITS_PER_KEY).div_ceil(64).max(1);
     let mut bits = vec![0u64; words];
     for &key in keys {
@@ -43,7 +64,8 @@ pub(crate) fn may_contain(filter: &[u8], key: u64) -> bool {
 fn probes(key: u64, words: usize) -> impl Iterator<Item = usize> {
     let bits = (words * 64) as u64;
     let step = (key >> 32) | 1;
-    (0..PROBES).map(move |i| (key.wrapping_add(i.wrapping_mul(step)).wrapping_mul(0x9e37_79b9_7f4a_7c15) % bits) as usize)
+    (0..PROBES)
+        .map(move |i| (key.wrapping_add(i.wrapping_mul(step)).wrapping_mul(0x9e37_79b9_7f4a_7c15) % bits) as usize)
 }
 
 fn is_token_byte(byte: u8) -> bool {
@@ -66,7 +88,7 @@ fn sampled_grams(token: &[u8]) -> impl Iterator<Item = u64> {
 }
 
 /// Adds the keys of one line.
-pub(crate) fn add_line(keys: &mut HashSet<u64>, line: &[u8]) {
+pub(crate) fn add_line(keys: &mut KeySet, line: &[u8]) {
     for (_, token) in tokens(line) {
         // The grams of a token seen before are already in.
         if keys.insert(value_hash(token)) {
@@ -95,7 +117,7 @@ mod tests {
     use super::*;
 
     fn filter_of(lines: &[&[u8]]) -> Vec<u8> {
-        let mut keys = HashSet::new();
+        let mut keys = KeySet::default();
         lines.iter().for_each(|l| add_line(&mut keys, l));
         build_filter(&keys)
     }
@@ -108,7 +130,8 @@ mod tests {
     fn an_absent_id_is_proved_absent() {
         let lines: Vec<String> = (0..2000u64).map(|i| format!("id={:016x} ok", xxh3_64(&i.to_le_bytes()))).collect();
         let filter = filter_of(&lines.iter().map(|l| l.as_bytes()).collect::<Vec<_>>());
-        let absent = (5000..6000u64).filter(|i| !may_match(&filter, format!("{:016x}", xxh3_64(&i.to_le_bytes())).as_bytes()));
+        let absent =
+            (5000..6000u64).filter(|i| !may_match(&filter, format!("{:016x}", xxh3_64(&i.to_le_bytes())).as_bytes()));
         assert!(absent.count() > 900);
         assert!(!may_match(&filter, b" absent "));
     }

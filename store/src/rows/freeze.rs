@@ -45,11 +45,7 @@ impl RowsHead {
         }
         let is_full =
             self.tail_raw_bytes >= self.config.tail_bytes_max || self.tail.len() >= self.config.tail_batches_max;
-        let (runs, tail) = if is_full {
-            (Vec::new(), self.tail.clone())
-        } else {
-            (self.runs_to_merge()?, Vec::new())
-        };
+        let (runs, tail) = if is_full { (Vec::new(), self.tail.clone()) } else { (self.runs_to_merge()?, Vec::new()) };
         self.job_in_flight = true;
         let streams = self.view().streams.clone();
         Some(FreezeJob { signal: self.signal, config: self.config.clone(), streams, runs, tail })

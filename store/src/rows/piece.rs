@@ -26,7 +26,7 @@ pub(crate) struct Source {
 #[derive(Debug)]
 enum Rows {
     Tail(Arc<TailBatch>),
-    Granule(OpenGranule),
+    Granule(Box<OpenGranule>),
 }
 
 /// Opened rows; positions are `0..len`.
@@ -45,7 +45,7 @@ impl ClosedPiece {
                 if granule.meta.spans.iter().any(|s| s.stream >= streams.len()) {
                     return Err(Error::Mismatch { region: "granule streams" });
                 }
-                Rows::Granule(OpenGranule::open(granule.clone(), counters.clone())?)
+                Rows::Granule(Box::new(OpenGranule::open(granule.clone(), counters.clone())?))
             }
         };
         Ok(Piece { rows, streams: streams.clone() })

@@ -21,7 +21,9 @@ impl Selection {
         let mut found: Vec<(Arc<StreamInfo>, u32, u32)> = Vec::new();
         for (at, source) in sources.iter().enumerate() {
             let refs = source.streams.select(tenant, selector);
-            found.extend(refs.into_iter().filter_map(|r| Some((source.streams.get(StreamRef(r))?.clone(), at as u32, r))));
+            found.extend(
+                refs.into_iter().filter_map(|r| Some((source.streams.get(StreamRef(r))?.clone(), at as u32, r))),
+            );
         }
         found.sort_by(|a, b| a.0.key().cmp(b.0.key()));
         let mut selection = Self {

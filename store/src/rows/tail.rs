@@ -123,11 +123,7 @@ impl TailBatch {
     }
 
     /// Calls `each` in order until it returns false.
-    pub(crate) fn walk_attrs<'a>(
-        &'a self,
-        row: u32,
-        each: &mut dyn FnMut(AttrRef<'a>) -> bool,
-    ) -> Result<(), Error> {
+    pub(crate) fn walk_attrs<'a>(&'a self, row: u32, each: &mut dyn FnMut(AttrRef<'a>) -> bool) -> Result<(), Error> {
         let mut r = Reader::new(self.values(row));
         for column in self.shape(row) {
             let value = read_value(&mut r, self.values(row), column.value_type)?;

@@ -40,7 +40,13 @@ impl RowsView {
 
     /// Streams that have rows in `min_ns <= t < max_ns`, by key. Granule statistics decide, so a stream may be listed whose
     /// rows lie just outside.
-    pub fn streams(&self, tenant: &str, matchers: &[Matcher], min_ns: i64, max_ns: i64) -> Result<Vec<Arc<StreamInfo>>> {
+    pub fn streams(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        min_ns: i64,
+        max_ns: i64,
+    ) -> Result<Vec<Arc<StreamInfo>>> {
         let stats = self.stream_stats(tenant, &StreamSelector::Matching(matchers.to_vec()), min_ns, max_ns)?;
         Ok(stats.into_iter().map(|s| s.stream).collect())
     }

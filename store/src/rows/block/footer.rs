@@ -79,7 +79,11 @@ impl Footer {
                 granules: Region::decode(&mut r)?,
             });
         }
-        if r.is_empty() { Ok(Self { digest, sections }) } else { Err(Error::Invalid { what: "footer", at: r.position() }) }
+        if r.is_empty() {
+            Ok(Self { digest, sections })
+        } else {
+            Err(Error::Invalid { what: "footer", at: r.position() })
+        }
     }
 }
 

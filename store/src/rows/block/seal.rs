@@ -20,8 +20,8 @@ use crate::rows::row::{Row, ValueRef};
 use crate::rows::stream::{StreamInfo, StreamRef};
 use crate::rows::write::{GranuleLimits, write_granules};
 
-/// zstd level of blocks. Measured on loghub: see `benches/rows.rs`.
-const SEAL_LEVEL: i32 = 9;
+/// zstd level of the directories of a block; they are small.
+const TABLE_LEVEL: i32 = 9;
 
 /// Writes the rows of `view` as one block. Holds one granule and the open pieces of the merge in memory. The caller syncs.
 pub fn seal(view: &HeadView, out: &mut impl Write) -> io::Result<BlockSummary> {
@@ -60,7 +60,7 @@ impl<W: Write> Sealer<'_, W> {
             view.signal,
             tenant,
             source,
-            GranuleLimits::new(&view.config, SEAL_LEVEL),
+            GranuleLimits::new(&view.config, view.config.seal_level),
             &|stream| numbers[stream as usize],
             &mut |row| {
                 encode_canonical(row, &mut scratch)?;
@@ -82,7 +82,8 @@ impl<W: Write> Sealer<'_, W> {
             len: 0,
             rows: granules.iter().map(|(_, g)| u64::from(g.rows)).sum(),
             streams_len: streams.len() as u32,
-            series: granules.iter().flat_map(|(_, g)| g.spans.iter().map(|s| s.stream)).collect::<HashSet<_>>().len() as u32,
+            series: granules.iter().flat_map(|(_, g)| g.spans.iter().map(|s| s.stream)).collect::<HashSet<_>>().len()
+                as u32,
             min_ns: granules.iter().map(|(_, g)| g.min_ns).min().unwrap_or_default(),
             max_ns: granules.iter().map(|(_, g)| g.max_ns).max().unwrap_or_default(),
             streams: self.region(section_at, &encode_streams(&streams))?,
@@ -94,7 +95,7 @@ impl<W: Write> Sealer<'_, W> {
     }
 
     fn region(&mut self, base: u64, raw: &[u8]) -> io::Result<Region> {
-        let mut packed = RegionWriter::new(SEAL_LEVEL);
+        let mut packed = RegionWriter::new(TABLE_LEVEL);
         let region = Region { at: self.at - base, ..packed.put(raw) };
         self.write(&packed.out)?;
         Ok(region)

@@ -1,5 +1,5 @@
 //! Builds a granule from rows in their final order.
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use hashbrown::HashTable;
 
@@ -7,7 +7,7 @@ use super::meta::{ColumnMeta, ColumnStats, GranuleMeta, StreamSpan};
 use crate::codec::{put_ivarint, put_uvarint};
 use crate::model::{Scope, Signal, ValueType};
 use crate::rows::column::{Blobs, Column, distinct_blobs};
-use crate::rows::filter::{add_line, build_filter, value_hash};
+use crate::rows::filter::{KeySet, add_line, build_filter, value_hash};
 use crate::rows::region::{Region, RegionWriter};
 use crate::rows::row::AttrRef;
 
@@ -99,8 +99,7 @@ impl GranuleBuilder {
 
     pub(crate) fn push_attr(&mut self, attr: AttrRef<'_>) {
         let value_type = attr.value.value_type();
-        let is_it =
-            |c: &ColumnBuild| c.scope == attr.scope && c.value_type == value_type && c.key == attr.key;
+        let is_it = |c: &ColumnBuild| c.scope == attr.scope && c.value_type == value_type && c.key == attr.key;
         let guess = self.last_shape.get(self.shape.len()).filter(|&&c| is_it(&self.columns[c as usize]));
         let at = match guess {
             Some(&at) => at,
@@ -156,7 +155,7 @@ impl GranuleBuilder {
         let body = put_column(&mut self.writer, &Column::Blobs(std::mem::take(&mut self.body)), &mut |body| {
             let Column::Blobs(body) = body else { return None };
             (!body.bytes.is_empty()).then(|| {
-                let mut keys = HashSet::new();
+                let mut keys = KeySet::default();
                 body.iter().for_each(|line| add_line(&mut keys, line));
                 build_filter(&keys)
             })

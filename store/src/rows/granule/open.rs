@@ -108,9 +108,7 @@ impl OpenGranule {
         key: &str,
         value_type: Option<ValueType>,
     ) -> Result<Option<ValueRef<'a>>> {
-        let is_it = |c: &ColumnMeta| {
-            c.scope == scope && c.key == key && value_type.is_none_or(|t| c.value_type == t)
-        };
+        let is_it = |c: &ColumnMeta| c.scope == scope && c.key == key && value_type.is_none_or(|t| c.value_type == t);
         let columns = &self.granule.meta.columns;
         if !columns.iter().any(is_it) {
             return Ok(None);
@@ -139,8 +137,8 @@ impl OpenGranule {
         init(&self.columns[at as usize], || {
             let meta = &self.granule.meta.columns[at as usize];
             let raw = self.read(&meta.data, "attribute column")?;
-            let values = Column::decode(&raw, meta.count as usize, meta.value_type)
-                .map_err(decoding("attribute column"))?;
+            let values =
+                Column::decode(&raw, meta.count as usize, meta.value_type).map_err(decoding("attribute column"))?;
             let shapes = self.shapes()?;
             let of_shape: Vec<u32> =
                 shapes.shapes.iter().map(|s| s.iter().filter(|(c, _)| *c == at).count() as u32).collect();
@@ -251,7 +249,7 @@ fn decode_shapes(raw: &[u8], rows: usize, columns: usize) -> std::result::Result
 
 /// Trace id column of a granule, for its filter.
 pub(super) fn trace_id_column(columns: &[ColumnMeta]) -> Option<&ColumnMeta> {
-    columns.iter().find(|c| {
-        c.scope == Scope::Intrinsic && c.value_type == ValueType::Bytes && c.key == intrinsic::TRACE_ID
-    })
+    columns
+        .iter()
+        .find(|c| c.scope == Scope::Intrinsic && c.value_type == ValueType::Bytes && c.key == intrinsic::TRACE_ID)
 }
