@@ -7,6 +7,7 @@ mod conditions;
 pub mod duration;
 pub mod engine;
 mod eval;
+pub mod filter;
 mod fragment;
 mod legacy;
 mod lenient;
@@ -25,6 +26,7 @@ mod zipkin;
 mod tests;
 
 pub use engine::{INTRINSIC_TAGS, search, tag_values, tag_values_v1, tags, tags_v1, trace_by_id};
+pub use filter::{FilteredTrace, TraceFilter, filter_trace};
 pub use model::{
     ROOT_MISSING, ScopeTags, SearchAnswer, SearchMetrics, SearchQuery, SearchRequest, ServiceStats, SpanHit, SpanRow,
     SpanSetHit, SpanStream, TagScope, TagType, TagValue, TagValuesAnswer, TagsAnswer, TraceAnswer, TraceHit,

@@ -374,7 +374,8 @@ fn is_shown(field: &Field) -> bool {
     }
 }
 
-fn needs_of(field: &Field, needs: &mut Needs) {
+/// Adds what looking the field up needs.
+pub(crate) fn needs_of(field: &Field, needs: &mut Needs) {
     use Intrinsic::*;
     match field {
         Field::Attribute { scope, .. } => {

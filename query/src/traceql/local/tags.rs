@@ -13,11 +13,12 @@ use crate::traceql::ast::{AttributeScope, Field, Intrinsic, Query};
 use crate::traceql::conditions;
 use crate::traceql::eval::Plan;
 use crate::traceql::eval::lookup::At;
+use crate::traceql::eval::pipeline::needs_of;
 use crate::traceql::eval::value::Val;
 use crate::traceql::fragment::{NameMessage, TagValues, Tags};
 use crate::traceql::lenient;
 use crate::traceql::model::{SearchMetrics, TagType, TagValue};
-use crate::traceql::parser::parse_field;
+use crate::traceql::parser::{parse, parse_field};
 use crate::traceql::source::{Range, TraceSource};
 use crate::traceql::trace::{Needs, Trace};
 use crate::traceql::wire::{encode_metrics, encode_value};
@@ -94,18 +95,22 @@ pub(super) fn values(ask: &TagValues, sources: &[&dyn TraceSource], frames: &mut
     let mut metrics = SearchMetrics::default();
     let (range, deadline) = (ask.bounds.range(), frames.limits.deadline);
     let filter = lenient::filter(&ask.filter)?;
+    let all = parse("{}")?;
+    let mut needs = Needs::default();
+    fields.iter().for_each(|f| needs_of(f, &mut needs));
     for source in sources {
+        let mut left = Vec::new();
         for field in &fields {
             check(deadline)?;
-            let direct = filter.is_none() && direct_values(field, *source, range, deadline, &mut found)?;
-            if !direct {
-                let all = crate::traceql::parser::parse("{}")?;
-                let query = filter.as_ref().unwrap_or(&all);
-                let needs = Needs { events: true, links: true };
-                filtered(query, needs, *source, range, deadline, &mut metrics, &mut |at| {
-                    each_value(&at.field(field), &mut |v| found.insert(v));
-                })?;
+            if filter.is_some() || !direct_values(field, *source, range, deadline, &mut found)? {
+                left.push(field);
             }
+        }
+        if !left.is_empty() {
+            let query = filter.as_ref().unwrap_or(&all);
+            filtered(query, needs, *source, range, deadline, &mut metrics, &mut |at| {
+                left.iter().for_each(|field| each_value(&at.field(field), &mut |v| found.insert(v)));
+            })?;
         }
     }
     let truncated = found.truncated;
@@ -115,7 +120,7 @@ pub(super) fn values(ask: &TagValues, sources: &[&dyn TraceSource], frames: &mut
     frames.metrics(encode_metrics(metrics, truncated))
 }
 
-/// Calls `each` for the spans of overlapping traces that pass the filter.
+/// Calls `each` for the spans that pass the filter, of traces with a span in the range. `needs` is what `each` looks into.
 fn filtered(
     query: &Query,
     needs: Needs,
@@ -126,6 +131,7 @@ fn filtered(
     each: &mut dyn FnMut(At<'_>),
 ) -> Result<()> {
     let plan = Plan::new(query)?;
+    let needs = Needs { events: needs.events || plan.needs.events, links: needs.links || plan.needs.links };
     source.traces(range, &conditions::of_query(query), &mut |id, spans| {
         check(deadline)?;
         metrics.inspect(&spans);

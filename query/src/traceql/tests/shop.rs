@@ -243,6 +243,19 @@ fn overlaps(scatter: &Arc<dyn Scatter>, spans: &[SpanRow]) {
 }
 
 #[test]
+fn answers_can_be_awaited_on_any_thread() {
+    fn sendable<T: Send>(future: T) -> T {
+        future
+    }
+    let scatter = MemCluster::new(Vec::new(), 1, 1).scatter();
+    let (ctx, request) = (context(), request("{}", 1));
+    assert!(block_on(sendable(search(&scatter, &ctx, &request))).unwrap().traces.is_empty());
+    assert!(block_on(sendable(trace_by_id(&scatter, &ctx, [1; 16]))).unwrap().spans.is_empty());
+    assert!(block_on(sendable(tags(&scatter, &ctx, TagScope::Span, "", 0, 1, 0))).unwrap().scopes.is_empty());
+    assert!(block_on(sendable(tag_values(&scatter, &ctx, ".a", "", 0, 1, 0))).unwrap().values.is_empty());
+}
+
+#[test]
 fn tag_search() {
     let spans = shop();
     let traces = by_trace(&spans);
