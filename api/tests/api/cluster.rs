@@ -1,0 +1,165 @@
+//! A cluster of two shards in memory, without logs or disks: parts are applied to real heads at once.
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use trine_api::admin::model::{AdminCluster, AdminNode, AdminShard, FlushReport};
+use trine_api::backend::{Backend, ShardPart, WriteError};
+use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
+use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
+use trine_store::model::{Signal, Slot};
+use trine_store::part::PartRef;
+use trine_store::rows::{self, RowsHead, RowsView};
+use trine_store::shard::{PartOutcome, ShardView};
+use trine_store::tsdb::{self, MetricsHead, MetricsView};
+
+pub(crate) const SHARDS: u32 = 2;
+
+struct Shard {
+    shard: u32,
+    position: u64,
+    metrics: MetricsHead,
+    logs: RowsHead,
+    traces: RowsHead,
+    digests: HashSet<u128>,
+}
+
+impl Shard {
+    fn new(shard: u32) -> Self {
+        Self {
+            shard,
+            position: 0,
+            metrics: MetricsHead::new(tsdb::HeadConfig::default()),
+            logs: RowsHead::new(Signal::Logs, rows::HeadConfig::default()),
+            traces: RowsHead::new(Signal::Traces, rows::HeadConfig::default()),
+            digests: HashSet::new(),
+        }
+    }
+
+    fn apply(&mut self, part: &PartRef<'_>) -> Result<PartOutcome, trine_store::codec::Error> {
+        if !self.digests.insert(part.digest) {
+            return Ok(PartOutcome { repeated: part.facts_count, ..PartOutcome::default() });
+        }
+        self.position += 1;
+        let tenant: Arc<str> = Arc::from(part.tenant);
+        if part.signal == Signal::Metrics {
+            let refs: Result<Vec<_>, _> =
+                part.defs.iter().map(|d| self.metrics.resolve(&tenant, d.hash, d.key)).collect();
+            return self.metrics.append(&tenant, self.position, &refs?, part.body);
+        }
+        let head = if part.signal == Signal::Logs { &mut self.logs } else { &mut self.traces };
+        let refs: Result<Vec<_>, _> = part.defs.iter().map(|d| head.resolve(&tenant, d.hash, d.key)).collect();
+        head.append(&tenant, self.position, &refs?, part.body, part.assigned_ns)
+    }
+
+    fn view(&mut self) -> Arc<ShardView> {
+        let rows = |signal, head: &mut RowsHead| RowsView { signal, heads: vec![head.view()], blocks: Vec::new() };
+        Arc::new(ShardView {
+            shard: self.shard,
+            position: self.position,
+            metrics: MetricsView { heads: vec![self.metrics.view()], blocks: Vec::new() },
+            logs: rows(Signal::Logs, &mut self.logs),
+            traces: rows(Signal::Traces, &mut self.traces),
+        })
+    }
+}
+
+/// The double. `missing` is a shard that does not answer queries; `refuse` is what writes fail with.
+pub(crate) struct Cluster {
+    shards: Mutex<Vec<Shard>>,
+    pub(crate) ready: Mutex<Result<(), String>>,
+    pub(crate) missing: Mutex<Option<u32>>,
+    pub(crate) refuse: Mutex<Option<WriteError>>,
+    /// Outcomes of all writes so far.
+    pub(crate) outcomes: Mutex<Vec<PartOutcome>>,
+}
+
+impl Cluster {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: Mutex::new((0..SHARDS).map(Shard::new).collect()),
+            ready: Mutex::new(Ok(())),
+            missing: Mutex::new(None),
+            refuse: Mutex::new(None),
+            outcomes: Mutex::new(Vec::new()),
+        }
+    }
+}
+
+/// What queries see; taken when the query starts.
+struct Views {
+    views: Vec<Arc<ShardView>>,
+    missing: Option<u32>,
+}
+
+impl Scatter for Views {
+    fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, trine_query::Result<Item>> {
+        let limits = FragmentLimits { reply_bytes_max: 64 << 20, deadline: ctx.deadline };
+        let here: Vec<Arc<ShardView>> = self.views.iter().filter(|v| Some(v.shard) != self.missing).cloned().collect();
+        let mut items = Vec::new();
+        let mut sink = |frame: Bytes| {
+            items.push(Ok(Item::Frame(frame)));
+            Ok(())
+        };
+        if let Err(error) = run_fragment(&fragment, &ctx.tenant, &here, &limits, &mut sink) {
+            return stream::iter([Err(error)]).boxed();
+        }
+        for view in &self.views {
+            let error = (Some(view.shard) == self.missing).then(|| "down".to_owned());
+            let answer = ShardAnswer { shard: view.shard, node: "n1".to_owned(), position: view.position, error };
+            items.push(Ok(Item::ShardDone(answer)));
+        }
+        stream::iter(items).boxed()
+    }
+}
+
+#[async_trait]
+impl Backend for Cluster {
+    fn shard_of(&self, slot: Slot) -> u32 {
+        u32::from(slot.0) % SHARDS
+    }
+
+    async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError> {
+        if let Some(error) = self.refuse.lock().unwrap().clone() {
+            return Err(error);
+        }
+        let mut shards = self.shards.lock().unwrap();
+        let outcomes: Result<Vec<_>, _> = parts
+            .iter()
+            .map(|p| {
+                let part = PartRef::decode(&p.part).map_err(|e| WriteError::Invalid(e.to_string()))?;
+                shards[p.shard as usize].apply(&part).map_err(|e| WriteError::Invalid(e.to_string()))
+            })
+            .collect();
+        let outcomes = outcomes?;
+        self.outcomes.lock().unwrap().extend(outcomes.clone());
+        Ok(outcomes)
+    }
+
+    fn scatter(&self) -> Arc<dyn Scatter> {
+        let views = self.shards.lock().unwrap().iter_mut().map(Shard::view).collect();
+        Arc::new(Views { views, missing: *self.missing.lock().unwrap() })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.ready.lock().unwrap().clone()
+    }
+
+    async fn cluster(&self) -> AdminCluster {
+        AdminCluster { id: "c".to_owned(), nodes_count: 1, shards_count: SHARDS, ..AdminCluster::default() }
+    }
+
+    async fn nodes(&self) -> Vec<AdminNode> {
+        vec![AdminNode { id: 1, name: "n1".to_owned(), ..AdminNode::default() }]
+    }
+
+    async fn shards(&self) -> Vec<AdminShard> {
+        (0..SHARDS).map(|shard| AdminShard { shard, ..AdminShard::default() }).collect()
+    }
+
+    async fn flush(&self) -> Result<FlushReport, String> {
+        Ok(FlushReport { shards: vec![0, 1], ..FlushReport::default() })
+    }
+}

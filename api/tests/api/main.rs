@@ -1,0 +1,11 @@
+//! The surfaces over the real engines: requests go in through the routers, answers are compared with the contracts.
+#![allow(clippy::unwrap_used, reason = "tests")]
+mod admin;
+mod client;
+mod cluster;
+mod limits;
+mod loki;
+mod otlp;
+mod prom;
+mod served;
+mod tempo;

@@ -1,0 +1,66 @@
+//! Over a socket: REST and gRPC on one port, and a shutdown that lets requests finish.
+use std::net::SocketAddr;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use trine_api::server;
+
+use crate::client::Client;
+
+async fn http_get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+fn request(trace_id: Vec<u8>) -> ExportTraceServiceRequest {
+    let span = Span { trace_id, span_id: vec![1; 8], name: "s".to_owned(), ..Span::default() };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }] }
+}
+
+#[tokio::test]
+async fn rest_and_grpc_share_a_port() {
+    let client = Client::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async {
+        stopped.await.unwrap();
+    };
+    let serving = tokio::spawn(server::serve(listener, server::main_router(&client.api), shutdown));
+    assert!(http_get(address, "/api/echo").await.ends_with("echo"));
+    let mut grpc = TraceServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let reply = grpc.export(request(vec![7; 16])).await.unwrap().into_inner();
+    assert!(reply.partial_success.is_some());
+    let error = grpc.export(request(vec![7; 3])).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.message()),
+        (tonic::Code::InvalidArgument, "trace ids must be 128 bit, received 24 bits")
+    );
+    assert!(http_get(address, &format!("/api/traces/{}", "07".repeat(16))).await.contains("\"batches\""));
+    drop(grpc);
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_busy_node_tells_grpc_clients_when_to_retry() {
+    let client = Client::with(trine_api::ApiConfig { inflight_bytes_max: 1024, ..trine_api::ApiConfig::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(server::serve(listener, server::otlp_grpc_router(&client.api), std::future::pending()));
+    let mut grpc = TraceServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let error = grpc.export(request(vec![7; 16])).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::ResourceExhausted);
+    assert!(!error.details().is_empty());
+    serving.abort();
+}
