@@ -21,8 +21,8 @@ use crate::router::Router;
 use crate::rpc::proto;
 use crate::scatter::ClusterScatter;
 
-pub use shared::{Shared, resident_bytes};
 pub(crate) use shared::remember;
+pub use shared::{Shared, resident_bytes};
 
 /// How long admin calls wait for a node.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -111,11 +111,7 @@ impl Cluster {
         let asks = meta.nodes.values().map(|record| {
             let alive = record.id == me || live.contains_key(&record.id);
             async move {
-                let status = if record.id == me {
-                    Ok(self.shared.status())
-                } else {
-                    self.ask_status(record.id).await
-                };
+                let status = if record.id == me { Ok(self.shared.status()) } else { self.ask_status(record.id).await };
                 NodeView { record: record.clone(), alive, status }
             }
         });

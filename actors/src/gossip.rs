@@ -152,7 +152,10 @@ async fn run(handle: &ChitchatHandle, live: &watch::Sender<Peers>, announced: &m
                 state.set("cluster", &cluster);
                 state.set("ready", ready.to_string());
                 let states = c.node_states();
-                c.live_nodes().chain(std::iter::once(c.self_chitchat_id())).filter_map(|id| peer_of(id, states.get(id)?)).collect()
+                c.live_nodes()
+                    .chain(std::iter::once(c.self_chitchat_id()))
+                    .filter_map(|id| peer_of(id, states.get(id)?))
+                    .collect()
             })
             .await;
         live.send_if_modified(|known: &mut Peers| {

@@ -38,8 +38,7 @@ impl Identity {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 // 63 bits, not zero: zero means "unknown" on the wire.
                 let node_id = (rand::random::<u64>() >> 1).max(1);
-                let new =
-                    Self { node_id, node_name: node_name.to_owned(), cluster: String::new(), meta_replica: 0 };
+                let new = Self { node_id, node_name: node_name.to_owned(), cluster: String::new(), meta_replica: 0 };
                 new.save(dir)?;
                 Ok(new)
             }

@@ -98,8 +98,7 @@ pub fn membership_step(
     {
         return Some(MembershipStep::AddLearner(*missing));
     }
-    let caught_up =
-        |r: &u64| voters.contains(r) || matched.get(r).is_some_and(|m| m + LAG_ENTRIES_MAX >= last_index);
+    let caught_up = |r: &u64| voters.contains(r) || matched.get(r).is_some_and(|m| m + LAG_ENTRIES_MAX >= last_index);
     let change = !wanted.is_empty() && wanted != *voters && wanted.iter().all(|r| caught_up(r));
     change.then_some(MembershipStep::ChangeVoters(wanted))
 }
@@ -184,10 +183,7 @@ mod tests {
         };
         assert_eq!(step(&[1], &[], &[]), Some(MembershipStep::AddLearner(ReplicaRecord { replica: 2, node: 2 })));
         assert_eq!(step(&[1], &[2, 3], &[(2, 1000), (3, 10)]), None);
-        assert_eq!(
-            step(&[1], &[2, 3], &[(2, 1000), (3, 990)]),
-            Some(MembershipStep::ChangeVoters([1, 2, 3].into()))
-        );
+        assert_eq!(step(&[1], &[2, 3], &[(2, 1000), (3, 990)]), Some(MembershipStep::ChangeVoters([1, 2, 3].into())));
         assert_eq!(step(&[1, 2, 3], &[], &[]), None);
     }
 

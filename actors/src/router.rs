@@ -57,7 +57,8 @@ impl Router {
     pub async fn write(&self, parts: Vec<(u32, Bytes)>) -> Result<Vec<PartOutcome>, WriteError> {
         let deadline = Instant::now() + WRITE_DEADLINE;
         let mut outcomes: Vec<Option<PartOutcome>> = vec![None; parts.len()];
-        let mut left: Vec<Numbered> = parts.into_iter().enumerate().map(|(i, (shard, part))| (i, shard, part)).collect();
+        let mut left: Vec<Numbered> =
+            parts.into_iter().enumerate().map(|(i, (shard, part))| (i, shard, part)).collect();
         let mut last_reason = String::from("no leader");
         let mut attempt = 0u32;
         while !left.is_empty() {
@@ -134,7 +135,10 @@ impl Router {
         let mut client = self.shared.peers.client(node)?;
         let mut request = tonic::Request::new(proto::SubmitRequest {
             to: self.shared.peers.to(node),
-            parts: parts.iter().map(|(_, shard, part)| proto::ShardPart { shard: *shard, part: part.clone() }).collect(),
+            parts: parts
+                .iter()
+                .map(|(_, shard, part)| proto::ShardPart { shard: *shard, part: part.clone() })
+                .collect(),
         });
         let patience = deadline.saturating_duration_since(Instant::now());
         request.set_timeout(patience);

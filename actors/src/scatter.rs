@@ -152,12 +152,19 @@ impl Drive {
         let opened = tokio::time::timeout(patience.min(Duration::from_secs(4)), client.run_fragment(request)).await;
         let opened = opened.map_err(|_| format!("node {node} did not answer in time"))?;
         let stream = opened.map_err(|status| format!("node {node}: {status}"))?.into_inner();
-        Ok(stream.map(|reply| reply.map_err(|s| Error::Io(std::io::Error::other(s))).and_then(Reply::from_proto)).boxed())
+        Ok(stream
+            .map(|reply| reply.map_err(|s| Error::Io(std::io::Error::other(s))).and_then(Reply::from_proto))
+            .boxed())
     }
 
     /// Passes a node's replies on. Until [`HELD_BYTES`] are exceeded they are held back, so that a node that dies can be
     /// asked again without a frame arriving twice; beyond, its shards are reported missing instead.
-    async fn forward(&self, mut replies: BoxStream<'static, Result<Reply>>, shards: Vec<u32>, name: String) -> NodeAnswer {
+    async fn forward(
+        &self,
+        mut replies: BoxStream<'static, Result<Reply>>,
+        shards: Vec<u32>,
+        name: String,
+    ) -> NodeAnswer {
         let mut answer = NodeAnswer::default();
         let mut held: Vec<Item> = Vec::new();
         let (mut held_bytes, mut streaming) = (0, false);

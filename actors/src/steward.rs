@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 use trine_raft::{Group, GroupStatus, NodeId, ReplicaId};
 
 use crate::cluster::{Shared, remember};
-use crate::meta::{Command, META_SHARD, MetaState, ShardRecord};
+use crate::meta::{META_SHARD, MetaState, ShardRecord};
 use crate::placement::{MembershipStep, membership_step, plan_replicas, preferred_leaders};
 use crate::shard::{Replica, ReplicaContext};
 
@@ -19,6 +20,10 @@ const TICK: Duration = Duration::from_millis(300);
 const REPLICAS_A_ROUND: usize = 32;
 /// Voters of the metadata group.
 const META_VOTERS_MAX: usize = 5;
+/// Membership changes at a time.
+const CHANGES_AT_ONCE: usize = 8;
+/// How long one may take before the steward looks at the group anew.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 /// A leader stays at least this long before it is moved for balance.
 const LEADER_REST: Duration = Duration::from_secs(3);
 
@@ -27,11 +32,13 @@ pub(crate) struct Steward {
     context: ReplicaContext,
     replicas: BTreeMap<u32, Replica>,
     led_since: BTreeMap<u32, Instant>,
+    /// Membership changes in progress, one a group: they wait for learners, and the rounds must not.
+    changing: BTreeMap<u32, JoinHandle<()>>,
 }
 
 impl Steward {
     pub(crate) fn new(shared: Arc<Shared>, context: ReplicaContext) -> Self {
-        Self { shared, context, replicas: BTreeMap::new(), led_since: BTreeMap::new() }
+        Self { shared, context, replicas: BTreeMap::new(), led_since: BTreeMap::new(), changing: BTreeMap::new() }
     }
 
     /// Runs until the node stops, then hands over leaders and closes every replica.
@@ -68,7 +75,7 @@ impl Steward {
         }
         let live: BTreeSet<u64> = live.keys().copied().collect();
         self.open_and_close(&state).await;
-        self.follow_membership(&state).await;
+        self.follow_membership(&state);
         self.plan(&state, &live).await;
         self.balance_leaders(&state, &live).await;
     }
@@ -120,19 +127,27 @@ impl Steward {
         self.shared.handles.store(Arc::new(handles));
     }
 
-    async fn follow_membership(&self, state: &MetaState) {
+    fn follow_membership(&mut self, state: &MetaState) {
+        self.changing.retain(|_, task| !task.is_finished());
         let shards = self.replicas.iter().filter_map(|(shard, r)| {
             Some((*shard, r.handle.group.clone(), state.shards.get(shard)?, self.shared.config.replication_factor))
         });
         let meta = self.shared.meta.get().map(|m| (META_SHARD, m.group.clone(), &state.meta, META_VOTERS_MAX));
-        let steps = shards.chain(meta).filter(|(_, group, ..)| group.status().is_leader).map(
-            |(shard, group, record, voters_max)| async move {
-                if let Err(error) = step(&group, record, voters_max).await {
-                    debug!(shard, error, "membership step did not finish, trying again");
+        for (shard, group, record, voters_max) in shards.chain(meta) {
+            let status = group.status();
+            if !status.is_leader || self.changing.contains_key(&shard) || self.changing.len() >= CHANGES_AT_ONCE {
+                continue;
+            }
+            let Some(next) = next_step(&status, record, voters_max) else { continue };
+            let task = async move {
+                match tokio::time::timeout(CHANGE_PATIENCE, take_step(&group, next)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => debug!(shard, error, "membership step did not work, trying again"),
+                    Err(_) => debug!(shard, "membership step takes long, looking again"),
                 }
-            },
-        );
-        futures::future::join_all(steps).await;
+            };
+            self.changing.insert(shard, tokio::spawn(task));
+        }
     }
 
     async fn plan(&self, state: &MetaState, live: &BTreeSet<u64>) {
@@ -206,17 +221,19 @@ async fn found(group: &Group, replica: u64, founder: u64, node: u64) {
     }
 }
 
-async fn step(group: &Group, record: &ShardRecord, voters_max: usize) -> Result<(), String> {
-    let status = group.status();
+fn next_step(status: &GroupStatus, record: &ShardRecord, voters_max: usize) -> Option<MembershipStep> {
     let plain = |set: &BTreeMap<ReplicaId, NodeId>| set.keys().map(|r| r.0).collect::<BTreeSet<u64>>();
     let matched = status.matched.iter().filter_map(|(r, m)| Some((r.0, m.as_ref()?.index))).collect();
     let last = status.last_log.unwrap_or(0);
-    match membership_step(record, voters_max, &plain(&status.voters), &plain(&status.learners), &matched, last) {
-        None => Ok(()),
-        Some(MembershipStep::AddLearner(r)) => {
+    membership_step(record, voters_max, &plain(&status.voters), &plain(&status.learners), &matched, last)
+}
+
+async fn take_step(group: &Group, step: MembershipStep) -> Result<(), String> {
+    match step {
+        MembershipStep::AddLearner(r) => {
             group.add_learner(ReplicaId(r.replica), NodeId(r.node)).await.map_err(|e| e.to_string())
         }
-        Some(MembershipStep::ChangeVoters(voters)) => {
+        MembershipStep::ChangeVoters(voters) => {
             info!(group = group.id().0, ?voters, "changing voters");
             group.change_voters(voters.into_iter().map(ReplicaId).collect()).await.map_err(|e| e.to_string())
         }

@@ -121,7 +121,10 @@ impl Backend for ClusterBackend {
                             replica: r.replica,
                             node: name_of(r.node),
                             voter: leader.is_some_and(|(_, l)| l.voters.contains(&r.replica)),
-                            matched: replicas.iter().find(|(_, s)| s.replica == r.replica).map(|(_, s)| s.applied_index),
+                            matched: replicas
+                                .iter()
+                                .find(|(_, s)| s.replica == r.replica)
+                                .map(|(_, s)| s.applied_index),
                         })
                         .collect(),
                     last_log: leader.map(|(_, r)| r.last_index),
@@ -149,4 +152,3 @@ impl Backend for ClusterBackend {
         })
     }
 }
-

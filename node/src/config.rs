@@ -175,10 +175,9 @@ impl Config {
         }
         figment = figment.merge(Env::prefixed("TRINE__").split("__"));
         for pair in &flags.set {
-            let (key, value) = pair.split_once('=').ok_or_else(|| Error::Config {
-                key: pair.clone(),
-                reason: "--set takes section.key=value".into(),
-            })?;
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| Error::Config { key: pair.clone(), reason: "--set takes section.key=value".into() })?;
             // The value is TOML when it reads as TOML (numbers, booleans, lists), else a string.
             let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
             let parsed = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
@@ -240,15 +239,18 @@ impl Config {
         let mut taken: Vec<(&str, &str)> = Vec::new();
         for (key, value) in self.listeners() {
             let port_zero = value.ends_with(":0");
-            if let Some((other, _)) =
-                taken.iter().find(|(k, v)| *v == value && !value.is_empty() && !port_zero && *k != "listen.gossip" && key != "listen.gossip")
-            {
+            if let Some((other, _)) = taken.iter().find(|(k, v)| {
+                *v == value && !value.is_empty() && !port_zero && *k != "listen.gossip" && key != "listen.gossip"
+            }) {
                 return bad(key, format!("{value} is taken by {other} already"));
             }
             taken.push((key, value));
         }
         if self.node.name.is_empty() || self.node.name.len() > 200 || self.node.name.contains(char::is_whitespace) {
-            return bad("node.name", format!("{:?} is not a name of 1 to 200 characters without spaces", self.node.name));
+            return bad(
+                "node.name",
+                format!("{:?} is not a name of 1 to 200 characters without spaces", self.node.name),
+            );
         }
         if self.node.memory_bytes < 128 << 20 {
             return bad("node.memory_bytes", format!("{} is less than 128 MiB", self.node.memory_bytes));

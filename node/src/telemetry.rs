@@ -36,7 +36,8 @@ pub(crate) fn init(config: &TelemetryConfig) -> Result<Captured, Error> {
     let filter = EnvFilter::try_new(&config.log)
         .map_err(|e| Error::Config { key: "telemetry.log".into(), reason: e.to_string() })?;
     let terminal = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let terminal = if config.log_format == "json" { terminal.json().boxed() } else { terminal.with_ansi(false).boxed() };
+    let terminal =
+        if config.log_format == "json" { terminal.json().boxed() } else { terminal.with_ansi(false).boxed() };
     let (tx, lines) = mpsc::channel(4 * LINES_A_SECOND);
     let capture = config.ingest_own.then(|| CaptureLayer::new(tx));
     tracing_subscriber::registry()

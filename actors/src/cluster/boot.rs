@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 use trine_raft::{GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
 use trine_store::shard::ShardConfig;
@@ -95,7 +95,8 @@ fn open_wal(config: &ClusterConfig, budget: &Budget) -> Result<Wal, Error> {
 /// Serves the other nodes. Begins only once the node knows its cluster: until then connections wait in the backlog.
 fn serve(shared: &Arc<Shared>, multi: &Multi, listener: TcpListener) {
     let router = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
+        // A stream a group stays open, besides the calls.
+        .max_concurrent_streams(Some(16_384))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
@@ -103,7 +104,9 @@ fn serve(shared: &Arc<Shared>, multi: &Multi, listener: TcpListener) {
         .add_service(NodeService::server(shared.clone()));
     // Ended by the process: raft must go on talking while leaders are handed over at a stop.
     tokio::spawn(async move {
-        if let Err(error) = router.serve_with_incoming(TcpListenerStream::new(listener)).await {
+        // Without it small raft messages wait for the peer's delayed acknowledgement.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        if let Err(error) = router.serve_with_incoming(incoming).await {
             error!(%error, "the node-to-node listener ended");
         }
     });
@@ -169,7 +172,10 @@ async fn find_cluster(shared: &Arc<Shared>) -> Result<Identity, Error> {
 
 /// Whether this node has the lowest name of all that see each other.
 fn founds(peers: &gossip::Peers, me: u64) -> bool {
-    peers.values().min_by(|a, b| (&a.node.name, a.node.id).cmp(&(&b.node.name, b.node.id))).is_some_and(|p| p.node.id == me)
+    peers
+        .values()
+        .min_by(|a, b| (&a.node.name, a.node.id).cmp(&(&b.node.name, b.node.id)))
+        .is_some_and(|p| p.node.id == me)
 }
 
 async fn join(shared: &Arc<Shared>, member: &Peer) -> Result<Identity, Error> {
@@ -284,7 +290,8 @@ async fn run_steward(shared: Arc<Shared>) {
         budget: shared.budget.clone(),
         pool: shared.pool.clone(),
         config: ShardConfig::default(),
-        head_bytes_max: (shared.budget.shares.heads_soft / u64::from(config.shards_count.max(1))).clamp(1 << 20, 64 << 20),
+        head_bytes_max: (shared.budget.shares.heads_soft / u64::from(config.shards_count.max(1)))
+            .clamp(1 << 20, 64 << 20),
         head_age_max: Duration::from_millis(config.head_age_ms_max),
         log_pressure: log_pressure_rx,
     };
@@ -338,7 +345,10 @@ async fn update_own_record(shared: &Shared) {
         return;
     }
     let record: proto::NodeRecord = own.into();
-    if let Err(error) = tokio::time::timeout(Duration::from_secs(2), shared.join(record)).await.unwrap_or(Ok(proto::JoinReply::default())) {
+    if let Err(error) = tokio::time::timeout(Duration::from_secs(2), shared.join(record))
+        .await
+        .unwrap_or(Ok(proto::JoinReply::default()))
+    {
         warn!(error, "the metadata does not have this node's new address yet");
     }
 }

@@ -110,8 +110,7 @@ impl Shared {
             Some(multi) => multi.confirm(&groups).await,
             None => Vec::new(),
         };
-        let mut not_led: Vec<_> =
-            shards.iter().filter(|s| !handles.contains_key(s)).map(|s| (*s, None)).collect();
+        let mut not_led: Vec<_> = shards.iter().filter(|s| !handles.contains_key(s)).map(|s| (*s, None)).collect();
         let mut views = Vec::with_capacity(here.len());
         for (handle, result) in here.into_iter().zip(confirmed) {
             match result {
@@ -165,7 +164,8 @@ impl Shared {
             tracing::warn!(name = node.name, "a node of this name is in the cluster already; it counts as another one");
         }
         self.meta_propose(&Command::UpsertNode(node.into())).await?;
-        let Reply::Replica(meta_replica) = self.meta_propose(&Command::AddReplica { shard: META_SHARD, node: id }).await?
+        let Reply::Replica(meta_replica) =
+            self.meta_propose(&Command::AddReplica { shard: META_SHARD, node: id }).await?
         else {
             return Err("the metadata group gave no replica".into());
         };

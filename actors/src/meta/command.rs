@@ -151,12 +151,8 @@ mod tests {
     #[test]
     fn a_cluster_is_created_once_and_replicas_are_never_reused() {
         let mut m = MetaState::default();
-        let create = |c: &str| Command::CreateCluster {
-            cluster: c.into(),
-            founder: node(1),
-            meta_replica: 1,
-            shards_count: 16,
-        };
+        let create =
+            |c: &str| Command::CreateCluster { cluster: c.into(), founder: node(1), meta_replica: 1, shards_count: 16 };
         assert_eq!(m.apply(create("a")), Reply::Done);
         assert!(matches!(m.apply(create("b")), Reply::Refused(_)));
         assert_eq!(m.shard_of(Slot(0)), 0);

@@ -171,9 +171,8 @@ impl Machine for MetaMachine {
         }
         let Some(export) = &inner.exported else { return Ok(None) };
         let Some(at) = export.position else { return Ok(None) };
-        let (membership_at, membership) = export.membership.clone().map_or((None, Bytes::new()), |(p, bytes)| {
-            (Some(position(p)), bytes.into())
-        });
+        let (membership_at, membership) =
+            export.membership.clone().map_or((None, Bytes::new()), |(p, bytes)| (Some(position(p)), bytes.into()));
         Ok(Some(SnapshotManifest {
             position: Some(position(at)),
             membership: (membership_at, membership),

@@ -44,7 +44,8 @@ impl Peers {
 
     /// A client of a node whose address is known.
     pub fn client(&self, node: u64) -> Result<NodeClient<Channel>, String> {
-        let address = self.book.address(NodeId(node)).ok_or_else(|| format!("the address of node {node} is not known"))?;
+        let address =
+            self.book.address(NodeId(node)).ok_or_else(|| format!("the address of node {node} is not known"))?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, client)) = clients.get(&node)
             && *at == address

@@ -99,7 +99,8 @@ async fn fetch_one(
     if len != entry.bytes || crc_of(&partial)? != entry.crc {
         // Start over next time: what is there is not a prefix of the right file.
         fs::remove_file(&partial)?;
-        let reason = format!("block {} of shard {shard} from node {} is not what its manifest says", entry.file, from.0);
+        let reason =
+            format!("block {} of shard {shard} from node {} is not what its manifest says", entry.file, from.0);
         return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
     fs::rename(&partial, path)

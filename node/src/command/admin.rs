@@ -9,7 +9,8 @@ use crate::cli::{AdminCommand, AdminFlags};
 use crate::error::{Error, io};
 
 pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
     let client = Client { http: reqwest::Client::new(), url: flags.url.trim_end_matches('/').to_owned() };
     runtime.block_on(async {
         match flags.command {
@@ -34,7 +35,8 @@ impl Client {
         if !status.is_success() {
             return Err(Error::Admin(format!("{} answered {status}: {text}", self.url)));
         }
-        serde_json::from_str(&text).map_err(|e| Error::Admin(format!("{} gave an answer of another kind: {e}", self.url)))
+        serde_json::from_str(&text)
+            .map_err(|e| Error::Admin(format!("{} gave an answer of another kind: {e}", self.url)))
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
@@ -73,7 +75,13 @@ fn table(cluster: &AdminCluster, nodes: &[AdminNode], shards: &[AdminShard]) -> 
         0 => "every shard has a leader".to_owned(),
         n => format!("{n} shards WITHOUT A LEADER: {:?}", cluster.shards_without_leader),
     };
-    line(format_args!("cluster {}  version {}  {} nodes  {} shards", cluster.id, cluster.version, nodes.len(), shards.len()));
+    line(format_args!(
+        "cluster {}  version {}  {} nodes  {} shards",
+        cluster.id,
+        cluster.version,
+        nodes.len(),
+        shards.len()
+    ));
     line(format_args!("metadata leader {}  {health}", cluster.metadata_leader.as_deref().unwrap_or("NONE")));
     line(format_args!(""));
     line(format_args!(
@@ -167,7 +175,8 @@ mod tests {
     #[test]
     fn the_table_names_what_is_wrong() {
         let cluster = AdminCluster { shards_without_leader: vec![3], ..AdminCluster::default() };
-        let text = table(&cluster, &[AdminNode { name: "n1".into(), ..AdminNode::default() }], &[AdminShard::default()]);
+        let text =
+            table(&cluster, &[AdminNode { name: "n1".into(), ..AdminNode::default() }], &[AdminShard::default()]);
         assert!(text.contains("WITHOUT A LEADER: [3]") && text.contains("DEAD") && text.contains("NONE"), "{text}");
     }
 }

@@ -25,7 +25,8 @@ pub(crate) fn run(flags: DevFlags) -> Result<(), Error> {
     if ![1, 3].contains(&flags.nodes) {
         return Err(Error::Dev(format!("--nodes is 1 or 3, not {}", flags.nodes)));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
     runtime.block_on(dev(&flags))
 }
 
@@ -86,8 +87,7 @@ fn spawn(flags: &DevFlags, all: &[Ports], node: u16) -> Result<Child, Error> {
         .args(["--gossip", &format!("127.0.0.1:{}", ports.gossip), "--join", &join.join(",")])
         .args(["--bootstrap-expect", &flags.nodes.to_string()])
         .args(["--set", "telemetry.ingest_own=true"]);
-    let others =
-        [("loki", 3100), ("tempo", 3200), ("mimir", 8080), ("otlp_grpc", 4317), ("otlp_http", 4318)];
+    let others = [("loki", 3100), ("tempo", 3200), ("mimir", 8080), ("otlp_grpc", 4317), ("otlp_http", 4318)];
     for (listener, port) in others {
         let at = if taken(port) { String::new() } else { first_only(port) };
         command.args(["--set", &format!("listen.{listener}={at:?}")]);

@@ -39,7 +39,12 @@ impl MetricsSource for NodeMetrics {
             one("trine_node_memory_budget_bytes", "Memory budget.", Gauge, status.memory_budget_bytes as f64),
             one("trine_node_disk_used_bytes", "Bytes under the data directory.", Gauge, status.disk_used_bytes as f64),
             one("trine_node_disk_free_bytes", "Free bytes of its file system.", Gauge, status.disk_free_bytes as f64),
-            one("trine_node_start_time_seconds", "Start of the process, Unix time.", Gauge, status.started_unix_ms as f64 / 1000.0),
+            one(
+                "trine_node_start_time_seconds",
+                "Start of the process, Unix time.",
+                Gauge,
+                status.started_unix_ms as f64 / 1000.0,
+            ),
             one("trine_store_wal_fsyncs_total", "Syncs of the write-ahead log.", Counter, wal.fsyncs as f64),
             one("trine_store_wal_fsync_seconds_total", "Time in those syncs.", Counter, wal.fsync_ns as f64 / 1e9),
             one("trine_store_wal_written_bytes_total", "Bytes written to the log.", Counter, wal.bytes as f64),
@@ -48,10 +53,25 @@ impl MetricsSource for NodeMetrics {
             one("trine_store_head_facts", "Samples, lines and spans in open heads.", Gauge, sum(|r| r.head_facts)),
             one("trine_store_blocks", "Sealed blocks.", Gauge, sum(|r| r.blocks_count)),
             one("trine_store_blocks_bytes", "Bytes of sealed blocks.", Gauge, sum(|r| r.blocks_bytes)),
-            one("trine_raft_leaders", "Shards that this node leads.", Gauge, shards().filter(|r| r.leads).count() as f64),
+            one(
+                "trine_raft_leaders",
+                "Shards that this node leads.",
+                Gauge,
+                shards().filter(|r| r.leads).count() as f64,
+            ),
             one("trine_raft_replicas", "Shards with a replica here.", Gauge, shards().count() as f64),
-            one("trine_raft_terms_total", "Sum of the terms of its groups: rises by one an election.", Counter, status.replicas.iter().map(|r| r.term).sum::<u64>() as f64),
-            one("trine_raft_applied_entries_total", "Sum of applied log positions.", Counter, status.replicas.iter().map(|r| r.applied_index).sum::<u64>() as f64),
+            one(
+                "trine_raft_terms_total",
+                "Sum of the terms of its groups: rises by one an election.",
+                Counter,
+                status.replicas.iter().map(|r| r.term).sum::<u64>() as f64,
+            ),
+            one(
+                "trine_raft_applied_entries_total",
+                "Sum of applied log positions.",
+                Counter,
+                status.replicas.iter().map(|r| r.applied_index).sum::<u64>() as f64,
+            ),
         ]
     }
 }

@@ -53,10 +53,8 @@ impl SelfCheck {
         let nodes = backend.nodes().await;
         let duration_ns = self.now_ns() - start_ns;
         let alive = nodes.iter().filter(|n| n.alive).count();
-        let attrs = vec![
-            ("cluster.nodes", Value::Int(nodes.len() as i64)),
-            ("cluster.nodes.alive", Value::Int(alive as i64)),
-        ];
+        let attrs =
+            vec![("cluster.nodes", Value::Int(nodes.len() as i64)), ("cluster.nodes.alive", Value::Int(alive as i64))];
         let ask = Step { name: "ask peers", kind: KIND_CLIENT, start_ns, duration_ns, attrs };
         self.steps.borrow_mut().push(ask);
         let (steps, duration_ns) = (self.steps.take(), self.now_ns() - self.start_ns);

@@ -180,7 +180,8 @@ impl ShardState {
         self.refs.clear();
         let metrics = std::mem::replace(&mut self.metrics, MetricsHead::new(self.config.metrics.clone())).view();
         let logs = std::mem::replace(&mut self.logs, RowsHead::new(Signal::Logs, self.config.rows.clone())).view();
-        let traces = std::mem::replace(&mut self.traces, RowsHead::new(Signal::Traces, self.config.rows.clone())).view();
+        let traces =
+            std::mem::replace(&mut self.traces, RowsHead::new(Signal::Traces, self.config.rows.clone())).view();
         self.metrics_view.heads.push(metrics.clone());
         self.logs_view.heads.push(logs.clone());
         self.traces_view.heads.push(traces.clone());
