@@ -38,7 +38,7 @@ impl BlockSummary {
     fn of(footer: &Footer, bytes: u64) -> Self {
         Self {
             bytes,
-            facts: footer.sections.iter().map(|s| s.rows).sum(),
+            facts: footer.sections.iter().fold(0, |sum, s| s.rows.saturating_add(sum)),
             series: footer.sections.iter().map(|s| u64::from(s.series)).sum(),
             min_time: footer.sections.iter().map(|s| s.min_ns).min(),
             max_time: footer.sections.iter().map(|s| s.max_ns).max(),

@@ -98,3 +98,65 @@ pub(crate) fn decode_granules(bytes: &[u8], streams_len: u32) -> Result<Vec<(u64
     }
     Ok(granules)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{Labels, Scope};
+    use crate::rows::block::footer::Footer;
+    use crate::rows::granule::GranuleBuilder;
+    use crate::rows::row::{AttrRef, ValueRef};
+
+    fn tables() -> [Vec<u8>; 3] {
+        let streams: Vec<_> = ["db", "web"]
+            .iter()
+            .map(|app| {
+                let labels = Labels::from_pairs([("app", *app), ("zone", "a")]).unwrap();
+                Arc::new(StreamInfo::new(Signal::Logs, 7, labels.as_bytes()).unwrap())
+            })
+            .collect();
+        let mut index = LabelIndex::default();
+        streams.iter().enumerate().for_each(|(i, s)| index.insert(i as u32, s));
+        let mut builder = GranuleBuilder::new(Signal::Logs, 1);
+        for row in 0..20 {
+            builder.begin_row(row / 10, i64::from(row), [0; 16], b"a line");
+            builder.push_attr(AttrRef { scope: Scope::Record, key: "n", value: ValueRef::Int(i64::from(row)) });
+            builder.push_attr(AttrRef { scope: Scope::Record, key: "s", value: ValueRef::Str("text") });
+            builder.end_row();
+        }
+        [encode_streams(&streams), encode_labels(&index).unwrap(), encode_granules(&[(5, builder.finish().0)])]
+    }
+
+    fn decode(bytes: &[u8]) -> [bool; 4] {
+        [
+            decode_streams(bytes, 2, Signal::Logs).is_ok(),
+            decode_labels(bytes, 2).is_ok(),
+            decode_granules(bytes, 2).is_ok(),
+            Footer::decode(bytes).is_ok(),
+        ]
+    }
+
+    #[test]
+    fn tables_come_back() {
+        let [streams, labels, granules] = tables();
+        assert_eq!(decode_streams(&streams, 2, Signal::Logs).unwrap().len(), 2);
+        assert_eq!(encode_labels(&decode_labels(&labels, 2).unwrap()).unwrap(), labels);
+        assert_eq!(encode_granules(&decode_granules(&granules, 2).unwrap()), granules);
+        assert!(decode_granules(&granules, 1).is_err(), "a stream beyond the table");
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes: Vec<u8>, at: prop::sample::Index, value: u8, cut: prop::sample::Index) {
+            decode(&bytes);
+            for mut table in tables() {
+                let at = at.index(table.len());
+                table[at] = value;
+                decode(&table);
+                decode(&table[..cut.index(table.len())]);
+            }
+        }
+    }
+}

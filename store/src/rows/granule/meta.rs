@@ -118,7 +118,11 @@ fn decode_spans(r: &mut Reader<'_>, granule_min_ns: i64, streams_len: u32) -> Re
         let rows = u32_of(r, "stream rows")?;
         let min_ns = granule_min_ns.wrapping_add(r.ivarint("stream min time")?);
         let max_ns = min_ns.wrapping_add(r.ivarint("stream max time")?);
-        spans.push(StreamSpan { stream, rows, min_ns, max_ns, body_bytes: r.uvarint("stream bytes")? });
+        let body_bytes = r.uvarint("stream bytes")?;
+        if max_ns < min_ns || body_bytes > u64::from(u32::MAX) {
+            return Err(Error::Invalid { what: "granule stream", at });
+        }
+        spans.push(StreamSpan { stream, rows, min_ns, max_ns, body_bytes });
     }
     Ok(spans)
 }
