@@ -52,6 +52,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         empty_meta: Arc::default(),
         stopping: watch::Sender::new(false),
         started_unix_ms: unix_ms(),
+        served: AtomicBool::new(false),
         config,
     });
     let wanted = shared.config.rpc_listen;

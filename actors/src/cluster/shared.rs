@@ -1,7 +1,7 @@
 //! What the parts of a running node share.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -50,6 +50,8 @@ pub struct Shared {
     pub(crate) empty_meta: Arc<MetaState>,
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) started_unix_ms: u64,
+    /// Whether this node has been ready since its start.
+    pub(crate) served: AtomicBool,
 }
 
 impl Shared {
@@ -173,11 +175,21 @@ impl Shared {
         Ok(proto::JoinReply { cluster: self.cluster_id(), meta_replica, members })
     }
 
-    /// Why this node cannot serve yet.
+    /// Why this node cannot serve yet. Once it could, only a stop ends that: an election is ridden out by retries, and a
+    /// node that answered 503 during one would fail the very requests that it can hide it from.
     pub(crate) fn ready(&self) -> Result<(), String> {
         if *self.stopping.borrow() {
             return Err("stopping".into());
         }
+        if self.served.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.ready_first()?;
+        self.served.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn ready_first(&self) -> Result<(), String> {
         let meta = self.meta();
         if meta.shards.is_empty() {
             return Err("not in a cluster yet".into());
