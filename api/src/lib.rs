@@ -32,4 +32,4 @@ pub use backend::{Backend, ShardPart, WriteError};
 pub use config::ApiConfig;
 pub use error::{ApiError, Family};
 pub use metrics::MetricsSource;
-pub use state::Api;
+pub use state::{Api, Clock};

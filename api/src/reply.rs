@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use trine_query::scatter::Completeness;
 
 /// `answered/total` shards of a query reply (P4).
-pub const COMPLETENESS_HEADER: HeaderName = HeaderName::from_static("x-trine-completeness");
+pub(crate) const COMPLETENESS_HEADER: HeaderName = HeaderName::from_static("x-trine-completeness");
 
 /// A reply with a body of one content type.
 pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {

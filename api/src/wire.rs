@@ -25,16 +25,6 @@ pub(crate) enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// A varint as the int64 it was.
-    pub(crate) fn int(self) -> Option<i64> {
-        if let Self::Varint(v) = self { Some(v as i64) } else { None }
-    }
-
-    /// Bits of a double or fixed64.
-    pub(crate) fn bits(self) -> Option<u64> {
-        if let Self::Fixed64(v) = self { Some(v) } else { None }
-    }
-
     pub(crate) fn bytes(self) -> Option<&'a [u8]> {
         if let Self::Bytes(b) = self { Some(b) } else { None }
     }

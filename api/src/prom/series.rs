@@ -3,7 +3,7 @@ use trine_query::promql;
 use trine_store::index::Matcher;
 
 use super::query::{limit_param, time_param};
-use super::render::{self, metadata_warnings, push_labels, success};
+use super::render::{metadata_warnings, push_labels, success};
 use crate::call::{Call, Outcome};
 use crate::error::ApiError;
 use crate::json::{push_json_list, push_json_str, push_json_strs};
@@ -107,7 +107,7 @@ pub(super) async fn metadata(call: Call) -> Outcome {
         });
     }
     data.push('}');
-    Ok(render::success(&data, &answer.completeness.warnings(), &[], &answer.completeness))
+    Ok(success(&data, &answer.completeness.warnings(), &[], &answer.completeness))
 }
 
 /// Undoes the values escaping of a label name (`U__` in front, `_2e_` for `.`, `__` for `_`); other names are as they are.

@@ -25,6 +25,8 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
     };
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from_static("Origin"));
+    // Whether or not this answer was compressed, another one may be.
+    headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
     if has_origin {
         allow(headers);
     }

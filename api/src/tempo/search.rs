@@ -85,7 +85,7 @@ pub(super) fn json_of(response: &pb::SearchResponse) -> String {
     let mut out = String::new();
     let mut m = Message::open(&mut out);
     crate::json::push_json_list(m.field("traces"), &response.traces, push_trace);
-    push_metrics(m.field("metrics"), &response.metrics.clone().unwrap_or_default());
+    push_metrics(m.field("metrics"), &response.metrics.unwrap_or_default());
     m.close();
     out
 }

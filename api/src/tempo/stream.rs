@@ -120,7 +120,7 @@ impl Querier {
 /// Cuts an answer into messages of bounded size; every one has the metrics.
 fn split(response: pb::SearchResponse) -> Vec<pb::SearchResponse> {
     let metrics = response.metrics;
-    let empty = || pb::SearchResponse { traces: Vec::new(), metrics: metrics.clone() };
+    let empty = || pb::SearchResponse { traces: Vec::new(), metrics };
     let (mut out, mut open, mut bytes) = (Vec::new(), empty(), 0);
     for trace in response.traces {
         let len = trace.encoded_len();

@@ -1,7 +1,6 @@
 //! Tag names and values, in both versions.
 use axum::response::Response;
 use http::StatusCode;
-use prost::Message as _;
 use trine_query::scatter::Completeness;
 use trine_query::traceql::{self, SearchMetrics, TagScope, TagValuesAnswer, TagsAnswer};
 
@@ -74,10 +73,10 @@ fn push_metrics(out: &mut String, metrics: &pb::MetadataMetrics) {
 
 /// First version's names: all scopes in one list.
 pub(super) fn tags_message(answer: &TagsAnswer) -> pb::SearchTagsResponse {
-    pb::SearchTagsResponse {
-        tag_names: answer.scopes.iter().flat_map(|s| s.tags.iter().cloned()).collect(),
-        metrics: Some(metrics_of(&answer.metrics, &answer.completeness)),
-    }
+    let mut tag_names: Vec<String> = answer.scopes.iter().flat_map(|s| s.tags.iter().cloned()).collect();
+    tag_names.sort();
+    tag_names.dedup();
+    pb::SearchTagsResponse { tag_names, metrics: Some(metrics_of(&answer.metrics, &answer.completeness)) }
 }
 
 /// Second version's names, by scope.
@@ -136,10 +135,6 @@ fn document<T>(
     out
 }
 
-fn push_text(out: &mut String, text: &String) {
-    push_json_str(out, text);
-}
-
 /// `/api/search/tags`.
 pub(super) async fn tags(call: Call) -> Outcome {
     let scope = TagScope::parse(call.params.get("scope").unwrap_or_default())?;
@@ -147,7 +142,7 @@ pub(super) async fn tags(call: Call) -> Outcome {
     let answer = traceql::tags_v1(&call.scatter(), &call.context(None), scope, start_ns, end_ns, limit(&call)?).await?;
     let message = tags_message(&answer);
     Ok(respond(&call, &answer.completeness, &message, || {
-        document("tagNames", &message.tag_names, push_text, message.metrics.as_ref())
+        document("tagNames", &message.tag_names, |out, text| push_json_str(out, text), message.metrics.as_ref())
     }))
 }
 
@@ -178,7 +173,9 @@ pub(super) async fn values(call: Call) -> Outcome {
     let answer =
         traceql::tag_values_v1(&call.scatter(), &call.context(None), &tag, start_ns, end_ns, limit(&call)?).await?;
     let message = values_message(&answer);
-    Ok(respond(&call, &answer.completeness, &message, || document("tagValues", &message.tag_values, push_text, None)))
+    Ok(respond(&call, &answer.completeness, &message, || {
+        document("tagValues", &message.tag_values, |out, text| push_json_str(out, text), None)
+    }))
 }
 
 /// `/api/v2/search/tag/{tag}/values`.

@@ -2,7 +2,6 @@
 use axum::response::Response;
 use http::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, TracesData};
-use prost::Message as _;
 use trine_query::traceql::{self, TraceAnswer};
 
 use super::accept::{Accept, accept_of};
@@ -118,6 +117,8 @@ fn json_v2(groups: &[ResourceSpans], inspected_bytes: u64, message: &str) -> Str
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     #[test]

@@ -8,4 +8,5 @@ mod loki;
 mod otlp;
 mod prom;
 mod served;
+mod stream;
 mod tempo;

@@ -8,7 +8,7 @@ fn recorded() -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-const SPAN: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},"scopeSpans":[{"scope":{"name":"lib"},"spans":[
+pub(crate) const SPAN: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"shop"}}]},"scopeSpans":[{"scope":{"name":"lib"},"spans":[
     {"traceId":"0000000000000000000000000000001f","spanId":"0102030405060708","name":"GET /","kind":2,"startTimeUnixNano":"1795297500000000000","endTimeUnixNano":"1795297501500000000","attributes":[{"key":"http.status_code","value":{"intValue":"500"}}],"status":{"code":2,"message":"m"}},
     {"traceId":"0000000000000000000000000000001f","spanId":"1112131415161718","parentSpanId":"0102030405060708","name":"db","kind":3,"startTimeUnixNano":"1795297500500000000","endTimeUnixNano":"1795297500600000000"}]}]}]}"#;
 

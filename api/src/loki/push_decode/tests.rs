@@ -17,8 +17,10 @@ fn run(decode: fn(&[u8], &mut Collector<'_>) -> Result<(), ApiError>, body: &[u8
     Ok(collector.finish())
 }
 
-/// (labels, ns, line, metadata) of every row.
-fn rows(entries: &Entries) -> Vec<(String, i64, String, Vec<(String, String)>)> {
+/// (labels, ns, line, metadata) of a row.
+type Row = (String, i64, String, Vec<(String, String)>);
+
+fn rows(entries: &Entries) -> Vec<Row> {
     let mut out = Vec::new();
     for p in &entries.parts {
         let part = PartRef::decode(&p.part).unwrap();
