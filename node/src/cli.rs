@@ -22,7 +22,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one peer of a cluster.
-    Node(NodeFlags),
+    Node(Box<NodeFlags>),
     /// Run three peers on loopback, to try Trine out.
     Dev(DevFlags),
     /// Talk to a cluster's admin API.

@@ -113,16 +113,15 @@ async fn wait_ready(all: &[Ports], children: &mut [Child]) -> Result<(), Error> 
     let deadline = Instant::now() + START_PATIENCE;
     for ports in all {
         let url = format!("http://127.0.0.1:{}/ready", ports.http);
-        let mut last = String::from("no answer");
         loop {
             if let Some(who) = exited(children) {
                 return Err(Error::Dev(format!("{who} while starting; see its log beside its data")));
             }
-            match client.get(&url).timeout(Duration::from_secs(1)).send().await {
+            let last = match client.get(&url).timeout(Duration::from_secs(1)).send().await {
                 Ok(reply) if reply.status().is_success() => break,
-                Ok(reply) => last = reply.text().await.unwrap_or_default(),
-                Err(error) => last = error.to_string(),
-            }
+                Ok(reply) => reply.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
             if Instant::now() > deadline {
                 return Err(Error::Dev(format!("{url} is not ready after {START_PATIENCE:?}: {last}")));
             }
