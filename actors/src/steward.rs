@@ -23,7 +23,7 @@ const META_VOTERS_MAX: usize = 5;
 /// Membership changes at a time.
 const CHANGES_AT_ONCE: usize = 8;
 /// How long one may take before the steward looks at the group anew.
-const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
+const CHANGE_PATIENCE: Duration = Duration::from_secs(4);
 /// A leader stays at least this long before it is moved for balance.
 const LEADER_REST: Duration = Duration::from_secs(3);
 
@@ -133,7 +133,8 @@ impl Steward {
             Some((*shard, r.handle.group.clone(), state.shards.get(shard)?, self.shared.config.replication_factor))
         });
         let meta = self.shared.meta.get().map(|m| (META_SHARD, m.group.clone(), &state.meta, META_VOTERS_MAX));
-        for (shard, group, record, voters_max) in shards.chain(meta) {
+        // The metadata group first: a node opens its shards' replicas only once it has the metadata.
+        for (shard, group, record, voters_max) in meta.into_iter().chain(shards) {
             let status = group.status();
             if !status.is_leader || self.changing.contains_key(&shard) || self.changing.len() >= CHANGES_AT_ONCE {
                 continue;

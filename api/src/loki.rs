@@ -1,4 +1,5 @@
 //! Loki: push, the query API, rules stubs and status.
+mod detected;
 pub(crate) mod entries;
 pub(crate) mod level;
 mod metadata;
@@ -39,6 +40,11 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/loki/api/v1/index/stats", query_route(family, "loki_index_stats", metadata::index_stats))
         .route("/loki/api/v1/index/volume", query_route(family, "loki_volume", metadata::volume))
         .route("/loki/api/v1/index/volume_range", query_route(family, "loki_volume_range", metadata::volume_range))
+        .route("/loki/api/v1/detected_fields", query_route(family, "loki_detected_fields", detected::fields))
+        .route(
+            "/loki/api/v1/detected_field/{name}/values",
+            query_route(family, "loki_detected_fields", detected::values),
+        )
         .route("/loki/api/v1/detected_labels", query_route(family, "loki_detected_labels", metadata::detected_labels))
         .merge(status::routes())
 }

@@ -1,5 +1,7 @@
 //! OpenTelemetry: traces, logs and metrics over HTTP and gRPC.
 mod grpc;
+#[cfg(test)]
+mod hostile;
 mod http;
 mod json;
 mod json_logs;

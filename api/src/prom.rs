@@ -1,5 +1,6 @@
 //! Prometheus and Mimir: remote write, the query API, rules and status.
 pub(crate) mod decode;
+mod decode_v2;
 mod query;
 mod render;
 mod series;

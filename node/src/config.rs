@@ -163,7 +163,7 @@ pub(crate) struct TelemetryConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { log: "info,openraft=warn".into(), log_format: "text".into(), ingest_own: false, interval_s: 5 }
+        Self { log: "info,openraft=error".into(), log_format: "text".into(), ingest_own: false, interval_s: 5 }
     }
 }
 

@@ -57,6 +57,15 @@ async fn pushed_lines_are_seen_by_the_next_query() {
     assert_eq!((a.json()["streams"].clone(), a.json()["entries"].clone()), (1.into(), 2.into()));
     let a = client.get(&format!("/loki/api/v1/index/volume?query={}&{range}", enc("{service_name=~\".+\"}"))).await;
     assert_eq!(a.json()["data"]["result"][0]["metric"]["service_name"], "shop", "{}", a.text());
+    let a = client.get(&format!("/loki/api/v1/detected_fields?query={}&{range}", enc("{app=\"shop\"}"))).await;
+    assert_eq!(a.json()["limit"], 1000, "{}", a.text());
+    assert_eq!(
+        a.json()["fields"][0],
+        serde_json::json!({"label": "detected_level", "type": "string", "cardinality": 2, "parsers": null})
+    );
+    let a =
+        client.get(&format!("/loki/api/v1/detected_field/level/values?query={}&{range}", enc("{app=\"shop\"}"))).await;
+    assert_eq!(a.text(), r#"{"values":["error","info"],"limit":1000}"#);
     let a = client.get(&format!("/loki/api/v1/detected_labels?{range}")).await;
     assert_eq!(a.json()["detectedLabels"][0], serde_json::json!({"label": "app", "cardinality": 2}));
 }

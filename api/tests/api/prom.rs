@@ -122,7 +122,7 @@ async fn refusals_of_writes() {
     let body = write_request(&[(up, &[(t, 1.0)])]);
     for (headers, status) in [
         (vec![("content-type", "text/plain")], 415),
-        (vec![("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")], 415),
+        (vec![("content-type", "application/x-protobuf;proto=unknown")], 415),
         (vec![("content-type", "application/x-protobuf"), ("content-encoding", "gzip")], 415),
         (vec![], 204),
         (
@@ -135,6 +135,13 @@ async fn refusals_of_writes() {
     ] {
         assert_eq!(client.post("/api/v1/write", &headers, body.clone()).await.status.as_u16(), status, "{headers:?}");
     }
+    let v2 = [
+        ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+        ("content-encoding", "snappy"),
+    ];
+    let empty = snap::raw::Encoder::new().compress_vec(&[]).unwrap();
+    let a = client.post("/api/v1/write", &v2, empty).await;
+    assert_eq!((a.status.as_u16(), a.header("x-prometheus-remote-write-samples-written")), (204, "0"));
     assert_eq!(client.post("/api/v1/write", &HEADERS, "garbage").await.status, 400);
     assert_eq!(client.post("/api/v1/write", &HEADERS, vec![0; (32 << 20) + 1]).await.status, 413);
     assert_eq!(client.get("/api/v1/write").await.status, 405);

@@ -7,6 +7,7 @@ use tokio::process::{Child, Command};
 
 use crate::cli::DevFlags;
 use crate::error::{Error, io};
+use crate::memory;
 use crate::run::signalled;
 
 /// Ports of one child.
@@ -86,6 +87,8 @@ fn spawn(flags: &DevFlags, all: &[Ports], node: u16) -> Result<Child, Error> {
         .args(["--http", &format!("127.0.0.1:{}", ports.http), "--rpc", &format!("127.0.0.1:{}", ports.rpc)])
         .args(["--gossip", &format!("127.0.0.1:{}", ports.gossip), "--join", &join.join(",")])
         .args(["--bootstrap-expect", &flags.nodes.to_string()])
+        // The nodes share this machine, so each gets its part of what one node would take.
+        .args(["--memory-bytes", &(memory::default_budget_bytes() / u64::from(flags.nodes)).to_string()])
         .args(["--set", "telemetry.ingest_own=true"]);
     let others = [("loki", 3100), ("tempo", 3200), ("mimir", 8080), ("otlp_grpc", 4317), ("otlp_http", 4318)];
     for (listener, port) in others {

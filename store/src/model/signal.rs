@@ -43,9 +43,13 @@ impl Signal {
 /// xxh3-64 of a tenant and a canonical key (see the module's doc).
 pub fn key_hash(tenant: &str, key: &[u8]) -> u64 {
     let mut h = Xxh3::new();
-    let mut len = Vec::with_capacity(2);
-    crate::codec::put_uvarint(&mut len, tenant.len() as u64);
-    h.update(&len);
+    // As `put_uvarint` writes it, without its allocation: this runs for every series of a request.
+    let mut left = tenant.len();
+    while left >= 0x80 {
+        h.update(&[(left as u8) | 0x80]);
+        left >>= 7;
+    }
+    h.update(&[left as u8]);
     h.update(tenant.as_bytes());
     h.update(key);
     h.digest()
