@@ -19,6 +19,10 @@ struct Ports {
 
 /// How long the nodes may take to be ready.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+/// A node that ends more often is not started again.
+const RESTARTS_MAX: u32 = 20;
+/// Pause before a node is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node may take to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -56,7 +60,7 @@ async fn dev(flags: &DevFlags) -> Result<(), Error> {
     print_urls(flags, &all);
     let ended = tokio::select! {
         signal = signalled() => signal,
-        who = first_exit(&mut children) => Err(Error::Dev(format!("{who}; see its log under {}", flags.data_dir.display()))),
+        failed = keep_running(flags, &all, &mut children) => failed,
     };
     println!("Stopping");
     stop(&mut children).await;
@@ -135,12 +139,28 @@ fn exited(children: &mut [Child]) -> Option<String> {
     })
 }
 
-async fn first_exit(children: &mut [Child]) -> String {
+/// Starts a node that ended again, as a StatefulSet would; gives up when one keeps ending.
+async fn keep_running(flags: &DevFlags, all: &[Ports], children: &mut [Child]) -> Result<(), Error> {
+    let mut restarts = vec![0; children.len()];
+    loop {
+        let (index, who) = first_exit(children).await;
+        restarts[index] += 1;
+        if restarts[index] > RESTARTS_MAX {
+            let log = flags.data_dir.join(format!("node-{}.log", index + 1));
+            return Err(Error::Dev(format!("{who} for the {}th time; see {}", restarts[index], log.display())));
+        }
+        println!("{who}; the other nodes go on, starting it again");
+        tokio::time::sleep(RESTART_PAUSE).await;
+        children[index] = spawn(flags, all, index as u16)?;
+    }
+}
+
+async fn first_exit(children: &mut [Child]) -> (usize, String) {
     let waits = children.iter_mut().enumerate().map(|(i, child)| {
         Box::pin(async move {
             match child.wait().await {
-                Ok(status) => format!("node-{} ended ({status})", i + 1),
-                Err(error) => format!("node-{} cannot be watched ({error})", i + 1),
+                Ok(status) => (i, format!("node-{} ended ({status})", i + 1)),
+                Err(error) => (i, format!("node-{} cannot be watched ({error})", i + 1)),
             }
         })
     });
