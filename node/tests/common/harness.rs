@@ -5,6 +5,7 @@
 mod cluster;
 mod compare;
 mod http;
+mod otlp;
 mod ports;
 mod process;
 mod protobuf;
@@ -13,6 +14,7 @@ mod until;
 pub(crate) use cluster::{Cluster, Node};
 pub(crate) use compare::{assert_vectors_agree, close_enough};
 pub(crate) use http::{Http, Reply};
+pub(crate) use otlp::{Ids, Spans, spans_of};
 pub(crate) use ports::{free_tcp_port, free_tcp_ports};
 pub(crate) use process::{Program, installed, output_of};
 pub(crate) use protobuf::{LokiEntry, LokiPush, LokiStream, LokiTime};

@@ -4,4 +4,6 @@
 //! Each test starts three nodes, writes through node 1, and asks every node.
 #[path = "../common/harness.rs"]
 mod harness;
+mod loghub_push;
 mod prometheus_remote_write;
+mod shop_jsonl;
