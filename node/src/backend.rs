@@ -76,7 +76,8 @@ impl Backend for ClusterBackend {
     }
 
     async fn nodes(&self) -> Vec<AdminNode> {
-        let nodes = self.cluster.nodes().await;
+        let mut nodes = self.cluster.nodes().await;
+        nodes.sort_by(|a, b| a.record.name.cmp(&b.record.name));
         nodes
             .into_iter()
             .map(|n| {

@@ -263,6 +263,25 @@ mod tests {
         assert_eq!((parts[0].refs.as_slice(), parts[0].body, parts[0].digest), (&[3][..], part.body, part.digest));
     }
 
+    /// Version 1 as it is in logs on disk. A change here needs a new version.
+    #[test]
+    fn version_1_is_fixed() {
+        let mut b = MetricsPartBuilder::new("t");
+        let s = b.series(0x0102, b"\x01a\x011");
+        b.floats(s, [(1000, 0x3ff0_0000_0000_0000)].into_iter());
+        let part = b.finish();
+        let part = PartRef::decode(&part).unwrap();
+        let mut entry = WriteEntryBuilder::new(7, 0);
+        entry.define(Signal::Metrics, "t", 0x0102, b"\x01a\x011");
+        entry.part(&part, &[0]);
+        let digest: String = part.digest.to_le_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        let hex: String = entry.finish().iter().map(|b| format!("{b:02x}")).collect();
+        let before = "010107000000000000000001017401010002010000000000000401610131010100";
+        let after = "0000000000000000010000000100";
+        assert_eq!(hex, format!("{before}{digest}{after}0d000101d00f000000000000f03f"));
+        assert_eq!(digest, "e01c47499e21d23d4f859b62040ccc12");
+    }
+
     #[test]
     fn a_seal_comes_back() {
         let bytes = encode_seal(SealReason::HeadAge);

@@ -7,6 +7,7 @@ use tokio::process::{Child, Command};
 
 use crate::cli::DevFlags;
 use crate::error::{Error, io};
+use crate::memory;
 use crate::run::signalled;
 
 /// Ports of one child.
@@ -18,6 +19,10 @@ struct Ports {
 
 /// How long the nodes may take to be ready.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+/// A node that ends more often is not started again.
+const RESTARTS_MAX: u32 = 20;
+/// Pause before a node is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node may take to stop before it is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -55,7 +60,7 @@ async fn dev(flags: &DevFlags) -> Result<(), Error> {
     print_urls(flags, &all);
     let ended = tokio::select! {
         signal = signalled() => signal,
-        who = first_exit(&mut children) => Err(Error::Dev(format!("{who}; see its log under {}", flags.data_dir.display()))),
+        failed = keep_running(flags, &all, &mut children) => failed,
     };
     println!("Stopping");
     stop(&mut children).await;
@@ -86,6 +91,8 @@ fn spawn(flags: &DevFlags, all: &[Ports], node: u16) -> Result<Child, Error> {
         .args(["--http", &format!("127.0.0.1:{}", ports.http), "--rpc", &format!("127.0.0.1:{}", ports.rpc)])
         .args(["--gossip", &format!("127.0.0.1:{}", ports.gossip), "--join", &join.join(",")])
         .args(["--bootstrap-expect", &flags.nodes.to_string()])
+        // The nodes share this machine, so each gets its part of what one node would take.
+        .args(["--memory-bytes", &(memory::default_budget_bytes() / u64::from(flags.nodes)).to_string()])
         .args(["--set", "telemetry.ingest_own=true"]);
     let others = [("loki", 3100), ("tempo", 3200), ("mimir", 8080), ("otlp_grpc", 4317), ("otlp_http", 4318)];
     for (listener, port) in others {
@@ -132,12 +139,28 @@ fn exited(children: &mut [Child]) -> Option<String> {
     })
 }
 
-async fn first_exit(children: &mut [Child]) -> String {
+/// Starts a node that ended again, as a StatefulSet would; gives up when one keeps ending.
+async fn keep_running(flags: &DevFlags, all: &[Ports], children: &mut [Child]) -> Result<(), Error> {
+    let mut restarts = vec![0; children.len()];
+    loop {
+        let (index, who) = first_exit(children).await;
+        restarts[index] += 1;
+        if restarts[index] > RESTARTS_MAX {
+            let log = flags.data_dir.join(format!("node-{}.log", index + 1));
+            return Err(Error::Dev(format!("{who} for the {}th time; see {}", restarts[index], log.display())));
+        }
+        println!("{who}; the other nodes go on, starting it again");
+        tokio::time::sleep(RESTART_PAUSE).await;
+        children[index] = spawn(flags, all, index as u16)?;
+    }
+}
+
+async fn first_exit(children: &mut [Child]) -> (usize, String) {
     let waits = children.iter_mut().enumerate().map(|(i, child)| {
         Box::pin(async move {
             match child.wait().await {
-                Ok(status) => format!("node-{} ended ({status})", i + 1),
-                Err(error) => format!("node-{} cannot be watched ({error})", i + 1),
+                Ok(status) => (i, format!("node-{} ended ({status})", i + 1)),
+                Err(error) => (i, format!("node-{} cannot be watched ({error})", i + 1)),
             }
         })
     });

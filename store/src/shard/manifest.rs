@@ -181,6 +181,17 @@ mod tests {
         assert_eq!(back.blocks, m.blocks);
     }
 
+    /// Version 1 as it is on disks and in snapshots. A change here needs a new version.
+    #[test]
+    fn version_1_is_fixed() {
+        let hex: String = sample().encode().iter().map(|b| format!("{b:02x}")).collect();
+        let fixture = concat!(
+            "54524e460103020405060101010102010201020b322d6c6f67732e74726e720b0000000a0c0dffffffffffffffff",
+            "0f0000000000000010000000000000000000000000000000000d2f48cc"
+        );
+        assert_eq!(hex, fixture);
+    }
+
     #[test]
     fn a_file_name_cannot_leave_the_directory() {
         let mut m = sample();

@@ -7,6 +7,9 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// What is given up at once where the disk cannot read.
 const BLOCK_BYTES: usize = 4096;
 
+/// A block that was never written.
+const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+
 /// What stands at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -102,9 +105,19 @@ impl<'a> Scanner<'a> {
         wanted: impl Fn(&RecordHeader) -> bool,
     ) -> Option<(u64, RecordHeader)> {
         let last = end.min(self.file.len()).saturating_sub(RECORD_HEADER_BYTES as u64);
-        (from..=last).step_by(8).find_map(|at| {
-            let header = self.header(seal, at, end)?;
-            wanted(&header).then_some((at, header))
-        })
+        let mut at = from;
+        while at <= last {
+            // Most of what is searched has never been written. No header begins in zeros, save at their very end.
+            if at % BLOCK_BYTES as u64 == 0 && *self.bytes(at, BLOCK_BYTES) == ZEROS {
+                at += (BLOCK_BYTES - RECORD_HEADER_BYTES) as u64;
+            } else if let Some(header) = self.header(seal, at, end)
+                && wanted(&header)
+            {
+                return Some((at, header));
+            } else {
+                at += 8;
+            }
+        }
+        None
     }
 }
