@@ -1,0 +1,2 @@
+//! The long form, with a table.
+fn main() {}
