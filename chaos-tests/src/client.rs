@@ -6,6 +6,7 @@ use std::time::Duration;
 
 pub use read::{Answer, ReadError};
 pub use write::Outcome;
+pub(crate) use write::chain;
 
 /// What clients usually wait for.
 pub const TIMEOUT: Duration = Duration::from_secs(10);

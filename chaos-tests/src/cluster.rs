@@ -180,6 +180,24 @@ impl Cluster {
         self.nodes[n].ended(STOP_PATIENCE).await
     }
 
+    /// SIGTERM to all before any is waited for; returns once all have ended by themselves.
+    pub async fn stop_all(&mut self) -> Result<()> {
+        for node in &self.nodes {
+            if node.pid().is_some() {
+                node.signal(UnixSignal::TERM)?;
+            }
+        }
+        for node in &mut self.nodes {
+            node.ended(STOP_PATIENCE).await?;
+        }
+        Ok(())
+    }
+
+    /// Lines of a node's log with this text, since its first start.
+    pub fn log_lines(&self, n: usize, text: &str) -> Result<usize> {
+        self.nodes[n].log_lines(text)
+    }
+
     /// SIGSTOP: connections stay open, nothing answers.
     pub fn pause(&self, n: usize) -> Result<()> {
         self.nodes[n].signal(UnixSignal::STOP)

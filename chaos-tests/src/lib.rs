@@ -12,6 +12,7 @@ pub mod fact;
 mod machine_lock;
 mod node;
 pub mod oracle;
+pub mod readers;
 pub mod report;
 pub mod scenario;
 pub mod settings;

@@ -96,7 +96,7 @@ impl Node {
     pub(crate) async fn ended(&mut self, patience: Duration) -> Result<()> {
         let what = format!("the end of {}", self.name);
         wait::until(&what, patience, || {
-            let running = self.exit_status().is_none();
+            let running = self.child.is_some() && self.exit_status().is_none();
             async move { if running { Err("running".to_owned()) } else { Ok(()) } }
         })
         .await?;
@@ -127,6 +127,13 @@ impl Node {
     /// Whether the log names an address that was taken between finding and using it.
     pub(crate) fn lost_its_port(&self) -> bool {
         self.log_tail(8192).contains("in use")
+    }
+
+    /// Lines of the log with this text.
+    pub(crate) fn log_lines(&self, text: &str) -> Result<usize> {
+        let path = self.log_path();
+        let log = std::fs::read(&path).map_err(io(format!("read {}", path.display())))?;
+        Ok(String::from_utf8_lossy(&log).lines().filter(|l| l.contains(text)).count())
     }
 
     /// The last `bytes` of the log.

@@ -2,7 +2,7 @@
 //!
 //! Pure: it is told what was sent, what came of it, and what was read. A write that did not succeed is *unknown*, never
 //! absent: its facts may be there or not, but not twice.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
@@ -93,6 +93,12 @@ impl Oracle {
         }
         complaints.extend(answer.altered.iter().map(|seen| Complaint::Altered { signal, seen: seen.clone() }));
         complaints
+    }
+
+    /// Numbers within `numbers` that are acknowledged now.
+    pub fn acknowledged(&self, signal: Signal, numbers: Range<u64>) -> BTreeSet<u64> {
+        let facts = self.facts.range((signal, numbers.start)..(signal, numbers.end));
+        facts.filter(|(_, state)| **state == State::Acknowledged).map(|(&(_, number), _)| number).collect()
     }
 
     /// Counts of a signal.

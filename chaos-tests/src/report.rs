@@ -2,6 +2,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::fact::Signal;
+use crate::settings::Settings;
+use crate::writers::Ledger;
+
 /// What a scenario that passed measured.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -11,12 +15,26 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(scenario: &'static str) -> Self {
-        Self { scenario, rows: Vec::new() }
+    /// A report that begins with what is needed to repeat the run.
+    pub fn new(scenario: &'static str, settings: Settings) -> Self {
+        // Printed at once too: a scenario that fails has no report.
+        println!("{scenario}: TRINE_CHAOS_SEED={} TRINE_CHAOS_ROUNDS={}", settings.seed, settings.rounds);
+        let mut report = Self { scenario, rows: Vec::new() };
+        report.note("seed", settings.seed);
+        report
     }
 
     pub fn note(&mut self, label: impl Into<String>, value: impl fmt::Display) {
         self.rows.push((label.into(), value.to_string()));
+    }
+
+    /// Notes how many facts of each signal were written.
+    pub fn note_tallies(&mut self, ledger: &Ledger) {
+        for signal in Signal::ALL {
+            let tally = ledger.oracle().tally(signal);
+            let text = format!("{} acknowledged, {} unclear", tally.acknowledged, tally.unknown);
+            self.note(format!("{signal:?}, facts"), text);
+        }
     }
 
     /// Notes a duration in milliseconds.

@@ -114,9 +114,14 @@ impl Writers {
         .await
     }
 
+    /// Tells every writer that its present request is its last, without waiting.
+    pub fn stop_soon(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Lets every writer finish its request, and ends them; what they saw, together.
     pub async fn finish(mut self) -> Result<Seen> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop_soon();
         let mut all = Seen::default();
         while let Some(one) = self.tasks.join_next().await {
             let one = one.map_err(|e| Error::Promise { promise: "the harness", evidence: e.to_string() })?;

@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::write::chain;
-use super::{Client, TIMEOUT};
+use super::{Client, TIMEOUT, chain};
 use crate::fact::{Batch, Run, Signal};
 
 /// What was read: numbers as often as they came, and what made no sense.

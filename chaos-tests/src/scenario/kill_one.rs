@@ -3,11 +3,12 @@ use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 
-use super::check::{check_everything, no_misses, retries_succeeded};
+use super::check::{check_everything, honest_answers, no_misses, retries_succeeded};
 use crate::client::Client;
 use crate::cluster::{Cluster, Options};
 use crate::error::Result;
 use crate::fact::Run;
+use crate::readers::Readers;
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::writers::{Ledger, Writers};
@@ -18,9 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const REQUESTS: u64 = 20;
 
 /// P1, P2, P3 with one node killed at a time. The first to go leads most shards; then each in turn.
-pub async fn run(settings: Settings) -> Result<Report> {
-    let mut report = Report::new("kill_one");
-    report.note("seed", settings.seed);
+pub async fn kill_one(settings: Settings) -> Result<Report> {
+    let mut report = Report::new("kill_one", settings);
     let mut cluster = Cluster::start(Options::nodes(3)).await?;
     let (client, ledger) = (Client::new(), Ledger::new(Run::new("kill-one")));
     let mut order = cluster.by_leaders().await?;
@@ -31,9 +31,7 @@ pub async fn run(settings: Settings) -> Result<Report> {
         let name = cluster.name(victim);
         report.note(format!("round {}, {name}: longest gap / back after", round + 1), gap);
     }
-    for signal in crate::fact::Signal::ALL {
-        report.note(format!("{signal:?}"), format!("{:?}", ledger.oracle().tally(signal)));
-    }
+    report.note_tallies(&ledger);
     cluster.end()?;
     Ok(report)
 }
@@ -46,6 +44,7 @@ async fn round_of(
 ) -> Result<String> {
     let survivors = cluster.https(&cluster.others(victim));
     let steady = Writers::start(ledger, client, &survivors, &[]);
+    let reading = Readers::start(ledger, client, &survivors);
     let victims = Writers::start(ledger, client, &[cluster.http(victim)], &survivors);
     steady.progress(REQUESTS, PATIENCE).await?;
     victims.progress(REQUESTS, PATIENCE).await?;
@@ -57,12 +56,18 @@ async fn round_of(
     cluster.restart(victim)?;
     cluster.wait_ready(victim).await?;
     steady.progress(REQUESTS, PATIENCE).await?;
+    let answers = reading.finish().await?;
     let seen = steady.finish().await?;
     cluster.wait_caught_up(victim).await?;
     let back = started.elapsed();
     no_misses("no write fails while one node of three is killed", &seen)?;
+    honest_answers("P4 (an answer that misses a shard says so)", &answers)?;
     let all: Vec<usize> = (0..cluster.len()).collect();
     check_everything(cluster, client, ledger, &all).await?;
-    let unclear = unlucky.misses.len();
-    Ok(format!("{} ms / {} ms, {unclear} unclear writes retried", seen.longest_gap.as_millis(), back.as_millis()))
+    let (unclear, refused) = (unlucky.misses.len(), answers.refused.len());
+    let (gap, back) = (seen.longest_gap.as_millis(), back.as_millis());
+    Ok(format!(
+        "{gap} ms / {back} ms, {unclear} unclear writes retried, {refused} queries of {} without answer",
+        answers.answered
+    ))
 }
