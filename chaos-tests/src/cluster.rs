@@ -297,15 +297,15 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if std::env::var_os("TRINE_CHAOS_KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+            eprintln!("data and logs are kept under {}", self.dir.path().display());
+        }
         if self.ended {
             return;
         }
         for node in &self.nodes {
             eprintln!("--- end of the log of {}\n{}", node.name, node.log_tail(LOG_TAIL_BYTES));
-        }
-        if std::env::var_os("TRINE_CHAOS_KEEP").is_some() {
-            self.dir.disable_cleanup(true);
-            eprintln!("data and logs are kept under {}", self.dir.path().display());
         }
     }
 }

@@ -8,7 +8,12 @@ use crate::readers::Answers;
 use crate::writers::{Ledger, Seen};
 
 /// Asks each of `nodes` for all facts and compares the answers with the oracle. Writers must have ended.
-pub(super) async fn check_everything(cluster: &Cluster, client: &Client, ledger: &Ledger, nodes: &[usize]) -> Result<()> {
+pub(super) async fn check_everything(
+    cluster: &Cluster,
+    client: &Client,
+    ledger: &Ledger,
+    nodes: &[usize],
+) -> Result<()> {
     for &n in nodes {
         let node = cluster.name(n).to_owned();
         let mut complaints: Vec<Complaint> = Vec::new();

@@ -1,14 +1,16 @@
 //! P6: many times the load that a small node can take ends in typed refusals, not in memory.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::client::{Client, Outcome, ReadError};
+use crate::client::{Client, Outcome, ReadError, TIMEOUT, chain};
 use crate::cluster::{Cluster, Options};
 use crate::error::{Error, Result};
 use crate::fact::{Run, Signal};
@@ -21,9 +23,15 @@ use crate::writers::Ledger;
 const MEMORY_BYTES: u64 = 256 << 20;
 /// Beside the budget: the program itself, its threads, and what an allocator keeps.
 const ALLOWANCE_BYTES: u64 = 256 << 20;
-const CLIENTS: usize = 24;
-/// Facts of a request.
+/// Clients whose facts are numbered and checked.
+const CLIENTS: usize = 12;
+/// Clients that only weigh: each keeps a request of this many bytes on its way, together more than a small node may hold.
+const HEAVY_CLIENTS: usize = 48;
+const HEAVY_LINES: usize = 96;
+const HEAVY_LINE_BYTES: usize = 16 << 10;
+/// Samples or lines of a request, and spans: a search shows at most 100 of a trace, and a request is a trace.
 const BATCH: u64 = 500;
+const SPANS: u64 = 100;
 const SHORT: Duration = Duration::from_secs(15);
 const LONG: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
@@ -44,6 +52,10 @@ pub async fn overload(settings: Settings) -> Result<Report> {
     for n in 0..CLIENTS {
         let signal = Signal::ALL[n % Signal::ALL.len()];
         pushing.spawn(push_until(stop.clone(), ledger.clone(), client.clone(), at, signal));
+    }
+    for n in 0..HEAVY_CLIENTS {
+        let line = random_line(&mut settings.rng());
+        pushing.spawn(weigh_until(stop.clone(), client.clone(), at, ledger.run.time_ms(0), n, line));
     }
     let asking = tokio::spawn(ask_until(stop.clone(), client.clone(), at));
     let peak = watch_memory(&mut cluster, settings.pick(SHORT, LONG)).await;
@@ -85,12 +97,49 @@ async fn push_until(
     signal: Signal,
 ) -> Pushed {
     let mut pushed = Pushed::default();
+    let count = if signal == Signal::Traces { SPANS } else { BATCH };
     while !stop.load(Ordering::Relaxed) {
-        let (status, odd) = match ledger.write(&client, at, signal, BATCH).await.1 {
+        let (status, odd) = match ledger.write(&client, at, signal, count).await.1 {
             Outcome::Acknowledged => (200, None),
             Outcome::Failed { status: status @ (429 | 503), .. } => (status, None),
             Outcome::Failed { status, text } => (status, Some(format!("{signal:?}: {status} {text}"))),
             Outcome::Unknown { reason } => (0, Some(format!("{signal:?}: {reason}"))),
+        };
+        *pushed.replies.entry(status).or_default() += 1;
+        pushed.odd.extend(odd);
+    }
+    pushed
+}
+
+fn random_line(rng: &mut StdRng) -> String {
+    (0..HEAVY_LINE_BYTES).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect()
+}
+
+async fn weigh_until(
+    stop: Arc<AtomicBool>,
+    client: Client,
+    at: SocketAddr,
+    time_ms: i64,
+    who: usize,
+    line: String,
+) -> Pushed {
+    let mut pushed = Pushed::default();
+    for request in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let value = |n: usize| json!([format!("{}", (time_ms + request) * 1_000_000 + n as i64), line]);
+        let values: Vec<Value> = (0..HEAVY_LINES).map(value).collect();
+        let body = json!({"streams": [{"stream": {"app": "ballast", "who": who.to_string()}, "values": values}]});
+        let sent =
+            client.http().post(format!("http://{at}/loki/api/v1/push")).timeout(TIMEOUT).json(&body).send().await;
+        let (status, odd) = match sent {
+            Ok(reply) if reply.status().is_success() => (200, None),
+            Ok(reply) => match reply.status().as_u16() {
+                status @ (429 | 503) => (status, None),
+                status => (status, Some(format!("ballast: {status} {}", reply.text().await.unwrap_or_default()))),
+            },
+            Err(error) => (0, Some(format!("ballast: {}", chain(&error)))),
         };
         *pushed.replies.entry(status).or_default() += 1;
         pushed.odd.extend(odd);
@@ -153,7 +202,9 @@ fn judge(replies: &BTreeMap<u16, u64>, odd: &[String], asked: &Asked, peak: u64)
         return broken(format!("resident {} MiB of a budget of {} MiB", peak >> 20, MEMORY_BYTES >> 20));
     }
     if !odd.is_empty() {
-        return broken(format!("{} writes of {replies:?} are neither acknowledged nor 429/503: {}", odd.len(), odd[0]));
+        let kinds: BTreeSet<&str> = odd.iter().map(String::as_str).collect();
+        let some: Vec<&&str> = kinds.iter().take(5).collect();
+        return broken(format!("{} writes of {replies:?} are neither acknowledged nor 429/503: {some:?}", odd.len()));
     }
     if !replies.contains_key(&200) {
         return broken(format!("no write was acknowledged: {replies:?}"));
