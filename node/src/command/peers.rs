@@ -72,10 +72,6 @@ impl Peers {
     }
 
     /// Ends when a peer ends by itself; says which and how.
-    pub(crate) async fn first_exit(&mut self) -> String {
-        self.next_exit().await.1
-    }
-
     async fn next_exit(&mut self) -> (usize, String) {
         let waits = self.peers.iter().zip(&mut self.children).map(|(peer, child)| {
             Box::pin(async move {
