@@ -1,0 +1,9 @@
+//! End-to-end tests of the binary with programs that are not ours: Debian's Prometheus, its node exporter and promtool,
+//! OpenTelemetry's Python SDK, and recorded or published data sent as their agents send it.
+//!
+//! Each test starts three nodes, writes through node 1, and asks every node.
+#[path = "../common/harness.rs"]
+mod harness;
+mod loghub_push;
+mod prometheus_remote_write;
+mod shop_jsonl;
