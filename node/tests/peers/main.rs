@@ -2,6 +2,7 @@
 //! OpenTelemetry's Python SDK, and recorded or published data sent as their agents send it.
 //!
 //! Each test starts three nodes, writes through node 1, and asks every node.
+mod grafana_first_contact;
 #[path = "../common/harness.rs"]
 mod harness;
 mod loghub_push;
