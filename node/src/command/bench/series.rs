@@ -170,10 +170,9 @@ pub(super) fn plan(rng: &mut StdRng, host: u32, count: u32) -> Host {
 fn target_labels(rng: &mut StdRng, host: u32) -> Vec<(String, String)> {
     let pair = |name: &str, value: String| (name.to_owned(), value);
     vec![
-        pair("cluster", "prod-eu-central-1".into()),
-        pair("env", "production".into()),
+        pair("cluster", "prod-eu-1".into()),
         pair("instance", format!("10.20.{}.{}:9100", host / 200, host % 200 + 10)),
-        pair("job", "node-exporter".into()),
+        pair("job", "node".into()),
         pair("namespace", "monitoring".into()),
         pair("pod", format!("node-exporter-{:05x}", rng.random_range(0..0x10_0000))),
     ]
