@@ -2,9 +2,9 @@
 mod boot;
 mod shared;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -28,6 +28,8 @@ pub use shared::{Shared, resident_bytes};
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a flush waits for a node: it writes and syncs blocks.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(90);
+/// Between two rounds of a flush.
+const FLUSH_PAUSE: Duration = Duration::from_millis(100);
 
 /// A running node; cheap to clone.
 #[derive(Clone)]
@@ -125,28 +127,50 @@ impl Cluster {
         reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
     }
 
-    /// Seals every shard of the cluster and waits until all blocks are durable.
+    /// Seals every shard of the cluster and waits until all blocks are durable on their leaders. A node that is down does
+    /// not matter as long as its shards are led by others; what moves meanwhile is asked for again.
     pub async fn flush(&self) -> Flushed {
-        let meta = self.shared.meta();
-        let asks = meta.nodes.keys().map(|&node| async move {
-            let mut client = self.shared.peers.client(node)?;
-            let ask = client.flush(proto::FlushRequest { to: self.shared.peers.to(node) });
-            let reply = tokio::time::timeout(FLUSH_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
-            reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
-        });
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        let mut left: BTreeSet<u32> = self.shared.meta().shards.keys().copied().collect();
         let mut flushed = Flushed::default();
-        let results: BTreeMap<u64, Result<proto::FlushReply, String>> =
-            meta.nodes.keys().copied().zip(join_all(asks).await).collect();
-        for (node, result) in results {
-            match result {
-                Ok(reply) => {
-                    flushed.shards_sealed += reply.shards_sealed;
-                    flushed.errors.extend(reply.errors);
+        let mut attempt = 0;
+        while !left.is_empty() && Instant::now() < deadline {
+            if attempt > 0 {
+                tokio::time::sleep(FLUSH_PAUSE).await;
+            }
+            attempt += 1;
+            let mut by_node: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
+            for shard in &left {
+                by_node.entry(self.shared.leader_of(*shard, attempt).unwrap_or(0)).or_default().push(*shard);
+            }
+            let asks = by_node.into_iter().map(|(node, shards)| self.flush_node(node, shards, deadline));
+            flushed.errors.clear();
+            for result in join_all(asks).await {
+                match result {
+                    Ok(reply) => {
+                        for shard in reply.shards_sealed {
+                            flushed.shards_sealed += u32::from(left.remove(&shard));
+                        }
+                        flushed.errors.extend(reply.errors);
+                    }
+                    Err(reason) => flushed.errors.push(reason),
                 }
-                Err(reason) => flushed.errors.push(format!("node {}: {reason}", self.shared.node_name(node))),
             }
         }
+        match left.is_empty() {
+            true => flushed.errors.clear(),
+            false => flushed.errors.push(format!("not sealed: shards {left:?}")),
+        }
         flushed
+    }
+
+    async fn flush_node(&self, node: u64, shards: Vec<u32>, deadline: Instant) -> Result<proto::FlushReply, String> {
+        let name = self.shared.node_name(node);
+        let mut client = self.shared.peers.client(node).map_err(|e| format!("{name}: {e}"))?;
+        let ask = client.flush(proto::FlushRequest { to: self.shared.peers.to(node), shards });
+        let reply = tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), ask).await;
+        let reply = reply.map_err(|_| format!("{name}: no answer in time"))?;
+        reply.map(tonic::Response::into_inner).map_err(|s| format!("{name}: {}", s.message()))
     }
 
     /// Refuses new work, hands over leaders, closes replicas, raft and the log. Nothing acknowledged is lost either way.

@@ -36,8 +36,8 @@ fn loads(state: &MetaState) -> BTreeMap<u64, usize> {
 /// The number of replicas to aim at: never two voters, which are less available than one.
 pub fn replicas_wanted(nodes: usize, replication_factor: usize) -> usize {
     match nodes.min(replication_factor) {
-        0 | 1 | 2 => 1,
-        n if n % 2 == 0 => n - 1,
+        0..=2 => 1,
+        n if n.is_multiple_of(2) => n - 1,
         n => n,
     }
 }
@@ -91,7 +91,7 @@ pub fn membership_step(
     /// A learner this close to the log's end is promoted: the rest arrives during the change.
     const LAG_ENTRIES_MAX: u64 = 256;
     let count = record.replicas.len().min(voters_max);
-    let odd = if count % 2 == 0 { count.saturating_sub(1) } else { count };
+    let odd = if count.is_multiple_of(2) { count.saturating_sub(1) } else { count };
     let wanted: BTreeSet<u64> = record.replicas.iter().take(odd).map(|r| r.replica).collect();
     if let Some(missing) =
         record.replicas.iter().find(|r| !voters.contains(&r.replica) && !learners.contains(&r.replica))
@@ -99,7 +99,7 @@ pub fn membership_step(
         return Some(MembershipStep::AddLearner(*missing));
     }
     let caught_up = |r: &u64| voters.contains(r) || matched.get(r).is_some_and(|m| m + LAG_ENTRIES_MAX >= last_index);
-    let change = !wanted.is_empty() && wanted != *voters && wanted.iter().all(|r| caught_up(r));
+    let change = !wanted.is_empty() && wanted != *voters && wanted.iter().all(caught_up);
     change.then_some(MembershipStep::ChangeVoters(wanted))
 }
 
@@ -169,8 +169,8 @@ mod tests {
         let nodes = [(1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "c"), (6, "c")];
         let mut m = state(&nodes, 32);
         grow(&mut m, &(1..=6).collect());
-        let others = loads(&m).into_iter().filter(|(n, _)| *n != 1).map(|(_, l)| l);
-        assert!(others.clone().max().unwrap() - others.min().unwrap() <= 4);
+        let others: Vec<usize> = loads(&m).into_iter().filter(|(n, _)| *n != 1).map(|(_, l)| l).collect();
+        assert!(others.iter().max().unwrap() - others.iter().min().unwrap() <= 4, "{others:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@ mod client;
 mod server;
 
 /// Generated from `proto/node.proto`.
-#[allow(unreachable_pub, missing_docs, reason = "generated code")]
+#[expect(unused_qualifications, reason = "generated code")]
 pub mod proto {
     tonic::include_proto!("trine.node.v1");
 }

@@ -1,5 +1,5 @@
 //! What happens around every request: readiness, tenant, body under limits, counters, errors in the protocol's words.
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use axum::extract::{RawPathParams, Request, State};
@@ -8,6 +8,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::Semaphore;
 use trine_query::scatter::{QueryContext, Scatter};
 
 use crate::body;
@@ -23,6 +24,10 @@ use crate::tenant::tenant_of;
 const STRICT_HEADER: &str = "x-trine-strict";
 /// Bodies above this are decoded on the blocking pool instead of an HTTP thread.
 const DECODE_INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Decodes at a time, one a core: more would take turns with the threads that answer queries.
+static DECODES: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
 
 pub(crate) type Outcome = Result<Response, ApiError>;
 
@@ -69,6 +74,11 @@ pub(crate) async fn decode_off_thread<T: Send + 'static>(
     if bytes_len <= DECODE_INLINE_BYTES_MAX {
         return decode();
     }
+    let slot = DECODES.acquire().await.map_err(|e| ApiError::Internal(format!("decode slot: {e}")))?;
+    let decode = move || {
+        let _slot = slot;
+        decode()
+    };
     tokio::task::spawn_blocking(decode).await.map_err(|e| ApiError::Internal(format!("decode task: {e}")))?
 }
 

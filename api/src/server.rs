@@ -1,5 +1,6 @@
 //! Routers of the listeners, and serving one: REST and gRPC share a port over HTTP/1.1 and h2c.
 mod cors;
+mod drain;
 mod listen;
 
 use axum::Router;
@@ -39,6 +40,7 @@ fn finish(routes: Router<Api>, api: &Api) -> Router {
     routes
         .fallback(|| async { reply::text(StatusCode::NOT_FOUND, "404 page not found\n") })
         .layer(axum::middleware::from_fn(cors::layer))
+        .layer(axum::middleware::from_fn(drain::layer))
         .layer(compress)
         .with_state(api.clone())
 }

@@ -1,1 +1,23 @@
 //! Real clusters of real processes under faults, with a client-side oracle.
+//!
+//! A [`scenario`] starts a [`cluster`] of `trine` processes, writes uniquely numbered [`fact`]s of all three signals
+//! through a [`client`] while it breaks things, and asks the [`oracle`] whether what is read afterwards through any
+//! node agrees with what was acknowledged. Nothing here looks inside a node: it sees what an agent or Grafana sees.
+pub mod admin;
+pub mod binary;
+pub mod client;
+pub mod cluster;
+mod error;
+pub mod fact;
+mod machine_lock;
+mod node;
+pub mod oracle;
+pub mod readers;
+pub mod report;
+pub mod scenario;
+pub mod settings;
+pub mod wait;
+pub mod wire;
+pub mod writers;
+
+pub use error::{Error, Result};

@@ -17,16 +17,19 @@ const EXAMPLES: &str = "Examples:
   trine node --config /etc/trine/trine.toml   one peer
   trine node --node-name n1 --bootstrap-expect 1 --data-dir /var/lib/trine
   trine admin status --watch                  nodes, shards, leaders, lag and disk
-  trine admin flush                           seal every head now";
+  trine admin flush                           seal every head now
+  trine bench metrics --local 1               how much one node on this machine takes";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one peer of a cluster.
-    Node(NodeFlags),
+    Node(Box<NodeFlags>),
     /// Run three peers on loopback, to try Trine out.
     Dev(DevFlags),
     /// Talk to a cluster's admin API.
     Admin(AdminFlags),
+    /// Measure how much a server takes, what it costs, and what is kept.
+    Bench(BenchFlags),
 }
 
 /// Flags of `trine node`: each overrides its key in the file and the environment.
@@ -104,4 +107,128 @@ pub(crate) enum AdminCommand {
     },
     /// Seal every head now and wait until the blocks are durable.
     Flush,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub(crate) struct BenchFlags {
+    #[command(subcommand)]
+    pub(crate) signal: BenchSignal,
+}
+
+const BENCH_EXAMPLES: &str = "Examples:
+  trine bench metrics --local 1 --local 3                         nodes that the bench starts, in a temporary directory
+  trine bench metrics --local 1 --prometheus /usr/bin/prometheus  beside Prometheus, with the same requests
+  trine bench logs --url http://n1:9090 --url http://n2:9090      a running cluster; its CPU needs --pid on its machine
+  trine bench metrics --url http://p:9090/api/v1/write            any remote-write endpoint";
+
+impl BenchFlags {
+    pub(crate) fn target(&self) -> &BenchTarget {
+        match &self.signal {
+            BenchSignal::Metrics(m) => &m.target,
+            BenchSignal::Logs(l) => &l.target,
+            BenchSignal::Traces(t) => &t.target,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchSignal {
+    /// Remote write 1.0.
+    Metrics(BenchMetrics),
+    /// Loki's push API, protobuf.
+    Logs(BenchLogs),
+    /// OTLP over HTTP, protobuf.
+    Traces(BenchTraces),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchTarget {
+    /// Base URL or endpoint of a server; repeat it for each node of a cluster.
+    #[arg(long)]
+    pub(crate) url: Vec<String>,
+    /// Process of the server at --url, whose CPU and memory are measured; may be repeated.
+    #[arg(long)]
+    pub(crate) pid: Vec<u32>,
+    /// Data directory of the server at --url, to measure bytes at rest; may be repeated.
+    #[arg(long)]
+    pub(crate) server_data_dir: Vec<PathBuf>,
+    /// Start a cluster of 1 or 3 nodes of this binary and measure it; may be repeated.
+    #[arg(long, value_name = "NODES")]
+    pub(crate) local: Vec<u16>,
+    /// Key for the nodes of --local, as `section.key=value`; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Start this Prometheus too and measure it with the same requests.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) prometheus: Option<PathBuf>,
+    /// Where started servers keep their data; it is not removed then [default: a temporary directory].
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Measure the started servers so many times, in turn.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) repeat: u32,
+    /// Seed of everything that is sent.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Connections, each with its own part of the load.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) connections: usize,
+    /// Unix time in ms of the newest fact [default: now].
+    #[arg(long)]
+    pub(crate) end_ms: Option<i64>,
+    /// Seconds over which lines and traces are spread.
+    #[arg(long, default_value_t = 3600)]
+    pub(crate) span_s: u64,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchMetrics {
+    #[command(flatten)]
+    pub(crate) target: BenchTarget,
+    /// Hosts that are scraped.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) hosts: u32,
+    /// Series of each host.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) series: u32,
+    /// Seconds between two samples of a series.
+    #[arg(long, default_value_t = 15)]
+    pub(crate) interval_s: u32,
+    /// Samples in all.
+    #[arg(long, default_value_t = 10_000_000)]
+    pub(crate) samples: u64,
+    /// Samples in a request.
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) samples_per_request: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchLogs {
+    #[command(flatten)]
+    pub(crate) target: BenchTarget,
+    /// Lines in all.
+    #[arg(long, default_value_t = 5_000_000)]
+    pub(crate) lines: u64,
+    /// Streams that they belong to.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) streams: u32,
+    /// Bytes of lines in a request.
+    #[arg(long, default_value_t = 1 << 20)]
+    pub(crate) request_bytes: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchTraces {
+    #[command(flatten)]
+    pub(crate) target: BenchTarget,
+    /// Spans in all.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) spans: u64,
+    /// Spans in a request.
+    #[arg(long, default_value_t = 2_000)]
+    pub(crate) spans_per_request: u64,
 }

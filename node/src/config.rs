@@ -12,6 +12,11 @@ use crate::cli::NodeFlags;
 use crate::error::Error;
 use crate::memory;
 
+#[cfg(test)]
+mod deployed;
+#[cfg(test)]
+mod document;
+
 /// Everything that can be configured. Later sources win: defaults, file, environment, flags.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -16,6 +16,9 @@ pub(crate) enum Error {
     Admin(String),
     #[error("{0}")]
     Dev(String),
+    /// A measurement did not come about or cannot be used.
+    #[error("{0}")]
+    Bench(String),
 }
 
 /// An error and its sources in one line.

@@ -18,9 +18,10 @@ use crate::cli::{Cli, Command};
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Node(flags) => command::node::run(flags),
+        Command::Node(flags) => command::node::run(&flags),
         Command::Dev(flags) => command::dev::run(flags),
         Command::Admin(flags) => command::admin::run(flags),
+        Command::Bench(flags) => command::bench::run(flags),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

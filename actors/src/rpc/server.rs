@@ -38,7 +38,6 @@ impl NodeService {
     }
 
     /// Refuses requests for another cluster or node: addresses get reused.
-    #[expect(clippy::result_large_err, reason = "tonic's own error type")]
     fn check(&self, to: Option<&Addressed>) -> Result<(), Status> {
         let to = to.ok_or_else(|| Status::invalid_argument("request without an address line"))?;
         let (cluster, node) = (self.shared.cluster_id(), self.shared.node_id());
@@ -117,14 +116,15 @@ impl Node for NodeService {
     }
 
     async fn flush(&self, request: Request<FlushRequest>) -> Result<Response<FlushReply>, Status> {
-        self.check(request.into_inner().to.as_ref())?;
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
         let handles = self.shared.handles();
-        let led = handles.values().filter(|h| h.group.status().is_leader);
+        let led = request.shards.iter().filter_map(|s| handles.get(s)).filter(|h| h.group.status().is_leader);
         let seals = led.map(|h| async move { (h.shard, h.seal(SealReason::Requested, FLUSH_TIMEOUT).await) });
         let mut reply = FlushReply::default();
         for (shard, result) in join_all(seals).await {
             match result {
-                Ok(()) => reply.shards_sealed += 1,
+                Ok(()) => reply.shards_sealed.push(shard),
                 Err(e) => reply.errors.push(format!("shard {shard}: {e}")),
             }
         }

@@ -34,7 +34,7 @@ pub struct Observed {
 
 /// Ends the life of the replica: its state can no longer follow the log.
 #[derive(Clone, Debug)]
-pub struct Failed {
+pub(super) struct Failed {
     pub reason: String,
 }
 

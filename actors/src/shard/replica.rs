@@ -40,7 +40,7 @@ pub struct ReplicaContext {
 }
 
 /// Raft group of a shard: group 0 is the metadata group.
-pub fn group_of(shard: u32) -> GroupId {
+fn group_of(shard: u32) -> GroupId {
     GroupId(u64::from(shard) + 1)
 }
 

@@ -4,8 +4,8 @@ use crate::config::Config;
 use crate::error::{Error, io};
 use crate::{run, telemetry};
 
-pub(crate) fn run(flags: NodeFlags) -> Result<(), Error> {
-    let config = Config::load(&flags)?;
+pub(crate) fn run(flags: &NodeFlags) -> Result<(), Error> {
+    let config = Config::load(flags)?;
     let own = telemetry::init(&config.telemetry)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -108,7 +108,7 @@ impl<'a> Scanner<'a> {
         let mut at = from;
         while at <= last {
             // Most of what is searched has never been written. No header begins in zeros, save at their very end.
-            if at % BLOCK_BYTES as u64 == 0 && *self.bytes(at, BLOCK_BYTES) == ZEROS {
+            if at.is_multiple_of(BLOCK_BYTES as u64) && *self.bytes(at, BLOCK_BYTES) == ZEROS {
                 at += (BLOCK_BYTES - RECORD_HEADER_BYTES) as u64;
             } else if let Some(header) = self.header(seal, at, end)
                 && wanted(&header)

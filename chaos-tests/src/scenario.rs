@@ -1,0 +1,52 @@
+//! What is done to clusters. Each scenario starts its own, and ends with a report or with what it found wrong.
+mod bad_input;
+mod check;
+mod grow;
+mod kill_all;
+mod kill_one;
+mod overload;
+mod planned_stop;
+mod restart_finds_data;
+mod visible_everywhere;
+
+use std::pin::Pin;
+
+use crate::error::Result;
+use crate::report::Report;
+use crate::settings::Settings;
+
+pub use bad_input::bad_input;
+pub use grow::grow;
+pub use kill_all::kill_all;
+pub use kill_one::kill_one;
+pub use overload::overload;
+pub use planned_stop::planned_stop;
+pub use restart_finds_data::{behind_a_purge, restart_finds_data};
+pub use visible_everywhere::visible_everywhere;
+
+/// A scenario on its way.
+pub type Running = Pin<Box<dyn Future<Output = Result<Report>>>>;
+
+/// A scenario and its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub run: fn(Settings) -> Running,
+}
+
+macro_rules! scenarios {
+    ($($name:ident),*) => { &[$(Scenario { name: stringify!($name), run: |s| Box::pin($name(s)) }),*] };
+}
+
+/// All of them, in the order in which `chaos` runs them.
+pub const ALL: &[Scenario] = scenarios![
+    visible_everywhere,
+    kill_one,
+    kill_all,
+    grow,
+    planned_stop,
+    restart_finds_data,
+    behind_a_purge,
+    bad_input,
+    overload
+];
