@@ -48,22 +48,31 @@ EVERY_TYPE = {
     "float.whole": 3.0,
     "float.tiny": 5e-324,
     "float.inf": math.inf,
+    "float.nan": math.nan,
+    "float.negative.zero": -0.0,
     "array.string": ["a", "", "b"],
     "array.bool": [True, False],
     "array.int": [1, -1, 2**62],
     "array.float": [0.5, -0.25],
     "array.empty": [],
+    "array.none": ["a", None],
 }
+
+
+# What JSON has no number for, as protobuf's JSON spells it.
+SPELLED = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def any_value(value):
     """One attribute value as OTLP/JSON."""
+    if value is None:
+        return {}
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int):
         return {"intValue": str(value)}
     if isinstance(value, float):
-        return {"doubleValue": value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"}
+        return {"doubleValue": value if math.isfinite(value) else SPELLED[str(value)]}
     if isinstance(value, str):
         return {"stringValue": value}
     return {"arrayValue": {"values": [any_value(v) for v in value]}}

@@ -44,6 +44,12 @@ async fn what_the_sdk_exports_comes_back_from_every_node() {
     let cluster = Cluster::start().await;
     let said = output_of(Command::new(python).args([SCRIPT, &cluster.otlp_grpc, &cluster.otlp_http]));
     let sent: Value = serde_json::from_str(&said).expect("the script prints JSON");
+    everything_comes_back(&cluster, &sent).await;
+    cluster.flush().await;
+    everything_comes_back(&cluster, &sent).await;
+}
+
+async fn everything_comes_back(cluster: &Cluster, sent: &Value) {
     for node in &cluster.nodes {
         for protocol in ["grpc", "http"] {
             let sent = &sent[protocol];
@@ -51,7 +57,7 @@ async fn what_the_sdk_exports_comes_back_from_every_node() {
             logs_come_back(&node.http, protocol, sent["logs"].as_array().expect("logs")).await;
             metrics_come_back(&node.http, protocol).await;
         }
-        search_finds_them(&node.http, &sent).await;
+        search_finds_them(&node.http, sent).await;
     }
 }
 
