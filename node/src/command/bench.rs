@@ -2,7 +2,7 @@
 //!
 //! Requests are generated from a seed and encoded before the clock starts ([`load`]); each connection sends its own in order
 //! ([`send`]); only acknowledged facts count. CPU time is read until the servers have sealed everything and are idle again,
-//! so that no work is hidden behind the acknowledgement ([`measure`]).
+//! so that no work is hidden behind the acknowledgement ([`mod@measure`]).
 mod lines;
 mod load;
 mod local;
