@@ -118,20 +118,6 @@ pub fn caught_up(shards: &[Shard], node: &str) -> std::result::Result<(), String
     Ok(())
 }
 
-/// `Err` says which shard does not have `voters` voters that answer and have applied what the leader has, one of them on
-/// `node`. A node that lost its disk is another one with the same name, so its old replica, which nobody answers for, does
-/// not count.
-pub fn living_voters(shards: &[Shard], node: &str, voters: usize) -> std::result::Result<(), String> {
-    replicated(shards, voters)?;
-    for shard in shards {
-        let living = || shard.replicas.iter().filter(|r| r.voter && r.matched.is_some() && r.matched >= shard.applied);
-        if living().count() < voters || !living().any(|r| r.node == node) {
-            return Err(format!("shard {}: applied {:?}, replicas {:?}", shard.shard, shard.applied, shard.replicas));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,15 +142,6 @@ mod tests {
         assert!(replicated(&[shard(None, &all)], 3).is_err());
         let learner = [("a", true, None), ("b", true, None), ("c", false, None)];
         assert!(replicated(&[shard(Some("a"), &all), shard(Some("a"), &learner)], 3).is_err());
-    }
-
-    #[test]
-    fn a_lost_replica_is_no_living_voter() {
-        let lost = [("a", true, Some(9)), ("b", true, Some(9)), ("c", true, None)];
-        let back = [("a", true, Some(9)), ("b", true, Some(9)), ("c", true, Some(9)), ("c", false, None)];
-        assert!(living_voters(&[shard(Some("a"), &lost)], "c", 3).is_err());
-        assert!(living_voters(&[shard(Some("a"), &back)], "c", 3).is_ok());
-        assert!(living_voters(&[shard(Some("a"), &back)], "d", 3).is_err());
     }
 
     #[test]

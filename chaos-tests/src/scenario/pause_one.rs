@@ -23,7 +23,7 @@ pub async fn pause_one(settings: Settings) -> Result<Report> {
     let cluster = Cluster::start(Options::nodes(3)).await?;
     let (client, ledger) = (Client::new(), Ledger::new(Run::new("pause-one")));
     let mut rng = settings.rng();
-    for round in 1..=settings.rounds {
+    for round in 1..=settings.rounds.div_ceil(2) {
         let mut order = cluster.by_leaders().await?;
         order[1..].shuffle(&mut rng);
         // The one that leads most, and in every other round any other.

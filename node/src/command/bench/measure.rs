@@ -3,7 +3,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::load::Load;
-use super::process::{cpu_seconds, peak_memory_bytes, wait_idle};
+use super::process::{cpu_seconds, peak_memory_bytes, rest_shares, wait_idle};
 use super::send::{Sent, send};
 use super::target::{Kind, Target};
 use crate::error::Error;
@@ -95,9 +95,7 @@ pub(super) async fn measure(client: &reqwest::Client, load: &Load, target: &Targ
     target.settle(client).await?;
     let pids = target.pids.as_slice();
     let watched = !pids.is_empty();
-    if watched {
-        wait_idle(pids).await?;
-    }
+    let rest = if watched { rest_shares(pids).await? } else { Vec::new() };
     let terms_before = target.terms(client).await?;
     let rest_before = target.bytes_at_rest()?;
     let cpu_before = cpu_seconds(pids)?;
@@ -109,7 +107,7 @@ pub(super) async fn measure(client: &reqwest::Client, load: &Load, target: &Targ
     if target.kind != Kind::Other {
         target.seal(client).await?;
     }
-    let came_to_rest = if watched { wait_idle(pids).await? } else { true };
+    let came_to_rest = if watched { wait_idle(pids, &rest).await? } else { true };
     let cpu = if watched { Some(Cpu { acknowledged_s, sealed_s: cpu_seconds(pids)? - cpu_before }) } else { None };
     let rest_after = target.bytes_at_rest()?;
     Ok(Measured {

@@ -6,10 +6,14 @@ use crate::error::{Error, io};
 /// Linux gives CPU times to user space in hundredths of a second on every architecture that Trine is built for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process is idle below this share of one core ...
+/// A process is idle when it uses less than this share of one core more than at rest ...
 const IDLE_SHARE: f64 = 0.02;
 /// ... over this time.
 const IDLE_WINDOW: Duration = Duration::from_secs(3);
+/// At rest before the load, over so many windows ...
+const REST_WINDOWS: u32 = 2;
+/// ... and never counted as more than this.
+const REST_SHARE_MAX: f64 = 0.1;
 /// A server that has not come to rest after this long is measured as it is.
 const IDLE_PATIENCE: Duration = Duration::from_secs(180);
 
@@ -48,19 +52,32 @@ fn parse_peak(status: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Waits until every process is idle. False when one is still busy at the end of the patience.
-pub(super) async fn wait_idle(pids: &[u32]) -> Result<bool, Error> {
+/// Share of one core that each process has used over a window from now on.
+async fn shares(pids: &[u32]) -> Result<Vec<f64>, Error> {
+    let each = || pids.iter().map(|p| one_cpu_seconds(*p)).collect::<Result<Vec<_>, _>>();
+    let before = each()?;
+    let started = Instant::now();
+    tokio::time::sleep(IDLE_WINDOW).await;
+    let window = started.elapsed().as_secs_f64();
+    Ok(each()?.into_iter().zip(before).map(|(after, before)| (after - before) / window).collect())
+}
+
+/// What each process uses without load, as a share of one core: nodes of a cluster never stop talking to each other.
+/// The least of some windows, since a server that has just started still has things to do; at most [`REST_SHARE_MAX`].
+pub(super) async fn rest_shares(pids: &[u32]) -> Result<Vec<f64>, Error> {
+    let mut least = vec![REST_SHARE_MAX; pids.len()];
+    for _ in 0..REST_WINDOWS {
+        least = least.into_iter().zip(shares(pids).await?).map(|(a, b)| a.min(b)).collect();
+    }
+    Ok(least)
+}
+
+/// Waits until every process is idle: uses less than [`IDLE_SHARE`] more than at rest. False when one is still busy at the
+/// end of the patience.
+pub(super) async fn wait_idle(pids: &[u32], rest: &[f64]) -> Result<bool, Error> {
     let deadline = Instant::now() + IDLE_PATIENCE;
     while Instant::now() < deadline {
-        let before: Vec<f64> = pids.iter().map(|p| one_cpu_seconds(*p)).collect::<Result<_, _>>()?;
-        let started = Instant::now();
-        tokio::time::sleep(IDLE_WINDOW).await;
-        let window = started.elapsed().as_secs_f64();
-        let mut idle = true;
-        for (pid, before) in pids.iter().zip(before) {
-            idle &= one_cpu_seconds(*pid)? - before < IDLE_SHARE * window;
-        }
-        if idle {
+        if shares(pids).await?.iter().zip(rest).all(|(now, rest)| now - rest < IDLE_SHARE) {
             return Ok(true);
         }
     }
