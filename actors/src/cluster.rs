@@ -72,7 +72,7 @@ impl Cluster {
 
     /// The shard of a slot; 0 before the node belongs to a cluster.
     pub fn shard_of(&self, slot: Slot) -> u32 {
-        self.shared.meta().shard_of(slot)
+        self.shared.shard_of(slot)
     }
 
     /// `Err` says why this node cannot serve yet.

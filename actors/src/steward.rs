@@ -66,6 +66,7 @@ impl Steward {
 
     async fn round(&mut self) {
         let state = self.shared.meta();
+        self.shared.refresh_slots(&state);
         let live = self.shared.live();
         for (id, node) in &state.nodes {
             remember(&self.shared.book, *id, &node.rpc);

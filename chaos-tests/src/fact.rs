@@ -74,3 +74,21 @@ impl Run {
         format!("{run:016x}{:016x}", batch.first + 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_times_and_traces_are_unique() {
+        let run = Run::new("a");
+        let (one, two) = (run.batch(Signal::Traces, 3), run.batch(Signal::Traces, 2));
+        assert_eq!((one.numbers(), two.numbers()), (0..3, 3..5));
+        assert_eq!(run.batch(Signal::Logs, 1).first, 0);
+        assert_eq!((run.taken(Signal::Traces), run.taken(Signal::Metrics)), (5, 0));
+        assert_eq!(run.time_ms(5) - run.time_ms(2), 3);
+        assert_ne!(run.trace_id(one), run.trace_id(two));
+        assert_ne!(run.trace_id(one), Run::new("b").trace_id(one));
+        assert!(run.trace_id(one).len() == 32 && run.trace_id(one).bytes().all(|b| b.is_ascii_hexdigit()));
+    }
+}

@@ -4,7 +4,9 @@ mod check;
 mod grow;
 mod kill_all;
 mod kill_one;
+mod lose_disk;
 mod overload;
+mod pause_one;
 mod planned_stop;
 mod restart_finds_data;
 mod visible_everywhere;
@@ -19,7 +21,9 @@ pub use bad_input::bad_input;
 pub use grow::grow;
 pub use kill_all::kill_all;
 pub use kill_one::kill_one;
+pub use lose_disk::lose_disk;
 pub use overload::overload;
+pub use pause_one::pause_one;
 pub use planned_stop::planned_stop;
 pub use restart_finds_data::{behind_a_purge, restart_finds_data};
 pub use visible_everywhere::visible_everywhere;
@@ -43,6 +47,8 @@ pub const ALL: &[Scenario] = scenarios![
     visible_everywhere,
     kill_one,
     kill_all,
+    pause_one,
+    lose_disk,
     grow,
     planned_stop,
     restart_finds_data,

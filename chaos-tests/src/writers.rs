@@ -63,6 +63,16 @@ pub struct Seen {
     pub misses: Vec<Miss>,
     /// Longest time from one acknowledgement to the next.
     pub longest_gap: Duration,
+    /// When that gap ended.
+    pub gap_ended: Option<Instant>,
+}
+
+impl Seen {
+    fn gap(&mut self, gap: Duration, ended: Option<Instant>) {
+        if gap > self.longest_gap {
+            (self.longest_gap, self.gap_ended) = (gap, ended);
+        }
+    }
 }
 
 /// Where one writer writes.
@@ -127,7 +137,7 @@ impl Writers {
             let one = one.map_err(|e| Error::Promise { promise: "the harness", evidence: e.to_string() })?;
             all.acknowledged += one.acknowledged;
             all.misses.extend(one.misses);
-            all.longest_gap = all.longest_gap.max(one.longest_gap);
+            all.gap(one.longest_gap, one.gap_ended);
         }
         Ok(all)
     }
@@ -150,8 +160,9 @@ async fn write_until(
         let (batch, outcome) = ledger.write(&client, spec.at, spec.signal, BATCH).await;
         if outcome == Outcome::Acknowledged {
             seen.acknowledged += 1;
-            seen.longest_gap = seen.longest_gap.max(last.elapsed());
-            last = Instant::now();
+            let now = Instant::now();
+            seen.gap(now - last, Some(now));
+            last = now;
             count.fetch_add(1, Ordering::Relaxed);
             continue;
         }

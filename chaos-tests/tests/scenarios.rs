@@ -4,7 +4,8 @@ use trine_chaos_tests::scenario::{self, Running};
 use trine_chaos_tests::settings::Settings;
 
 fn pass(scenario: fn(Settings) -> Running) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a test needs a runtime");
     match runtime.block_on(scenario(Settings::from_env())) {
         Ok(report) => print!("{report}"),
         Err(error) => panic!("{error}"),
@@ -27,6 +28,8 @@ tests![
     visible_everywhere,
     kill_one,
     kill_all,
+    pause_one,
+    lose_disk,
     grow,
     planned_stop,
     restart_finds_data,

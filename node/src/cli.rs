@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// Talk to a cluster's admin API.
     Admin(AdminFlags),
     /// Measure how much a server takes, what it costs, and what is kept.
-    Bench(BenchFlags),
+    Bench(Box<BenchFlags>),
 }
 
 /// Flags of `trine node`: each overrides its key in the file and the environment.

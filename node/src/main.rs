@@ -21,7 +21,7 @@ fn main() -> std::process::ExitCode {
         Command::Node(flags) => command::node::run(&flags),
         Command::Dev(flags) => command::dev::run(flags),
         Command::Admin(flags) => command::admin::run(flags),
-        Command::Bench(flags) => command::bench::run(flags),
+        Command::Bench(flags) => command::bench::run(&flags),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

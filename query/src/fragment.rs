@@ -29,9 +29,9 @@ pub struct Fragment {
 /// Bounds under which a fragment runs on a node.
 #[derive(Clone, Copy, Debug)]
 pub struct FragmentLimits {
-    /// Encoded bytes of frames that one fragment may send; beyond it the query fails with [`Error::Limit`].
+    /// Encoded bytes of frames that one fragment may send; beyond it the query fails with [`crate::Error::Limit`].
     pub reply_bytes_max: u64,
-    /// Monotonic instant after which the fragment gives up with [`Error::Timeout`].
+    /// Monotonic instant after which the fragment gives up with [`crate::Error::Timeout`].
     pub deadline: std::time::Instant,
 }
 

@@ -1,6 +1,6 @@
 //! Boot in stages: identity, log, raft, listener, gossip, then join or create a cluster.
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 use trine_raft::{GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
+use trine_store::model::SLOTS;
 use trine_store::shard::ShardConfig;
 use trine_store::wal::{OnFatal, Wal, WalConfig};
 
@@ -52,6 +53,8 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         empty_meta: Arc::default(),
         stopping: watch::Sender::new(false),
         started_unix_ms: unix_ms(),
+        slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
+        slots_generation: AtomicU64::new(0),
         served: AtomicBool::new(false),
         config,
     });
@@ -98,6 +101,8 @@ fn serve(shared: &Arc<Shared>, multi: &Multi, listener: TcpListener) {
     let router = tonic::transport::Server::builder()
         // A stream a group stays open, besides the calls.
         .max_concurrent_streams(Some(16_384))
+        // Queries that end early reset their calls: peers may do so often, the default of 20 is against strangers.
+        .http2_max_pending_accept_reset_streams(Some(16_384))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)

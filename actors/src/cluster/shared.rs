@@ -1,7 +1,7 @@
 //! What the parts of a running node share.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::watch;
 use trine_raft::{Group, GroupId, Multi, NodeId, PeerBook};
+use trine_store::model::{SLOTS, Slot};
 use trine_store::shard::{PartOutcome, ShardView};
 use trine_store::wal::{Wal, WalConfig};
 
@@ -50,6 +51,10 @@ pub struct Shared {
     pub(crate) empty_meta: Arc<MetaState>,
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) started_unix_ms: u64,
+    /// Shard of each slot, for decoders that ask for every series; see [`Shared::refresh_slots`].
+    pub(crate) slots: Box<[AtomicU32]>,
+    /// Generation of `slots` plus one; 0 before there is any.
+    pub(crate) slots_generation: AtomicU64,
     /// Whether this node has been ready since its start.
     pub(crate) served: AtomicBool,
 }
@@ -66,6 +71,26 @@ impl Shared {
     /// The metadata as of the last applied entry; empty before the node belongs to a cluster.
     pub(crate) fn meta(&self) -> Arc<MetaState> {
         self.meta.get().map_or_else(|| self.empty_meta.clone(), |m| m.state.borrow().clone())
+    }
+
+    /// The shard of a slot, without a lock or a count that decoders would share.
+    pub(crate) fn shard_of(&self, slot: Slot) -> u32 {
+        if self.slots_generation.load(Ordering::Acquire) == 0 {
+            return self.meta().shard_of(slot);
+        }
+        self.slots[usize::from(slot.0)].load(Ordering::Relaxed)
+    }
+
+    /// Brings the table of slots up to the metadata.
+    pub(crate) fn refresh_slots(&self, meta: &MetaState) {
+        let generation = meta.slots_generation + 1;
+        if meta.shards.is_empty() || self.slots_generation.load(Ordering::Acquire) == generation {
+            return;
+        }
+        for (slot, shard) in (0..SLOTS).zip(&self.slots) {
+            shard.store(meta.shard_of(Slot(slot)), Ordering::Relaxed);
+        }
+        self.slots_generation.store(generation, Ordering::Release);
     }
 
     pub(crate) fn handles(&self) -> Arc<BTreeMap<u32, ShardHandle>> {

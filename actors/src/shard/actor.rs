@@ -57,6 +57,8 @@ pub struct ShardActor {
     /// Counts seals and resets: work that the pool did for an older head is thrown away.
     generation: u64,
     freezing: [bool; 3],
+    /// Counts snapshots that replaced the state.
+    resets: u64,
     /// Log index of the newest durable manifest.
     sealed: watch::Sender<u64>,
     failed: watch::Sender<Option<Failed>>,
@@ -93,6 +95,7 @@ impl ShardActor {
             accounted_bytes: 0,
             generation: 0,
             freezing: [false; 3],
+            resets: 0,
             sealed,
             failed,
         }
@@ -122,16 +125,42 @@ impl ShardActor {
         let Some(job) = self.seals.pop_front() else { return };
         self.sealing = true;
         let (dir, before, pool) = (self.dir.clone(), self.observed.manifest.load_full(), self.pool.clone());
-        let (addr, generation) = (ctx.address(), self.generation);
+        let (addr, resets) = (ctx.address(), self.resets);
         let work = async move {
             let done = pool.run(move || job.run(&dir, &before)).await;
             let result = done.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e)));
-            let sent = addr.send(SealDone { generation, result: result.map(Box::new) }).await;
+            let sent = addr.send(SealDone { resets, result: result.map(Box::new) }).await;
             if sent.is_err() {
                 info!("seal finished after its shard had stopped");
             }
         };
         ctx.spawn(work.into_actor(self));
+    }
+
+    fn apply_entry(
+        &mut self,
+        position: LogPosition,
+        bytes: &[u8],
+        ctx: &mut Context<Self>,
+    ) -> Result<EntryReply, String> {
+        let head_bytes = self.state.head_bytes();
+        match self.state.apply(position, bytes) {
+            Ok(Applied::Parts(parts)) => Ok(EntryReply::Parts(parts)),
+            Ok(Applied::UnknownTable) => Ok(EntryReply::UnknownTable),
+            Ok(Applied::Sealed(job)) => {
+                self.sealing_bytes.push_back(head_bytes);
+                self.generation += 1;
+                self.freezing = [false; 3];
+                self.seals.push_back(job);
+                self.start_seal(ctx);
+                Ok(EntryReply::Sealed)
+            }
+            Err(e) => {
+                let reason = format!("entry {} does not decode: {e}", position.index);
+                self.fail(reason.clone(), ctx);
+                Err(reason)
+            }
+        }
     }
 
     fn start_freezes(&mut self, ctx: &mut Context<Self>) {
@@ -233,23 +262,7 @@ impl Handler<Apply> for ShardActor {
                     self.state.set_membership(position, bytes.to_vec());
                     Bytes::new()
                 }
-                Payload::Normal(bytes) => match self.state.apply(position, &bytes) {
-                    Ok(Applied::Parts(parts)) => EntryReply::Parts(parts).encode(),
-                    Ok(Applied::UnknownTable) => EntryReply::UnknownTable.encode(),
-                    Ok(Applied::Sealed(job)) => {
-                        self.sealing_bytes.push_back(self.observed.head_bytes.load(Ordering::Relaxed));
-                        self.generation += 1;
-                        self.freezing = [false; 3];
-                        self.seals.push_back(job);
-                        self.start_seal(ctx);
-                        EntryReply::Sealed.encode()
-                    }
-                    Err(e) => {
-                        let reason = format!("entry {} does not decode: {e}", position.index);
-                        self.fail(reason.clone(), ctx);
-                        return Err(reason);
-                    }
-                },
+                Payload::Normal(bytes) => self.apply_entry(position, &bytes, ctx)?.encode(),
             };
             replies.push(reply);
         }
@@ -298,7 +311,7 @@ impl Handler<FreezeDone> for ShardActor {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct SealDone {
-    generation: u64,
+    resets: u64,
     result: Result<Box<Sealed>, String>,
 }
 
@@ -306,10 +319,12 @@ impl Handler<SealDone> for ShardActor {
     type Result = ();
 
     fn handle(&mut self, msg: SealDone, ctx: &mut Self::Context) {
+        if msg.resets != self.resets {
+            // A snapshot came in between: the manifest is another one now.
+            return;
+        }
         self.sealing = false;
         match msg.result {
-            // A reset came in between: the manifest is another one now.
-            Ok(_) if msg.generation > self.generation => {}
             Ok(sealed) => {
                 let Sealed { manifest, added } = *sealed;
                 self.state.sealed(added);
@@ -341,6 +356,8 @@ impl Handler<Reset> for ShardActor {
 
     fn handle(&mut self, msg: Reset, _ctx: &mut Self::Context) {
         self.generation += 1;
+        self.resets += 1;
+        self.sealing = false;
         self.freezing = [false; 3];
         self.seals.clear();
         self.sealing_bytes.clear();
@@ -354,7 +371,8 @@ impl Handler<Reset> for ShardActor {
     }
 }
 
-/// Waits until no seal is being written, so that a snapshot can replace the directory's manifest.
+/// Whether a seal is being written or waits for it. A snapshot replaces the directory's manifest only when none is; no new
+/// one comes while it is installed, since raft applies nothing meanwhile.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub(super) struct IsSealing;
@@ -363,7 +381,7 @@ impl Handler<IsSealing> for ShardActor {
     type Result = bool;
 
     fn handle(&mut self, _msg: IsSealing, _ctx: &mut Self::Context) -> bool {
-        self.sealing
+        self.sealing || !self.seals.is_empty()
     }
 }
 

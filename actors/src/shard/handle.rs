@@ -31,8 +31,16 @@ pub enum SubmitError {
 /// What waits for the proposer.
 #[derive(Debug)]
 pub(super) enum Work {
-    Part { part: Bytes, done: oneshot::Sender<Result<PartOutcome, SubmitError>>, _held: OwnedSemaphorePermit },
-    Seal { reason: SealReason, done: oneshot::Sender<Result<(), SubmitError>> },
+    Part {
+        part: Bytes,
+        done: oneshot::Sender<Result<PartOutcome, SubmitError>>,
+        _held: OwnedSemaphorePermit,
+    },
+    /// Answers with the log index of the seal.
+    Seal {
+        reason: SealReason,
+        done: oneshot::Sender<Result<u64, SubmitError>>,
+    },
 }
 
 /// Parts that wait for a shard's proposer: bounded by the node's byte budget, and by this count.
@@ -72,8 +80,7 @@ impl ShardHandle {
         let (done, proposed) = oneshot::channel();
         let stopped = |_| SubmitError::Unknown { reason: "the shard stopped".into() };
         self.work.send(Work::Seal { reason, done }).await.map_err(|_| stopped(()))?;
-        proposed.await.map_err(|_| stopped(()))??;
-        let target = self.observed.view.load().position;
+        let target = proposed.await.map_err(|_| stopped(()))??;
         let mut sealed = self.sealed.clone();
         let wait = sealed.wait_for(|index| *index >= target);
         match tokio::time::timeout(timeout, wait).await {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 use trine_store::entry::SealReason;
 
@@ -49,6 +50,8 @@ pub(super) async fn keep(
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut first_fact: Option<Instant> = None;
+    // The seal in progress: the loop goes on meanwhile, since what it makes durable must be forgotten.
+    let mut sealing: Option<JoinHandle<()>> = None;
     loop {
         tokio::select! {
             _ = stop.changed() => return,
@@ -60,7 +63,8 @@ pub(super) async fn keep(
             }
             _ = ticks.tick() => {}
         }
-        if !handle.group.status().is_leader {
+        sealing = sealing.filter(|task| !task.is_finished());
+        if !handle.group.status().is_leader || sealing.is_some() {
             first_fact = None;
             continue;
         }
@@ -73,11 +77,14 @@ pub(super) async fn keep(
         let reason = policy.decide(head_bytes, facts, age, pressed).or(holds_log_back.then_some(SealReason::LogBytes));
         if let Some(reason) = reason {
             first_fact = None;
-            match handle.seal(reason, SEAL_TIMEOUT).await {
-                Ok(()) => debug!(shard = handle.shard, ?reason, "sealed by the keeper"),
-                Err(SubmitError::NotLeader { .. }) => {}
-                Err(error) => warn!(shard = handle.shard, %error, ?reason, "seal did not finish"),
-            }
+            let handle = handle.clone();
+            sealing = Some(tokio::spawn(async move {
+                match handle.seal(reason, SEAL_TIMEOUT).await {
+                    Ok(()) => debug!(shard = handle.shard, ?reason, "sealed by the keeper"),
+                    Err(SubmitError::NotLeader { .. }) => {}
+                    Err(error) => warn!(shard = handle.shard, %error, ?reason, "seal did not finish"),
+                }
+            }));
         }
     }
 }

@@ -32,7 +32,7 @@ struct Pending {
 /// What an entry in flight carries.
 enum Carried {
     Parts { table: u64, parts: Vec<Pending> },
-    Seal { done: oneshot::Sender<Result<(), SubmitError>> },
+    Seal { done: oneshot::Sender<Result<u64, SubmitError>> },
 }
 
 type InFlight = BoxFuture<'static, (Carried, Result<Proposed, ProposeError>)>;
@@ -108,7 +108,7 @@ impl Proposer {
         }
     }
 
-    fn propose_seal(&mut self, reason: SealReason, done: oneshot::Sender<Result<(), SubmitError>>) {
+    fn propose_seal(&mut self, reason: SealReason, done: oneshot::Sender<Result<u64, SubmitError>>) {
         // What waits was submitted before the seal and belongs into the head that it closes.
         while !self.waiting.is_empty() {
             self.propose_waiting();
@@ -167,26 +167,28 @@ impl Proposer {
 
     fn settle(&mut self, carried: Carried, result: Result<Proposed, ProposeError>) {
         let reply = match result {
-            Ok(proposed) => EntryReply::decode(&proposed.reply).map_err(|e| e.to_string()),
+            Ok(proposed) => {
+                EntryReply::decode(&proposed.reply).map(|r| (r, proposed.position.index)).map_err(|e| e.to_string())
+            }
             Err(error) => {
                 self.new_table();
                 return fail(carried, error);
             }
         };
         match (carried, reply) {
-            (Carried::Parts { parts, .. }, Ok(EntryReply::Parts(outcomes))) if parts.len() == outcomes.len() => {
+            (Carried::Parts { parts, .. }, Ok((EntryReply::Parts(outcomes), _))) if parts.len() == outcomes.len() => {
                 for (pending, outcome) in parts.into_iter().zip(outcomes) {
                     answer(pending.done, Ok(outcome));
                 }
             }
-            (Carried::Parts { table, parts }, Ok(EntryReply::UnknownTable)) => {
+            (Carried::Parts { table, parts }, Ok((EntryReply::UnknownTable, _))) => {
                 debug!(shard = self.shard, parts = parts.len(), "reference table was replaced, proposing again");
                 if table == self.table.id() {
                     self.new_table();
                 }
                 self.waiting.extend(parts);
             }
-            (Carried::Seal { done }, Ok(EntryReply::Sealed)) => answer(done, Ok(())),
+            (Carried::Seal { done }, Ok((EntryReply::Sealed, index))) => answer(done, Ok(index)),
             (carried, reply) => {
                 warn!(shard = self.shard, ?reply, "reply does not fit its entry");
                 fail(carried, ProposeError::Fatal("reply does not fit its entry".into()));

@@ -179,3 +179,36 @@ fn keep_span(run: &Run, span: &Value, out: &mut Answer) {
     let time_ns = span["startTimeUnixNano"].as_str().and_then(|t| t.parse::<i64>().ok());
     keep(run, number, time_ns.map_or(i64::MIN, |ns| ns / 1_000_000), span, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_fact_that_does_not_belong_to_its_time_is_altered() {
+        let run = Run::new("t");
+        let mut out = Answer::default();
+        keep(&run, Some(7), run.time_ms(7), &json!("sound"), &mut out);
+        keep(&run, Some(7), run.time_ms(8), &json!("late"), &mut out);
+        keep(&run, None, run.time_ms(9), &json!("mute"), &mut out);
+        assert_eq!(out.numbers, [7]);
+        assert_eq!(out.altered, ["\"late\"", "\"mute\""]);
+    }
+
+    #[test]
+    fn spans_are_read_from_searches_and_traces() {
+        let run = Run::new("t");
+        let span = |value: Value, at: u64| {
+            let attributes = json!([{"key": "a", "value": {"stringValue": "b"}}, {"key": "fact", "value": value}]);
+            json!({"startTimeUnixNano": format!("{}000000", run.time_ms(at)), "attributes": attributes})
+        };
+        let mut out = Answer::default();
+        keep_span(&run, &span(json!({"intValue": "3"}), 3), &mut out);
+        keep_span(&run, &span(json!({"intValue": 4}), 4), &mut out);
+        keep_span(&run, &span(json!({"stringValue": "5"}), 5), &mut out);
+        keep_span(&run, &json!({}), &mut out);
+        assert_eq!((out.numbers, out.altered.len()), (vec![3, 4], 2));
+    }
+}

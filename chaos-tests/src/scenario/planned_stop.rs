@@ -44,8 +44,12 @@ pub async fn planned_stop(settings: Settings) -> Result<Report> {
         cluster.wait_caught_up(leaving).await?;
         check_everything(&cluster, &client, &ledger, &[0, 1, 2]).await?;
         let (gap, stopped, name) = (seen.longest_gap.as_millis(), stopped.as_millis(), cluster.name(leaving));
+        let ended = seen.gap_ended.map_or(0, |at| at.saturating_duration_since(started).as_millis());
         let label = format!("round {}, {name}", round + 1);
-        report.note(label, format!("stopped after {stopped} ms, longest gap {gap} ms, {} queries", answers.answered));
+        report.note(
+            label,
+            format!("stopped after {stopped} ms, longest gap {gap} ms up to {ended} ms, {} queries", answers.answered),
+        );
     }
     report.note_tallies(&ledger);
     cluster.end()?;

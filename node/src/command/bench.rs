@@ -2,7 +2,7 @@
 //!
 //! Requests are generated from a seed and encoded before the clock starts ([`load`]); each connection sends its own in order
 //! ([`send`]); only acknowledged facts count. CPU time is read until the servers have sealed everything and are idle again,
-//! so that no work is hidden behind the acknowledgement ([`measure`]).
+//! so that no work is hidden behind the acknowledgement ([`mod@measure`]).
 mod lines;
 mod load;
 mod local;
@@ -31,15 +31,15 @@ use crate::cli::{BenchFlags, BenchSignal, BenchTarget};
 use crate::error::{Error, io};
 use crate::run::signalled;
 
-pub(crate) fn run(flags: BenchFlags) -> Result<(), Error> {
-    check(&flags)?;
-    let load = generate(&flags)?;
+pub(crate) fn run(flags: &BenchFlags) -> Result<(), Error> {
+    check(flags)?;
+    let load = generate(flags)?;
     // One thread: what the generator takes is what the servers on this machine cannot have.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
     let report = runtime.block_on(async {
         tokio::select! {
-            report = bench(&flags, &load) => report,
+            report = bench(flags, &load) => report,
             ended = signalled() => Err(ended.err().unwrap_or_else(|| Error::Bench("interrupted".into()))),
         }
     })?;

@@ -18,7 +18,7 @@ fn text(file: &str) -> String {
 fn node_flags<'a>(arguments: impl IntoIterator<Item = &'a str>) -> NodeFlags {
     let cli = Cli::try_parse_from(std::iter::once("trine").chain(arguments)).unwrap_or_else(|e| panic!("{e}"));
     match cli.command {
-        Command::Node(flags) => flags,
+        Command::Node(flags) => *flags,
         other => panic!("not a node: {other:?}"),
     }
 }

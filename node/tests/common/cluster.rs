@@ -21,10 +21,8 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// Addresses of one node.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    /// Every HTTP API, as `http://127.0.0.1:port`.
+    /// Every HTTP and gRPC API, as `http://127.0.0.1:port`.
     pub(crate) url: String,
-    /// `host:port` of the same listener, which also speaks gRPC.
-    pub(crate) host: String,
     pub(crate) http: Http,
 }
 
@@ -98,9 +96,8 @@ impl Cluster {
 
 impl Node {
     fn at(port: u16) -> Self {
-        let host = format!("127.0.0.1:{port}");
-        let url = format!("http://{host}");
-        Self { http: Http::new(&url), url, host }
+        let url = format!("http://127.0.0.1:{port}");
+        Self { http: Http::new(&url), url }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 const RELATIVE: f64 = 1e-9;
 
 /// Equal within [`RELATIVE`]; NaN equals NaN.
-pub(crate) fn close_enough(a: f64, b: f64) -> bool {
+fn close_enough(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= RELATIVE * a.abs().max(b.abs())
 }
 

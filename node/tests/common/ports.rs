@@ -1,12 +1,7 @@
 //! Free ports on loopback.
 use std::net::{TcpListener, UdpSocket};
 
-/// A TCP port that nothing listened on a moment ago.
-pub(crate) fn free_tcp_port() -> u16 {
-    free_tcp_ports(1)[0]
-}
-
-/// Distinct TCP ports: all are bound before the first is let go.
+/// Distinct TCP ports that nothing listened on a moment ago: all are bound before the first is let go.
 pub(crate) fn free_tcp_ports(count: usize) -> Vec<u16> {
     let bound: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port")).collect();

@@ -45,11 +45,14 @@ async fn the_data_sources_first_requests_are_answered_as_grafana_reads_them() {
     // Agents send a charset; the push has to accept it.
     let reply = first.post("/loki/api/v1/push", &[("Content-Type", "application/json; charset=utf-8")], body).await;
     assert_eq!(reply.status, 204, "{}", reply.text());
-    for node in &cluster.nodes[1..] {
-        metrics::check(&node.http, &seeded).await;
-        logs::check(&node.http, &seeded).await;
-        traces::check(&node.http, &seeded).await;
-        traces::check_stream(&node.url, &seeded).await;
+    for _from in ["heads", "blocks"] {
+        for node in &cluster.nodes[1..] {
+            metrics::check(&node.http, &seeded).await;
+            logs::check(&node.http, &seeded).await;
+            traces::check(&node.http, &seeded).await;
+            traces::check_stream(&node.url, &seeded).await;
+        }
+        cluster.flush().await;
     }
 }
 

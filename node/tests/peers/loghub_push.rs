@@ -219,8 +219,11 @@ async fn counts_agree(node: &Http, corpus: &Corpus) {
     assert_eq!(bytes, [(String::new(), expected as f64)].into());
 }
 
+/// What a line filter says of a line.
+type Keeps = fn(&str) -> bool;
+
 async fn filters_agree(node: &Http, corpus: &Corpus) {
-    let filters: [(&str, fn(&str) -> bool); 4] = [
+    let filters: [(&str, Keeps); 4] = [
         ("|= \"error\"", |line| line.contains("error")),
         ("!= \"INFO\" |= \"a\"", |line| !line.contains("INFO") && line.contains('a')),
         ("|~ \"(?i)fail(ed|ure)\"", |line| {

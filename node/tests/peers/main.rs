@@ -6,5 +6,7 @@ mod grafana_first_contact;
 #[path = "../common/harness.rs"]
 mod harness;
 mod loghub_push;
+mod otel_sdk_traces;
 mod prometheus_remote_write;
+mod promtool;
 mod shop_jsonl;
