@@ -15,6 +15,8 @@ pub struct Shares {
     pub heads_hard: u64,
     /// Recent log records kept in memory for replication and apply.
     pub wal_cache: u64,
+    /// Decoded pieces of blocks' indexes.
+    pub block_cache: u64,
     /// Frames of running queries.
     pub query: u64,
 }
@@ -27,6 +29,7 @@ impl Shares {
             heads_soft: budget_bytes / 5,
             heads_hard: budget_bytes / 5 * 2,
             wal_cache: (budget_bytes / 16).min(256 << 20),
+            block_cache: (budget_bytes / 16).min(512 << 20),
             query: budget_bytes / 5,
         }
     }

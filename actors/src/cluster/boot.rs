@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use trine_raft::{GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
 use trine_store::model::SLOTS;
 use trine_store::shard::ShardConfig;
+use trine_store::tsdb::BlockCache;
 use trine_store::wal::{OnFatal, Wal, WalConfig};
 
 use super::Cluster;
@@ -295,7 +296,10 @@ async fn run_steward(shared: Arc<Shared>) {
         source: shared.peers.clone(),
         budget: shared.budget.clone(),
         pool: shared.pool.clone(),
-        config: ShardConfig::default(),
+        config: ShardConfig {
+            block_cache: Arc::new(BlockCache::new(shared.budget.shares.block_cache as usize)),
+            ..ShardConfig::default()
+        },
         head_bytes_max: (shared.budget.shares.heads_soft / u64::from(config.shards_count.max(1)))
             .clamp(1 << 20, 64 << 20),
         head_age_max: Duration::from_millis(config.head_age_ms_max),

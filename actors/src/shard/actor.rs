@@ -409,6 +409,6 @@ pub(super) fn recover(
     let Some(manifest) = manifest else {
         return Ok((ShardState::new(shard, config, None), Manifest { shard, ..Manifest::default() }));
     };
-    let blocks = trine_store::shard::open_blocks(dir, &manifest.blocks)?;
+    let blocks = trine_store::shard::open_blocks(dir, &manifest.blocks, &config.block_cache)?;
     Ok((ShardState::new(shard, config, Some((manifest.clone(), blocks))), manifest))
 }

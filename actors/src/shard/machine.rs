@@ -20,6 +20,7 @@ pub(super) struct ShardMachine {
     pub(super) observed: Arc<Observed>,
     pub(super) source: Arc<dyn BlockSource>,
     pub(super) pool: Pool,
+    pub(super) block_cache: Arc<trine_store::tsdb::BlockCache>,
 }
 
 fn position(p: LogPosition) -> Position {
@@ -77,9 +78,9 @@ impl Machine for ShardMachine {
         while self.addr.send(IsSealing).await.map_err(|e| other(e.to_string()))? {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        let (dir, made) = (self.dir.clone(), manifest.clone());
+        let (dir, made, cache) = (self.dir.clone(), manifest.clone(), self.block_cache.clone());
         let blocks = self.pool.run(move || {
-            let blocks = open_blocks(&dir, &made.blocks)?;
+            let blocks = open_blocks(&dir, &made.blocks, &cache)?;
             write_manifest(&dir, &made)?;
             Ok(blocks)
         });

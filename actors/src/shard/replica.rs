@@ -91,6 +91,7 @@ impl Replica {
             observed: observed.clone(),
             source: context.source.clone(),
             pool: context.pool.clone(),
+            block_cache: context.config.block_cache.clone(),
         };
         let storage = Storage::Device(context.device.clone());
         let opened = context.multi.open(group_of(shard), ReplicaId(replica), storage, Arc::new(machine)).await;

@@ -34,6 +34,8 @@ pub struct SealJob {
     pub position: LogPosition,
     pub membership: Option<(LogPosition, Vec<u8>)>,
     pub dedup: DedupWindow,
+    /// For the blocks that are opened once they are written.
+    pub block_cache: Arc<tsdb::BlockCache>,
     /// Signals that have anything to write.
     pub touched: BTreeSet<Signal>,
     pub metrics: Arc<tsdb::HeadView>,
@@ -78,7 +80,7 @@ impl SealJob {
             }
         }
         sync_dir(&blocks_dir)?;
-        let added = open_blocks(dir, &manifest.blocks[first_new..])?;
+        let added = open_blocks(dir, &manifest.blocks[first_new..], &self.block_cache)?;
         write_manifest(dir, &manifest)?;
         Ok(Sealed { manifest, added })
     }
@@ -169,8 +171,8 @@ pub fn read_manifest(dir: &Path) -> Result<Option<Manifest>, FileError> {
     }
 }
 
-/// Opens the blocks that a manifest names; their length must be what it says.
-pub fn open_blocks(dir: &Path, entries: &[BlockEntry]) -> Result<OpenBlocks, FileError> {
+/// Opens the blocks that a manifest names, over a `cache` that they share; their length must be what it says.
+pub fn open_blocks(dir: &Path, entries: &[BlockEntry], cache: &Arc<tsdb::BlockCache>) -> Result<OpenBlocks, FileError> {
     let mut open = OpenBlocks::default();
     for entry in entries {
         let path = dir.join(BLOCKS_DIR).join(&entry.file);
@@ -185,7 +187,10 @@ pub fn open_blocks(dir: &Path, entries: &[BlockEntry]) -> Result<OpenBlocks, Fil
         let metrics_error = |source| FileError::Metrics { path: shown(), source };
         let rows_error = |source| FileError::Rows { path: shown(), source };
         match entry.signal {
-            Signal::Metrics => open.metrics.push(Arc::new(tsdb::Block::open(file).map_err(metrics_error)?)),
+            Signal::Metrics => {
+                let block = tsdb::Block::open_with(file, &entry.file, cache.clone()).map_err(metrics_error)?;
+                open.metrics.push(Arc::new(block));
+            }
             Signal::Logs => open.logs.push(Arc::new(rows::Block::open(file).map_err(rows_error)?)),
             Signal::Traces => open.traces.push(Arc::new(rows::Block::open(file).map_err(rows_error)?)),
         }

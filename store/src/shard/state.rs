@@ -192,6 +192,7 @@ impl ShardState {
             position: self.position,
             membership: self.membership.clone(),
             dedup: self.dedup.clone(),
+            block_cache: self.config.block_cache.clone(),
             touched: std::mem::take(&mut self.touched),
             metrics,
             logs,
