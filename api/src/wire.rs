@@ -86,6 +86,11 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
+        // Nearly every tag and length of a label or sample is one byte.
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut value = 0u64;
         for (at, &byte) in self.rest.iter().take(10).enumerate() {
             if at == 9 && byte > 1 {

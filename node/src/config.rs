@@ -167,6 +167,9 @@ impl Default for TelemetryConfig {
     }
 }
 
+/// Keys whose value is text even where it looks like a number: a key of digits, a node named `7`.
+const TEXT_KEYS: [&str; 4] = ["cluster.key", "node.name", "node.zone", "node.advertise"];
+
 impl Config {
     /// Reads all sources and validates the result.
     pub(crate) fn load(flags: &NodeFlags) -> Result<Self, Error> {
@@ -179,12 +182,19 @@ impl Config {
             figment = figment.merge(Toml::file_exact(path));
         }
         figment = figment.merge(Env::prefixed("TRINE__").split("__"));
+        for key in TEXT_KEYS {
+            let variable = format!("TRINE__{}", key.replace('.', "__").to_uppercase());
+            if let Ok(text) = std::env::var(variable) {
+                figment = figment.merge(Serialized::default(key, text));
+            }
+        }
         for pair in &flags.set {
             let (key, value) = pair
                 .split_once('=')
                 .ok_or_else(|| Error::Config { key: pair.clone(), reason: "--set takes section.key=value".into() })?;
             // The value is TOML when it reads as TOML (numbers, booleans, lists), else a string.
             let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
+            let parsed = parsed.filter(|p| p.is_str() || !TEXT_KEYS.contains(&key));
             let parsed = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
             figment = figment.merge(Serialized::default(key, parsed));
         }
@@ -375,6 +385,7 @@ mod tests {
         refused("node.memory_bytes=5", "node.memory_bytes");
         refused("node.colour=red", "colour");
         refused("cluster.shards=many", "cluster.shards");
+        assert_eq!(load(&["cluster.key=123"]).unwrap().cluster.key, "123");
     }
 
     #[test]
