@@ -7,9 +7,15 @@ use crate::error::{Error, io};
 use crate::memory;
 use crate::run::signalled;
 
+/// Node-to-node ports are so far below the HTTP port: 7070 for 9090.
+const BELOW_HTTP: u16 = 2020;
+
 pub(crate) fn run(flags: DevFlags) -> Result<(), Error> {
     if ![1, 3].contains(&flags.nodes) {
         return Err(Error::Dev(format!("--nodes is 1 or 3, not {}", flags.nodes)));
+    }
+    if flags.port <= 1024 + BELOW_HTTP || flags.port > u16::MAX - flags.nodes {
+        return Err(Error::Dev(format!("--port is above {}, not {}", 1024 + BELOW_HTTP, flags.port)));
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
@@ -29,8 +35,8 @@ fn peer(flags: &DevFlags, node: u16) -> Peer {
     Peer {
         name: format!("node-{}", node + 1),
         http: flags.port + node,
-        rpc: 7070 + 10 * node,
-        gossip: 7071 + 10 * node,
+        rpc: flags.port - BELOW_HTTP + 10 * node,
+        gossip: flags.port - BELOW_HTTP + 10 * node + 1,
         set,
     }
 }
