@@ -147,7 +147,7 @@ impl Function {
             Self::TrimAll => last.trim_matches(|c| first.contains(c)).to_owned(),
             Self::TrimPrefix => last.strip_prefix(first).unwrap_or(last).to_owned(),
             Self::TrimSuffix => last.strip_suffix(first).unwrap_or(last).to_owned(),
-            Self::Replace => last.replace(first, second),
+            Self::Replace => replace(last, first, second),
             Self::Trunc => trunc(first.parse().unwrap_or(0), last),
             Self::Substr => substr(first.parse().unwrap_or(0), second.parse().unwrap_or(0), last),
             Self::Default => (if last.is_empty() { first } else { last }).to_owned(),
@@ -163,7 +163,15 @@ impl Function {
 
 /// Deepest nesting of `if`.
 const DEPTH_MAX: usize = 64;
-/// Longest text that `repeat` makes, in bytes.
+/// `text` with every `from` replaced; left as it is where the result would be longer than [`REPEAT_MAX`], since replacements
+/// in a chain multiply.
+fn replace(text: &str, from: &str, to: &str) -> String {
+    let grows = to.len().saturating_sub(from.len());
+    let longest = text.matches(from).count().saturating_mul(grows).saturating_add(text.len());
+    if longest > REPEAT_MAX.max(text.len()) { text.to_owned() } else { text.replace(from, to) }
+}
+
+/// Longest text that `repeat` and `replace` make, in bytes.
 const REPEAT_MAX: usize = 1 << 20;
 
 fn title(text: &str) -> String {
@@ -495,4 +503,20 @@ fn string_end(text: &str, quote: char) -> Option<usize> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod bounds {
+    use super::*;
+
+    #[test]
+    fn chained_replacements_do_not_multiply_without_bound() {
+        let mut text = "a".repeat(20_000);
+        for _ in 0..8 {
+            text = replace(&text, "a", &"a".repeat(30));
+        }
+        assert!(text.len() <= REPEAT_MAX, "{}", text.len());
+        assert_eq!(replace("a-b-c", "-", "+"), "a+b+c");
+        assert_eq!(replace("ab", "", "x"), "xaxbx");
+    }
 }
