@@ -145,8 +145,11 @@ where
 }
 
 fn finish(api: &Api, family: Family, operation: &'static str, started: Instant, outcome: Outcome) -> Response {
-    let response = outcome.unwrap_or_else(|error| error.respond(family));
-    api.registry().count_request(operation, response.status().as_u16(), started.elapsed());
+    let (status, response) = match outcome {
+        Ok(response) => (response.status(), response),
+        Err(error) => (error.status(family), error.respond(family)),
+    };
+    api.registry().count_request(operation, status.as_u16(), started.elapsed());
     response
 }
 

@@ -37,6 +37,8 @@ pub enum ApiError {
     #[error("{0}")]
     UnsupportedMedia(String),
     #[error("{0}")]
+    Unimplemented(String),
+    #[error("{0}")]
     TooLarge(String),
     #[error("{0}")]
     Unprocessable(String),
@@ -108,6 +110,8 @@ pub enum Family {
     LokiOtlp,
     /// `{"error": …}`.
     Admin,
+    /// Status and message in the trailers.
+    Grpc,
 }
 
 impl ApiError {
@@ -125,6 +129,7 @@ impl ApiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::UnsupportedMedia(_) if family == Family::LokiOtlp => StatusCode::BAD_REQUEST,
             Self::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unimplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -155,6 +160,7 @@ impl ApiError {
             | Self::TooLarge(_)
             | Self::Unprocessable(_) => tonic::Code::InvalidArgument,
             Self::NotFound(_) => tonic::Code::NotFound,
+            Self::Unimplemented(_) => tonic::Code::Unimplemented,
             Self::Busy { .. } => tonic::Code::ResourceExhausted,
             Self::Unavailable { .. } | Self::NotReady { .. } => tonic::Code::Unavailable,
             Self::Timeout => tonic::Code::DeadlineExceeded,
@@ -206,6 +212,9 @@ impl ApiError {
         if status.is_server_error() {
             tracing::warn!(%status, error = %self, "request failed");
         }
+        if family == Family::Grpc {
+            return self.to_grpc().into_http();
+        }
         let text = self.text(family);
         // Ahead of the tenant and of readiness nothing protocol-specific answers in the originals either.
         let plain = matches!(self, Self::NoTenant | Self::NotReady { .. }) && family == Family::Prometheus;
@@ -223,7 +232,7 @@ impl ApiError {
                 body.push('}');
                 ("application/json", body.into_bytes())
             }
-            Family::Prometheus | Family::RemoteWrite | Family::Loki | Family::Tempo => {
+            Family::Prometheus | Family::RemoteWrite | Family::Loki | Family::Tempo | Family::Grpc => {
                 let newline = if matches!(family, Family::RemoteWrite | Family::Loki) { "\n" } else { "" };
                 ("text/plain; charset=utf-8", format!("{text}{newline}").into_bytes())
             }

@@ -50,15 +50,15 @@ async fn store(call: Call, json: Form) -> Outcome {
     let (entries, held) = decode_off_thread(body.len(), move || {
         let mut held = held;
         let body = decompress(&encoding, body, form, &decoder_api, &mut held)?;
-        held.grow(body.len())?;
         let shard_of = |slot: Slot| decoder_api.shard_of(slot);
-        let mut collector = Collector::new(&tenant, &limits, &shard_of);
+        let mut collector = Collector::new(&tenant, &limits, &shard_of, &mut held);
         match form {
             Form::Protobuf => decode_protobuf(&body, &mut collector)?,
             Form::Json => decode_json(&body, &mut collector)?,
             Form::LegacyJson => decode_legacy_json(&body, &mut collector)?,
         }
-        Ok((collector.finish(), held))
+        let entries = collector.finish()?;
+        Ok((entries, held))
     })
     .await?;
     if entries.streams == 0 {

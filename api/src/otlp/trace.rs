@@ -10,6 +10,7 @@ use trine_store::model::{Attr, Attrs, AttrsBuilder, Scope, Signal, Value, intrin
 
 use super::value::{cut, to_model};
 use crate::backend::ShardPart;
+use crate::budget::Held;
 use crate::error::ApiError;
 use crate::parts::{RowsSplit, ShardOf, StreamKey};
 
@@ -22,8 +23,9 @@ pub(crate) fn decode(
     request: ExportTraceServiceRequest,
     bytes_max: usize,
     shard_of: ShardOf<'_>,
+    held: &mut Held,
 ) -> Result<Vec<ShardPart>, ApiError> {
-    let mut split = RowsSplit::new(Signal::Traces, tenant, shard_of, 0);
+    let mut split = RowsSplit::new(Signal::Traces, tenant, shard_of, 0, held);
     let mut number = 0;
     for resource_spans in request.resource_spans {
         let mut head = AttrsBuilder::default();
@@ -49,7 +51,7 @@ pub(crate) fn decode(
             }
         }
     }
-    Ok(split.finish())
+    split.finish()
 }
 
 fn push_count(key: &mut AttrsBuilder, name: &str, count: u32) {
@@ -178,7 +180,13 @@ mod tests {
     use crate::otlp::json_trace;
 
     fn run(json: &str) -> Result<Vec<ShardPart>, ApiError> {
-        decode("t", json_trace::decode(json.as_bytes())?, 2048, &|s: Slot| u32::from(s.0) % 4)
+        decode(
+            "t",
+            json_trace::decode(json.as_bytes())?,
+            2048,
+            &|s: Slot| u32::from(s.0) % 4,
+            &mut crate::budget::Budget::new(64 << 20).take(0).unwrap(),
+        )
     }
 
     fn spans(span: &str) -> String {

@@ -5,6 +5,8 @@ use trine_store::model::LabelsBuilder;
 use trine_store::part::SampleKind;
 
 use crate::backend::ShardPart;
+use crate::budget::Held;
+use crate::error::ApiError;
 use crate::parts::{Blob, MetricsSplit, ShardOf};
 use crate::wire::{Field, WireError, fields};
 
@@ -63,8 +65,9 @@ pub(crate) fn decode(
     message: &[u8],
     limits: &WriteLimits,
     shard_of: ShardOf<'_>,
-) -> Result<Decoded, WireError> {
-    let mut split = MetricsSplit::new(tenant, shard_of);
+    held: &mut Held,
+) -> Result<Decoded, ApiError> {
+    let mut split = MetricsSplit::new(tenant, shard_of, held);
     let mut decoded = Decoded::default();
     let mut scratch = Scratch::default();
     let mut request = fields(message, "WriteRequest");
@@ -75,7 +78,7 @@ pub(crate) fn decode(
             _ => {}
         }
     }
-    decoded.parts = split.finish();
+    decoded.parts = split.finish()?;
     Ok(decoded)
 }
 
@@ -279,8 +282,14 @@ pub(crate) mod tests {
         WriteLimits { now_ms: 1_000_000, future_ms_max: 600_000, retention_ms: 900_000, series_bytes_max: 1000 }
     }
 
-    fn run(bytes: &[u8]) -> Result<Decoded, WireError> {
-        decode("t", bytes, &limits(), &|s: Slot| u32::from(s.0) % 2)
+    fn run(bytes: &[u8]) -> Result<Decoded, ApiError> {
+        decode(
+            "t",
+            bytes,
+            &limits(),
+            &|s: Slot| u32::from(s.0) % 2,
+            &mut crate::budget::Budget::new(64 << 20).take(0).unwrap(),
+        )
     }
 
     fn samples_of(decoded: &Decoded) -> Vec<(String, i64, f64)> {

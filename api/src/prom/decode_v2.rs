@@ -5,6 +5,8 @@ use trine_store::part::SampleKind;
 
 use super::decode::WriteLimits;
 use crate::backend::ShardPart;
+use crate::budget::Held;
+use crate::error::ApiError;
 use crate::parts::{Blob, MetricsSplit, ShardOf};
 use crate::wire::{Field, WireError, fields};
 
@@ -42,7 +44,8 @@ pub(super) fn decode(
     message: &[u8],
     limits: &WriteLimits,
     shard_of: ShardOf<'_>,
-) -> Result<DecodedV2, WireError> {
+    held: &mut Held,
+) -> Result<DecodedV2, ApiError> {
     let mut symbols = Vec::new();
     let mut walk = fields(message, "Request");
     while let Some((number, field)) = walk.next_field()? {
@@ -50,7 +53,7 @@ pub(super) fn decode(
             symbols.push(std::str::from_utf8(b).map_err(|_| WireError { message: "Request" })?);
         }
     }
-    let mut split = MetricsSplit::new(tenant, shard_of);
+    let mut split = MetricsSplit::new(tenant, shard_of, held);
     let mut decoded = DecodedV2::default();
     let mut walk = fields(message, "Request");
     while let Some((number, field)) = walk.next_field()? {
@@ -58,7 +61,7 @@ pub(super) fn decode(
             decode_series(series, &symbols, limits, &mut decoded, &mut split)?;
         }
     }
-    decoded.parts = split.finish();
+    decoded.parts = split.finish()?;
     Ok(decoded)
 }
 
@@ -255,8 +258,8 @@ mod tests {
         WriteLimits { now_ms: 1000, future_ms_max: 1000, retention_ms: 0, series_bytes_max: 1000 }
     }
 
-    fn run(bytes: &[u8]) -> Result<DecodedV2, WireError> {
-        decode("t", bytes, &limits(), &|_: Slot| 0)
+    fn run(bytes: &[u8]) -> Result<DecodedV2, ApiError> {
+        decode("t", bytes, &limits(), &|_: Slot| 0, &mut crate::budget::Budget::new(64 << 20).take(0).unwrap())
     }
 
     fn message(out: &mut Vec<u8>, number: u8, body: &[u8]) {

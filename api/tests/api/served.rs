@@ -54,7 +54,8 @@ async fn rest_and_grpc_share_a_port() {
 
 #[tokio::test]
 async fn a_busy_node_tells_grpc_clients_when_to_retry() {
-    let client = Client::with(trine_api::ApiConfig { inflight_bytes_max: 1024, ..trine_api::ApiConfig::default() });
+    let client = Client::with(trine_api::ApiConfig { inflight_bytes_max: 2 << 20, ..trine_api::ApiConfig::default() });
+    let _held = client.hold(2 << 20).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(server::serve(listener, server::otlp_grpc_router(&client.api), std::future::pending()));
