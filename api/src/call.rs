@@ -160,11 +160,12 @@ async fn accept_query(api: &Api, path: &RawPathParams, request: Request) -> Resu
     let (parts, inner) = request.into_parts();
     api.check_ready()?;
     let tenant = tenant_of(&parts.headers, api.config().require_tenant)?;
-    let (form_body, held) = if form {
+    let (form_body, mut held) = if form {
         body::read(&parts.headers, inner, limit, api.budget()).await?
     } else {
         (Bytes::new(), api.budget().take(0)?)
     };
+    held.grow(Params::decoded_bytes(&form_body, &uri))?;
     let params = Params::parse(&form_body, &uri);
     Ok(Call { api: api.clone(), tenant, headers: parts.headers, params, path: pairs(path), body: Bytes::new(), held })
 }

@@ -167,8 +167,8 @@ fn answer(flavor: Flavor, decoded: &Decoded, outcomes: &[PartOutcome]) -> Outcom
     if decoded.too_large > 0 {
         say("label set too large".to_owned(), "label-value-too-long");
     }
-    if decoded.bad_histograms > 0 {
-        say("invalid native histogram".to_owned(), "invalid-native-histogram");
+    if let Some(fault) = decoded.histogram_fault {
+        say(format!("invalid native histogram: {fault}"), "invalid-native-histogram");
     }
     for text in conflict_texts(&decoded.parts, outcomes) {
         say(text, "sample-duplicate-timestamp");
