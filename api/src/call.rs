@@ -2,6 +2,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -91,6 +92,8 @@ where
     query_on(MethodFilter::GET.or(MethodFilter::POST), family, operation, handler)
 }
 
+type PathParams = Result<RawPathParams, RawPathParamsRejection>;
+
 /// A query route for GET only.
 pub(crate) fn get<H, F>(family: Family, operation: &'static str, handler: H) -> MethodRouter<Api>
 where
@@ -105,11 +108,12 @@ where
     H: Fn(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
-    on(methods, move |State(api): State<Api>, path: RawPathParams, request: Request| {
+    on(methods, move |State(api): State<Api>, path: PathParams, request: Request| {
         let handler = handler.clone();
         async move {
             let started = Instant::now();
             let outcome = async {
+                let path = path.map_err(|e| ApiError::BadRequest(e.body_text()))?;
                 let call = accept_query(&api, &path, request).await?;
                 handler(call).await
             };

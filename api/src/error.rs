@@ -59,6 +59,18 @@ pub enum ApiError {
     Internal(String),
 }
 
+/// Longest text of an answer: what came is quoted in it, and may be megabytes.
+const TEXT_BYTES_MAX: usize = 8 << 10;
+
+fn shorten(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        let dropped = text.len() - text.floor_char_boundary(TEXT_BYTES_MAX);
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push_str(&format!("… ({dropped} bytes more)"));
+    }
+    text
+}
+
 fn seconds_of(d: Duration) -> u64 {
     d.as_secs() + u64::from(d.subsec_nanos() > 0)
 }
@@ -190,6 +202,10 @@ impl ApiError {
     }
 
     fn text(&self, family: Family) -> String {
+        shorten(self.full_text(family))
+    }
+
+    fn full_text(&self, family: Family) -> String {
         match self {
             Self::Canceled if family == Family::Loki => "the request was cancelled by the client".to_owned(),
             Self::Timeout if family == Family::Loki => {
@@ -352,5 +368,7 @@ mod tests {
         assert_eq!(busy.respond(Family::Loki).headers()[RETRY_AFTER], "3");
         assert_eq!(bad.envelope("x"), r#"{"status":"error","errorType":"bad_data","error":"x"}"#);
         assert!(!busy.to_grpc().details().is_empty());
+        let long = ApiError::BadRequest("é".repeat(1 << 20)).to_grpc();
+        assert!(long.message().len() < 9000 && long.message().ends_with("é… (2088960 bytes more)"));
     }
 }

@@ -164,7 +164,7 @@ impl<'a> RowsSplit<'a> {
         self.done.refused.is_some()
     }
 
-    /// Adds a row to the shard of `slot`.
+    /// Adds a row to the shard of `slot` and returns the encoded bytes it took.
     pub(crate) fn row<'v>(
         &mut self,
         slot: Slot,
@@ -172,9 +172,9 @@ impl<'a> RowsSplit<'a> {
         time_ns: i64,
         body: &[u8],
         attrs: impl Iterator<Item = (Scope, &'v str, &'v Value)> + Clone,
-    ) {
+    ) -> usize {
         if self.is_refused() {
-            return;
+            return 0;
         }
         let shard = (self.shard_of)(slot);
         let open = self.open.entry(shard).or_insert_with(|| OpenRows {
@@ -193,12 +193,15 @@ impl<'a> RowsSplit<'a> {
         if time_ns == 0 && self.assigned_ns != 0 {
             open.part.assign_time(self.assigned_ns);
         }
+        let before = open.part.bytes_len();
         open.part.row(position, time_ns, body, attrs);
+        let took = open.part.bytes_len() - before;
         if open.part.bytes_len() >= PART_BODY_BYTES_TARGET
             && let Some(open) = self.open.remove(&shard)
         {
             self.done.push(ShardPart { shard, slot: open.slot, part: open.part.finish().into() });
         }
+        took
     }
 
     /// Full parts in the order they filled, then the open ones by shard; an error when the budget has no room for them.

@@ -108,6 +108,9 @@ pub(crate) async fn metrics(
     }
     if !texts.is_empty() {
         texts.extend(points.reasons);
+        let conflicts: u64 = outcomes.iter().map(|o| u64::from(o.conflicts_count)).sum();
+        let rejected = conflicts + points.too_new + points.too_old + points.too_large;
+        texts.push(format!("{rejected} of {} samples rejected, the others are stored", points.samples));
         return Err(ApiError::Rejected(texts.join("\n")));
     }
     Ok(Partial { rejected: points.unsupported as i64, message: points.reasons.join("; ") })

@@ -66,6 +66,15 @@ fn protobuf() -> Vec<u8> {
 }
 
 #[test]
+fn json_label_names_are_those_that_can_be_selected() {
+    for name in ["", "\\u0000", "a b", "a\\nb", "1a", "é", "a.b"] {
+        let body = format!(r#"{{"streams":[{{"stream":{{"ok":"1","{name}":"x"}},"values":[["1","l"]]}}]}}"#);
+        let error = run(decode_json, body.as_bytes()).unwrap_err();
+        assert!(error.to_string().starts_with("couldn't parse labels: "), "{error}");
+    }
+}
+
+#[test]
 fn the_three_forms_give_the_same_rows() {
     let json = br#"{"streams":[{"stream":{"job":"j"},"values":[["1700000000000000005","level=warn hi",{"trace_id":"abc"}]],"x":1}]}"#;
     let expected = vec![(
