@@ -16,13 +16,14 @@ use trine_store::shard::PartOutcome;
 
 use crate::config::ClusterConfig;
 use crate::error::{Error, WriteError};
+use crate::healing::Healing;
 use crate::meta::MetaState;
 use crate::router::Router;
 use crate::rpc::proto;
 use crate::scatter::ClusterScatter;
 
-pub(crate) use shared::remember;
 pub use shared::{Shared, resident_bytes};
+pub(crate) use shared::{remember, unix_ms};
 
 /// How long admin calls wait for a node.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -100,6 +101,11 @@ impl Cluster {
     /// Bytes in heads that are not sealed yet.
     pub fn heads_bytes(&self) -> u64 {
         self.shared.budget.heads_bytes()
+    }
+
+    /// What was found damaged on this node, and how far it is healed.
+    pub fn healing(&self) -> &Healing {
+        &self.shared.healing
     }
 
     /// This node's own status.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod gossip;
+pub mod healing;
 pub mod identity;
 pub mod meta;
 pub mod placement;

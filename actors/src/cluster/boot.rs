@@ -22,6 +22,7 @@ use crate::config::ClusterConfig;
 use crate::device::WalDevice;
 use crate::error::Error;
 use crate::gossip::{self, Gossip, Own, Peer};
+use crate::healing::Healing;
 use crate::identity::{Identity, io_error};
 use crate::meta::{Command, MetaMachine, NodeRecord};
 use crate::router::LeaderHints;
@@ -34,6 +35,7 @@ const FOUNDER_META_REPLICA: u64 = 1;
 
 pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
     let identity = Identity::load_or_create(&config.data_dir, &config.node_name)?;
+    let healing = Healing::open(&config.data_dir).map_err(io_error("open the quarantine in", &config.data_dir))?;
     let budget = Arc::new(Budget::new(config.memory_budget_bytes));
     let wal = open_wal(&config, &budget)?;
     let book = Arc::new(PeerBook::new());
@@ -48,6 +50,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         query_pool: Pool::new(config.pool_threads * 2),
         budget,
         hints: LeaderHints::default(),
+        healing,
         gossip: OnceLock::new(),
         meta: OnceLock::new(),
         handles: ArcSwap::default(),

@@ -16,6 +16,7 @@ use trine_store::wal::{Wal, WalConfig};
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
 use crate::gossip::{self, Gossip};
+use crate::healing::Healing;
 use crate::identity::Identity;
 use crate::meta::{self, Command, META_SHARD, MetaMachine, MetaState, Reply};
 use crate::router::LeaderHints;
@@ -44,6 +45,8 @@ pub struct Shared {
     /// Pool of the queries, so that neither starves the other.
     pub(crate) query_pool: Pool,
     pub(crate) hints: LeaderHints,
+    /// What was found damaged here, and how far it is healed.
+    pub(crate) healing: Healing,
     pub(crate) gossip: OnceLock<Gossip>,
     pub(crate) meta: OnceLock<MetaGroup>,
     /// Replicas that run on this node.
