@@ -15,6 +15,7 @@ pub mod placement;
 pub mod router;
 pub mod rpc;
 pub mod scatter;
+mod scrub;
 pub mod shard;
 pub mod steward;
 

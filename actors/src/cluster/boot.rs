@@ -27,6 +27,7 @@ use crate::identity::{Identity, io_error};
 use crate::meta::{Command, MetaMachine, NodeRecord};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
+use crate::scrub::{self, Scrub};
 use crate::shard::{Arbiters, Pool, ReplicaContext};
 use crate::steward::Steward;
 
@@ -51,6 +52,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         budget,
         hints: LeaderHints::default(),
         healing,
+        scrub: Scrub::default(),
         gossip: OnceLock::new(),
         meta: OnceLock::new(),
         handles: ArcSwap::default(),
@@ -293,6 +295,7 @@ async fn run_steward(shared: Arc<Shared>) {
     };
     let context = ReplicaContext {
         data_dir: config.data_dir.clone(),
+        node: NodeId(shared.node_id()),
         multi,
         device: Arc::new(WalDevice(shared.wal.clone())),
         arbiters: arbiters.clone(),
@@ -307,10 +310,13 @@ async fn run_steward(shared: Arc<Shared>) {
             .clamp(1 << 20, 64 << 20),
         head_age_max: Duration::from_millis(config.head_age_ms_max),
         log_pressure: log_pressure_rx,
+        healing: shared.healing.clone(),
     };
     let watching = tokio::spawn(watch_node(shared.clone(), log_pressure));
+    let scrubbing = tokio::spawn(scrub::schedule(shared.clone()));
     Steward::new(shared.clone(), context).run(shared.stopping.subscribe()).await;
     watching.abort();
+    scrubbing.abort();
     arbiters.stop();
 }
 
