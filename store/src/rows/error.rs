@@ -18,6 +18,9 @@ pub enum Error {
     Magic { magic: [u8; 4] },
     #[error("row block version {version} is not known")]
     Version { version: u8 },
+    /// The block was damaged and its file taken away; it comes back once it is healed.
+    #[error("row block {block} is damaged and in quarantine")]
+    Lost { block: String },
 }
 
 /// Result of the row engine's readers.
