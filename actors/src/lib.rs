@@ -7,6 +7,8 @@ pub mod cluster;
 pub mod config;
 pub mod device;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gossip;
 pub mod healing;
 pub mod identity;

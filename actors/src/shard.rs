@@ -20,3 +20,4 @@ pub use handle::{ShardHandle, SubmitError};
 pub(crate) use healer::Complaint;
 pub use pool::Pool;
 pub use replica::{Replica, ReplicaContext, directory};
+pub(crate) use reply::EntryReply;

@@ -10,6 +10,8 @@ mod budget;
 mod call;
 pub mod config;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grpc;
 mod json;
 pub mod loki;

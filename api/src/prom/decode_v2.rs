@@ -18,7 +18,7 @@ const METADATA_BYTES_MAX: usize = 8 << 10;
 
 /// A decoded request: parts, what they hold, and what was refused.
 #[derive(Debug, Default)]
-pub(super) struct DecodedV2 {
+pub(crate) struct DecodedV2 {
     pub(super) parts: Vec<ShardPart>,
     pub(super) samples: u64,
     pub(super) histograms: u64,
@@ -38,7 +38,7 @@ impl DecodedV2 {
 }
 
 /// Decodes an `io.prometheus.write.v2.Request`.
-pub(super) fn decode(
+pub(crate) fn decode(
     tenant: &str,
     message: &[u8],
     limits: &WriteLimits,
