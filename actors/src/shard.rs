@@ -15,5 +15,5 @@ pub use actor::ShardActor;
 pub use arbiters::Arbiters;
 pub use fetch::BlockSource;
 pub use handle::{ShardHandle, SubmitError};
-pub use pool::Pool;
+pub use pool::{Pool, PoolError};
 pub use replica::{Replica, ReplicaContext, directory};
