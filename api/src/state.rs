@@ -66,7 +66,7 @@ impl Api {
 
     /// Every metric family of this process, as `/metrics` shows them.
     pub fn families(&self) -> Vec<MetricFamily> {
-        let mut families = self.registry().families(self.budget().used_bytes());
+        let mut families = self.registry().families(self.budget().used_bytes(), self.backend().query_memory());
         families.extend(self.sources().iter().flat_map(|source| source.families()));
         families
     }

@@ -1,5 +1,6 @@
 //! Hostile queries are refused by a small account and answered under a large one; accounts are empty afterwards (P6).
-use std::sync::Arc;
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use futures::stream::BoxStream;
 use futures::{SinkExt, StreamExt, channel::mpsc};
 use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
 use trine_query::logql::{self, Direction, LogInstant, LogQuery};
-use trine_query::memory::{Exceeded, QueryMemory};
+use trine_query::memory::{Exceeded, FRAGMENT_BYTES, QueryMemory};
 use trine_query::promql::{self, InstantQuery, RangeQuery};
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 use trine_query::traceql::{self, SearchQuery, SearchRequest};
@@ -350,5 +351,46 @@ fn a_query_that_is_dropped_half_way_gives_everything_back() {
         });
         drop(ctx);
         wait_until_empty(&memory, "a dropped query");
+    }
+}
+
+/// Keeps the fragment that an engine sends.
+struct Capture(Mutex<Option<Fragment>>);
+
+impl Scatter for Capture {
+    fn scatter(&self, _: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
+        *self.0.lock().unwrap() = Some(fragment);
+        futures::stream::empty().boxed()
+    }
+}
+
+#[test]
+fn a_fragment_that_sends_nothing_stops_once_it_is_cancelled() {
+    let view = Arc::new(ShardView { metrics: metrics(), logs: logs(), traces: traces(), ..ShardView::default() });
+    let queries: [(Run, &str); 3] = [
+        (range, "sum by (i) (quantile_over_time(0.9, m[10m]))"),
+        (count, r#"sum by (app) (count_over_time({app=~".+"} | json [10m]))"#),
+        (search, r#"{ name =~ ".*nobody.*" } >> {}"#),
+    ];
+    for (run, query) in queries {
+        let capture = Arc::new(Capture(Mutex::new(None)));
+        let asked: Arc<dyn Scatter> = capture.clone();
+        run(&asked, &context(&QueryMemory::unbounded()), query).unwrap();
+        let fragment = capture.0.lock().unwrap().take().unwrap();
+        let memory = QueryMemory::new(LARGE, LARGE);
+        let limits = FragmentLimits::new(u64::MAX, Instant::now() + Duration::from_secs(120), memory.account());
+        let stop = limits.stop.clone();
+        let result = std::thread::scope(|scope| {
+            let view = std::slice::from_ref(&view);
+            let running = scope.spawn(move || run_fragment(&fragment, TENANT, view, &limits, &mut |_| Ok(())));
+            // It has begun to read once it holds more than every fragment does.
+            while memory.held_bytes() <= FRAGMENT_BYTES && !running.is_finished() {
+                std::thread::yield_now();
+            }
+            stop.cancel();
+            running.join().unwrap()
+        });
+        assert!(matches!(result, Err(Error::Canceled)), "{query}: {result:?}");
+        assert_eq!(memory.held_bytes(), 0, "{query}");
     }
 }

@@ -81,13 +81,17 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new() -> Self {
+        Self::with_queries(QueryMemory::unbounded())
+    }
+
+    pub(crate) fn with_queries(queries: QueryMemory) -> Self {
         Self {
             shards: Mutex::new((0..SHARDS).map(Shard::new).collect()),
             ready: Mutex::new(Ok(())),
             missing: Mutex::new(None),
             refuse: Mutex::new(None),
             outcomes: Mutex::new(Vec::new()),
-            queries: QueryMemory::unbounded(),
+            queries,
         }
     }
 }
