@@ -17,13 +17,14 @@ use trine_store::shard::PartOutcome;
 
 use crate::config::ClusterConfig;
 use crate::error::{Error, WriteError};
+use crate::healing::Healing;
 use crate::meta::MetaState;
 use crate::router::Router;
 use crate::rpc::proto;
 use crate::scatter::ClusterScatter;
 
-pub(crate) use shared::remember;
 pub use shared::{Shared, resident_bytes};
+pub(crate) use shared::{remember, unix_ms};
 
 /// How long admin calls wait for a node.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,6 +45,14 @@ pub struct Cluster {
 pub struct Flushed {
     pub shards_sealed: u32,
     pub errors: Vec<String>,
+}
+
+/// A node's scrub as the admin API shows it.
+#[derive(Clone, Debug)]
+pub struct ScrubView {
+    pub record: crate::meta::NodeRecord,
+    /// `Err` says why the node did not answer.
+    pub progress: Result<proto::ScrubReply, String>,
 }
 
 /// A node as the admin API shows it.
@@ -101,6 +110,11 @@ impl Cluster {
     /// Bytes in heads that are not sealed yet.
     pub fn heads_bytes(&self) -> u64 {
         self.shared.budget.heads_bytes()
+    }
+
+    /// What was found damaged on this node, and how far it is healed.
+    pub fn healing(&self) -> &Healing {
+        &self.shared.healing
     }
 
     /// This node's own status.
@@ -163,6 +177,32 @@ impl Cluster {
             false => flushed.errors.push(format!("not sealed: shards {left:?}")),
         }
         flushed
+    }
+
+    /// Asks every node how far its scrub is, after starting one where none runs if `start`.
+    pub async fn scrub(&self, start: bool) -> Vec<ScrubView> {
+        let (meta, me) = (self.shared.meta(), self.shared.node_id());
+        let asks = meta.nodes.values().map(|record| async move {
+            let here = record.id == me;
+            let progress = if here { Ok(self.scrub_here(start)) } else { self.scrub_there(record.id, start).await };
+            ScrubView { record: record.clone(), progress }
+        });
+        join_all(asks).await
+    }
+
+    /// The same for this node alone.
+    pub fn scrub_here(&self, start: bool) -> proto::ScrubReply {
+        if start {
+            crate::scrub::start(&self.shared, false);
+        }
+        self.shared.scrub.progress()
+    }
+
+    async fn scrub_there(&self, node: u64, start: bool) -> Result<proto::ScrubReply, String> {
+        let mut client = self.shared.peers.client(node)?;
+        let ask = client.scrub(proto::ScrubRequest { to: self.shared.peers.to(node), start });
+        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
+        reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
     }
 
     async fn flush_node(&self, node: u64, shards: Vec<u32>, deadline: Instant) -> Result<proto::FlushReply, String> {

@@ -8,12 +8,14 @@ pub mod config;
 pub mod device;
 pub mod error;
 pub mod gossip;
+pub mod healing;
 pub mod identity;
 pub mod meta;
 pub mod placement;
 pub mod router;
 pub mod rpc;
 pub mod scatter;
+mod scrub;
 pub mod shard;
 pub mod steward;
 

@@ -9,7 +9,7 @@ use trine_query::scatter::Scatter;
 use trine_store::model::Slot;
 use trine_store::shard::PartOutcome;
 
-use crate::admin::model::{AdminCluster, AdminNode, AdminShard, FlushReport};
+use crate::admin::model::{AdminCluster, AdminNode, AdminScrub, AdminShard, FlushReport};
 
 /// A part and where it goes. `slot` is that of the part's first fact; all its facts are `shard`'s.
 #[derive(Clone, Debug)]
@@ -60,6 +60,9 @@ pub trait Backend: Send + Sync + 'static {
     async fn cluster(&self) -> AdminCluster;
     async fn nodes(&self) -> Vec<AdminNode>;
     async fn shards(&self) -> Vec<AdminShard>;
+
+    /// How far every node's scrub is, after starting one where none runs if `start`.
+    async fn scrub(&self, start: bool) -> AdminScrub;
 
     /// Seals every shard's head; returns once the blocks are durable.
     async fn flush(&self) -> Result<FlushReport, String>;

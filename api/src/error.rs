@@ -44,6 +44,8 @@ pub enum ApiError {
     #[error("{0}")]
     UnsupportedMedia(String),
     #[error("{0}")]
+    Unimplemented(String),
+    #[error("{0}")]
     TooLarge(String),
     #[error("{0}")]
     Unprocessable(String),
@@ -62,6 +64,18 @@ pub enum ApiError {
     Canceled,
     #[error("{0}")]
     Internal(String),
+}
+
+/// Longest text of an answer: what came is quoted in it, and may be megabytes.
+const TEXT_BYTES_MAX: usize = 8 << 10;
+
+fn shorten(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        let dropped = text.len() - text.floor_char_boundary(TEXT_BYTES_MAX);
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push_str(&format!("… ({dropped} bytes more)"));
+    }
+    text
 }
 
 fn seconds_of(d: Duration) -> u64 {
@@ -118,6 +132,8 @@ pub enum Family {
     LokiOtlp,
     /// `{"error": …}`.
     Admin,
+    /// Status and message in the trailers.
+    Grpc,
 }
 
 impl ApiError {
@@ -135,6 +151,7 @@ impl ApiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::UnsupportedMedia(_) if family == Family::LokiOtlp => StatusCode::BAD_REQUEST,
             Self::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unimplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -170,6 +187,7 @@ impl ApiError {
             | Self::TooLarge(_)
             | Self::Unprocessable(_) => tonic::Code::InvalidArgument,
             Self::NotFound(_) => tonic::Code::NotFound,
+            Self::Unimplemented(_) => tonic::Code::Unimplemented,
             Self::Busy { .. } | Self::Overloaded { .. } => tonic::Code::ResourceExhausted,
             Self::Unavailable { .. } | Self::NotReady { .. } => tonic::Code::Unavailable,
             Self::Timeout => tonic::Code::DeadlineExceeded,
@@ -201,6 +219,10 @@ impl ApiError {
     }
 
     fn text(&self, family: Family) -> String {
+        shorten(self.full_text(family))
+    }
+
+    fn full_text(&self, family: Family) -> String {
         match self {
             Self::QueryMemory(_) if family == Family::Prometheus => {
                 "query processing would load too many samples into memory in query execution".to_owned()
@@ -226,6 +248,9 @@ impl ApiError {
         if status.is_server_error() {
             tracing::warn!(%status, error = %self, "request failed");
         }
+        if family == Family::Grpc {
+            return self.to_grpc().into_http();
+        }
         let text = self.text(family);
         // Ahead of the tenant and of readiness nothing protocol-specific answers in the originals either.
         let plain = matches!(self, Self::NoTenant | Self::NotReady { .. }) && family == Family::Prometheus;
@@ -243,7 +268,7 @@ impl ApiError {
                 body.push('}');
                 ("application/json", body.into_bytes())
             }
-            Family::Prometheus | Family::RemoteWrite | Family::Loki | Family::Tempo => {
+            Family::Prometheus | Family::RemoteWrite | Family::Loki | Family::Tempo | Family::Grpc => {
                 let newline = if matches!(family, Family::RemoteWrite | Family::Loki) { "\n" } else { "" };
                 ("text/plain; charset=utf-8", format!("{text}{newline}").into_bytes())
             }
@@ -375,5 +400,7 @@ mod tests {
         let text = "query processing would load too many samples into memory in query execution";
         assert_eq!(memory.text(Family::Prometheus), text);
         assert!(memory.text(Family::Tempo).starts_with("query needs more than 5 MiB of memory"));
+        let long = ApiError::BadRequest("é".repeat(1 << 20)).to_grpc();
+        assert!(long.message().len() < 9000 && long.message().ends_with("é… (2088960 bytes more)"));
     }
 }

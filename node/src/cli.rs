@@ -107,6 +107,12 @@ pub(crate) enum AdminCommand {
     },
     /// Seal every head now and wait until the blocks are durable.
     Flush,
+    /// Read every block of every node, compare the replicas, and have healed what is damaged.
+    Scrub {
+        /// Start none: follow the ones that run, or show how the last ones ended.
+        #[arg(long)]
+        watch: bool,
+    },
 }
 
 #[derive(Debug, Args)]

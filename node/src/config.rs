@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) listen: ListenConfig,
     pub(crate) cluster: ClusterSection,
     pub(crate) storage: StorageConfig,
+    pub(crate) scrub: ScrubConfig,
     pub(crate) limits: LimitsConfig,
     pub(crate) tenancy: TenancyConfig,
     pub(crate) telemetry: TelemetryConfig,
@@ -128,6 +129,22 @@ pub(crate) struct StorageConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30 }
+    }
+}
+
+/// Checking sealed data against its checksums and the other replicas.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ScrubConfig {
+    /// Scrub this node's blocks when the last scrub is this long ago, in seconds. 0: only by request.
+    pub(crate) interval_s: u64,
+    /// Bytes a second that a scrub reads.
+    pub(crate) bytes_per_second: u64,
+}
+
+impl Default for ScrubConfig {
+    fn default() -> Self {
+        Self { interval_s: 7 * 24 * 3600, bytes_per_second: 32 << 20 }
     }
 }
 
@@ -279,6 +296,9 @@ impl Config {
         if self.storage.wal_bytes < 256 << 20 {
             return bad("storage.wal_bytes", format!("{} is less than 256 MiB", self.storage.wal_bytes));
         }
+        if self.scrub.bytes_per_second == 0 {
+            return bad("scrub.bytes_per_second", "0 bytes a second never ends".into());
+        }
         if !["text", "json"].contains(&self.telemetry.log_format.as_str()) {
             return bad("telemetry.log_format", format!("{:?} is neither text nor json", self.telemetry.log_format));
         }
@@ -323,6 +343,8 @@ impl Config {
             memory_budget_bytes: self.node.memory_bytes,
             head_age_ms_max: self.storage.head_age_s * 1000,
             wal_bytes_soft: self.storage.wal_bytes,
+            scrub_interval_ms: self.scrub.interval_s.saturating_mul(1000),
+            scrub_bytes_per_second: self.scrub.bytes_per_second,
             pool_threads: cores,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })

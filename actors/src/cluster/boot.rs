@@ -22,10 +22,12 @@ use crate::config::ClusterConfig;
 use crate::device::WalDevice;
 use crate::error::Error;
 use crate::gossip::{self, Gossip, Own, Peer};
+use crate::healing::Healing;
 use crate::identity::{Identity, io_error};
 use crate::meta::{Command, MetaMachine, NodeRecord};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
+use crate::scrub::{self, Scrub};
 use crate::shard::{Arbiters, Pool, ReplicaContext};
 use crate::steward::Steward;
 
@@ -36,6 +38,7 @@ const FOUNDER_META_REPLICA: u64 = 1;
 
 pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
     let identity = Identity::load_or_create(&config.data_dir, &config.node_name)?;
+    let healing = Healing::open(&config.data_dir).map_err(io_error("open the quarantine in", &config.data_dir))?;
     let budget = Arc::new(Budget::new(config.memory_budget_bytes));
     let wal = open_wal(&config, &budget)?;
     let book = Arc::new(PeerBook::new());
@@ -50,6 +53,8 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         query_pool: Pool::with_queue(config.pool_threads * 2, config.pool_threads * QUERIES_WAITING),
         budget,
         hints: LeaderHints::default(),
+        healing,
+        scrub: Scrub::default(),
         gossip: OnceLock::new(),
         meta: OnceLock::new(),
         handles: ArcSwap::default(),
@@ -292,6 +297,7 @@ async fn run_steward(shared: Arc<Shared>) {
     };
     let context = ReplicaContext {
         data_dir: config.data_dir.clone(),
+        node: NodeId(shared.node_id()),
         multi,
         device: Arc::new(WalDevice(shared.wal.clone())),
         arbiters: arbiters.clone(),
@@ -306,10 +312,13 @@ async fn run_steward(shared: Arc<Shared>) {
             .clamp(1 << 20, 64 << 20),
         head_age_max: Duration::from_millis(config.head_age_ms_max),
         log_pressure: log_pressure_rx,
+        healing: shared.healing.clone(),
     };
     let watching = tokio::spawn(watch_node(shared.clone(), log_pressure));
+    let scrubbing = tokio::spawn(scrub::schedule(shared.clone()));
     Steward::new(shared.clone(), context).run(shared.stopping.subscribe()).await;
     watching.abort();
+    scrubbing.abort();
     arbiters.stop();
 }
 

@@ -16,10 +16,12 @@ use trine_store::wal::{Wal, WalConfig};
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
 use crate::gossip::{self, Gossip};
+use crate::healing::Healing;
 use crate::identity::Identity;
 use crate::meta::{self, Command, META_SHARD, MetaMachine, MetaState, Reply};
 use crate::router::LeaderHints;
 use crate::rpc::{Peers, proto};
+use crate::scrub::Scrub;
 use crate::shard::{Pool, ShardHandle, SubmitError};
 
 /// The metadata group on this node.
@@ -44,6 +46,9 @@ pub struct Shared {
     /// Pool of the queries, so that neither starves the other.
     pub(crate) query_pool: Pool,
     pub(crate) hints: LeaderHints,
+    /// What was found damaged here, and how far it is healed.
+    pub(crate) healing: Healing,
+    pub(crate) scrub: Scrub,
     pub(crate) gossip: OnceLock<Gossip>,
     pub(crate) meta: OnceLock<MetaGroup>,
     /// Replicas that run on this node.
@@ -158,6 +163,9 @@ impl Shared {
         let handle = self.handles.load().get(&shard).cloned()?;
         let manifest = handle.observed().manifest.load_full();
         manifest.blocks.iter().find(|b| b.file == file)?;
+        if handle.observed().lost.load().contains_key(file) {
+            return None;
+        }
         let dir = crate::shard::directory(&self.config.data_dir, shard, handle.replica);
         Some(dir.join(trine_store::shard::BLOCKS_DIR).join(file))
     }
@@ -281,6 +289,7 @@ fn replica_status(handle: &ShardHandle) -> proto::ReplicaStatus {
         head_bytes: observed.head_bytes.load(Ordering::Relaxed),
         head_facts: observed.head_facts.load(Ordering::Relaxed),
         blocks_count: manifest.blocks.len() as u64,
+        blocks_lost: observed.lost.load().len() as u64,
         blocks_bytes: manifest.blocks.iter().map(|b| b.bytes).sum(),
         ..group_status(handle.shard, &handle.group)
     }

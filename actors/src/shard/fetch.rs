@@ -22,6 +22,25 @@ pub trait BlockSource: Send + Sync + 'static {
         file: &str,
         offset: u64,
     ) -> io::Result<BoxStream<'static, io::Result<Bytes>>>;
+
+    /// The blocks of `shard` that the manifest on `node` names.
+    async fn list_blocks(&self, node: NodeId, shard: u32) -> io::Result<ListedBlocks>;
+}
+
+/// A replica's blocks as another node sees them.
+#[derive(Clone, Debug, Default)]
+pub struct ListedBlocks {
+    /// Log index of the manifest.
+    pub position: u64,
+    pub blocks: Vec<ListedBlock>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct ListedBlock {
+    pub entry: BlockEntry,
+    /// It cannot be read there.
+    pub damaged: bool,
 }
 
 /// Snapshots that a node installs at a time: fetching is bounded by the disk, not by parallelism.
@@ -46,6 +65,21 @@ pub(super) async fn fetch_blocks(
         }
     }
     fs::File::open(&blocks)?.sync_all()
+}
+
+/// Brings one block to `path`, which is in a directory of its own. Durable and of the right checksum on return.
+pub(super) async fn fetch_block(
+    source: &dyn BlockSource,
+    from: NodeId,
+    shard: u32,
+    path: &Path,
+    entry: &BlockEntry,
+) -> io::Result<()> {
+    let _slot = FETCHES.acquire().await.map_err(io::Error::other)?;
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fetch_one(source, from, shard, path, entry).await
 }
 
 fn has_block(path: &Path, entry: &BlockEntry) -> io::Result<bool> {

@@ -9,6 +9,7 @@ use trine_store::entry::SealReason;
 use trine_store::shard::{PartOutcome, ShardView};
 
 use super::actor::Observed;
+use super::healer::Complaint;
 use crate::budget::Budget;
 
 /// Why a part was not applied, as the leader's node sees it.
@@ -55,6 +56,7 @@ pub struct ShardHandle {
     pub(super) observed: Arc<Observed>,
     pub(super) budget: Arc<Budget>,
     pub(super) work: mpsc::Sender<Work>,
+    pub(super) complain: mpsc::Sender<Complaint>,
     pub(super) sealed: tokio::sync::watch::Receiver<u64>,
 }
 
@@ -87,6 +89,13 @@ impl ShardHandle {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(stopped(())),
             Err(_) => Err(SubmitError::Unknown { reason: "the seal is still being written".into() }),
+        }
+    }
+
+    /// Has a block looked at, and healed if it needs to be. Returns before that.
+    pub(crate) async fn complain(&self, complaint: Complaint) {
+        if self.complain.send(complaint).await.is_err() {
+            tracing::debug!(shard = self.shard, "the replica stopped before it could look at a block");
         }
     }
 

@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::model::{AdminCluster, AdminNode, AdminShard, FlushReport};
-use super::openapi;
+use super::{openapi, scrub};
 use crate::error::{ApiError, Family};
 use crate::state::Api;
 
@@ -17,6 +17,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/admin/v1/shards", get(shards))
         .route("/admin/v1/flush", post(flush))
         .route("/admin/v1/openapi.json", get(openapi::document))
+        .merge(scrub::routes())
 }
 
 /// The cluster as this node sees it.

@@ -2,14 +2,25 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::cluster;
-use super::model::{AdminCluster, AdminNode, AdminReplica, AdminShard, FlushReport};
+use super::model::{
+    AdminCluster, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode, AdminShard, FlushReport,
+};
+use super::{cluster, scrub};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Trine admin API", description = "What the cluster is, and flushing it."),
-    paths(cluster::cluster, cluster::nodes, cluster::shards, cluster::flush),
-    components(schemas(AdminCluster, AdminNode, AdminReplica, AdminShard, FlushReport))
+    info(title = "Trine admin API", description = "What the cluster is, flushing and scrubbing it."),
+    paths(cluster::cluster, cluster::nodes, cluster::shards, cluster::flush, scrub::progress, scrub::start),
+    components(schemas(
+        AdminCluster,
+        AdminNode,
+        AdminReplica,
+        AdminScrub,
+        AdminScrubFinding,
+        AdminScrubNode,
+        AdminShard,
+        FlushReport
+    ))
 )]
 struct Document;
 

@@ -11,6 +11,8 @@ use crate::writer::Writer;
 
 /// Groups of a volume query that names no limit.
 const VOLUME_LIMIT: usize = 100;
+/// Selectors of a request, by either name.
+const SELECTORS_MAX: usize = 1000;
 /// Most labels whose values are counted for `detected_labels`.
 const DETECTED_LABELS_MAX: usize = 100;
 
@@ -71,7 +73,8 @@ pub(super) async fn label_values_legacy(call: Call) -> Outcome {
 /// `/loki/api/v1/series`: the union of the selectors, or all streams.
 pub(super) async fn series(call: Call) -> Outcome {
     let (start_ns, end_ns) = params::range(&call)?;
-    let texts: Vec<&str> = call.params.all("match").chain(call.params.all("match[]")).collect();
+    let mut texts = call.params.distinct("match", SELECTORS_MAX)?;
+    texts.extend(call.params.distinct("match[]", SELECTORS_MAX)?);
     let mut sets = Vec::new();
     if !texts.iter().all(|t| t.trim() == "{}") {
         for text in texts {

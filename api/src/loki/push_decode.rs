@@ -5,7 +5,7 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::entries::Collector;
-use super::selector::parse_labels;
+use super::selector::{is_label_name, parse_labels};
 use crate::error::ApiError;
 use crate::time::rfc3339_time_ns;
 use crate::wire::{Field, WireError, fields};
@@ -184,6 +184,9 @@ pub(super) fn decode_json(body: &[u8], collector: &mut Collector<'_>) -> Result<
     for StreamJson { stream, values } in push.streams {
         if values.is_empty() {
             continue;
+        }
+        if let Some((name, _)) = stream.0.iter().find(|(name, _)| !is_label_name(name)) {
+            return Err(ApiError::BadRequest(format!("couldn't parse labels: {name:?} is not a label name")));
         }
         let Some(stream) = collector.stream(stream.0, values.len() as u64) else { continue };
         for entry in &values {

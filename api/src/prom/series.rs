@@ -11,10 +11,14 @@ use crate::json::{push_json_list, push_json_str};
 use crate::params::Params;
 use crate::time::{TIME_MS_MAX, TIME_MS_MIN, bad_parameter};
 
+/// Selectors of a request.
+const SELECTORS_MAX: usize = 1000;
+
 /// `match[]`: each set needs a matcher that an absent label does not match.
 fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     params
-        .all("match[]")
+        .distinct("match[]", SELECTORS_MAX)?
+        .into_iter()
         .map(|text| {
             let set = promql::parse_selector(text).map_err(|e| bad_parameter("match[]", e))?;
             if set.iter().all(Matcher::matches_empty) {

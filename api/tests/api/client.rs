@@ -5,6 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 use trine_api::{Api, ApiConfig, server};
 use trine_query::memory::QueryMemory;
@@ -90,6 +91,23 @@ impl Client {
             request = request.header(*name, *value);
         }
         self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// A push of `bytes` bytes that never ends: it holds them of the budget until the handle is dropped.
+    pub(crate) async fn hold(&self, bytes: usize) -> JoinSet<Answer> {
+        let unending = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        let request = Request::post("/loki/api/v1/push").header("content-length", bytes.to_string());
+        let request = request.body(Body::from_stream(unending)).unwrap();
+        let mut held = JoinSet::new();
+        let router = self.router.clone();
+        held.spawn(async move {
+            let (parts, _) = router.oneshot(request).await.unwrap().into_parts();
+            Answer { status: parts.status, headers: parts.headers, bytes: Vec::new() }
+        });
+        while self.get("/metrics").await.text().contains("trine_api_inflight_bytes 0\n") {
+            tokio::task::yield_now().await;
+        }
+        held
     }
 
     /// A form as Grafana posts it.

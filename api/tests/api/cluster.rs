@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use trine_api::admin::model::{AdminCluster, AdminNode, AdminShard, FlushReport};
+use trine_api::admin::model::{AdminCluster, AdminNode, AdminScrub, AdminScrubNode, AdminShard, FlushReport};
 use trine_api::backend::{Backend, ShardPart, WriteError};
 use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
 use trine_query::memory::QueryMemory;
@@ -169,6 +169,10 @@ impl Backend for Cluster {
 
     async fn shards(&self) -> Vec<AdminShard> {
         (0..SHARDS).map(|shard| AdminShard { shard, ..AdminShard::default() }).collect()
+    }
+
+    async fn scrub(&self, start: bool) -> AdminScrub {
+        AdminScrub { nodes: vec![AdminScrubNode { node: "one".into(), running: start, ..AdminScrubNode::default() }] }
     }
 
     async fn flush(&self) -> Result<FlushReport, String> {

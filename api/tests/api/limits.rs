@@ -45,7 +45,8 @@ async fn not_ready_is_503_everywhere_but_on_status_pages() {
 
 #[tokio::test]
 async fn an_exhausted_budget_is_429_with_retry_after() {
-    let client = Client::with(ApiConfig { inflight_bytes_max: 2048, ..ApiConfig::default() });
+    let client = Client::with(ApiConfig { inflight_bytes_max: 8192, ..ApiConfig::default() });
+    let _held = client.hold(6000).await;
     let body = vec![b'x'; 4096];
     for (path, content_type) in [
         ("/api/v1/write", "application/x-protobuf"),
@@ -56,6 +57,9 @@ async fn an_exhausted_budget_is_429_with_retry_after() {
         let a = client.post(path, &headers, body.clone()).await;
         assert_eq!((a.status.as_u16(), a.header("retry-after")), (429, "5"), "{path}");
     }
+    // What would not fit into an idle node either is not worth a retry.
+    let a = client.post("/api/v1/write", &HEADERS, vec![b'x'; 10_000]).await;
+    assert_eq!((a.status.as_u16(), a.header("retry-after")), (413, ""));
 }
 
 #[tokio::test]

@@ -1,4 +1,6 @@
 //! `trine admin`: the admin REST API in a terminal.
+mod scrub;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
         match flags.command {
             AdminCommand::Status { watch, json } => status(&client, watch, json).await,
             AdminCommand::Flush => flush(&client).await,
+            AdminCommand::Scrub { watch } => scrub::run(&client, watch).await,
         }
     })
 }

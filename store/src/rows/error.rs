@@ -22,6 +22,9 @@ pub enum Error {
     /// The reader's account is full.
     #[error(transparent)]
     Memory(#[from] Exceeded),
+    /// The block was damaged and its file taken away; it comes back once it is healed.
+    #[error("row block {block} is damaged and in quarantine")]
+    Lost { block: String },
 }
 
 /// Result of the row engine's readers.

@@ -17,6 +17,9 @@ pub enum Error {
     Version { block: String, found: u8, expected: u8 },
     #[error("{section} of metrics block {block} is damaged: {reason}")]
     Damaged { block: String, section: &'static str, reason: &'static str },
+    /// The block was damaged and its file taken away; it comes back once it is healed.
+    #[error("metrics block {block} is damaged and in quarantine")]
+    Lost { block: String },
     /// A compressed run in memory does not decode: memory was damaged, or there is a bug.
     #[error("samples of a head do not decode: {source}")]
     Head { source: codec::Error },

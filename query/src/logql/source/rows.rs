@@ -59,7 +59,8 @@ impl LogSource for RowsView {
         if start_ns >= end_ns {
             return Ok(Vec::new());
         }
-        let _measured = memory.charge(self.streams_max(tenant).map_err(read_error)? * STREAM_BYTES)?;
+        let _measured =
+            memory.charge(self.streams_max(tenant, (start_ns, end_ns)).map_err(read_error)? * STREAM_BYTES)?;
         let selector = StreamSelector::Matching(matchers.to_vec());
         let stats = self.stream_stats(tenant, &selector, start_ns, end_ns).map_err(read_error)?;
         Ok(stats
@@ -78,7 +79,8 @@ impl LogSource for RowsView {
         if start_ns >= end_ns {
             return Ok(IndexStats::default());
         }
-        let _measured = memory.charge(self.streams_max(tenant).map_err(read_error)? * STREAM_BYTES)?;
+        let _measured =
+            memory.charge(self.streams_max(tenant, (start_ns, end_ns)).map_err(read_error)? * STREAM_BYTES)?;
         let s = RowsView::stats(self, tenant, matchers, start_ns, end_ns).map_err(read_error)?;
         Ok(IndexStats { streams: s.streams, chunks: s.chunks, bytes: s.bytes, entries: s.entries })
     }
@@ -91,7 +93,8 @@ fn conditions(view: &RowsView, scan: &LogScan<'_>) -> Result<Vec<AttrCondition>>
         return Ok(Vec::new());
     }
     let (tenant, start_ns, end_ns) = (scan.tenant, scan.start_ns, scan.end_ns);
-    let _measured = scan.memory.charge(view.streams_max(tenant).map_err(read_error)? * STREAM_BYTES)?;
+    let _measured =
+        scan.memory.charge(view.streams_max(tenant, (start_ns, end_ns)).map_err(read_error)? * STREAM_BYTES)?;
     let of_streams = view.label_names(tenant, scan.matchers, start_ns, end_ns).map_err(read_error)?;
     let columns = view.attr_columns(tenant, start_ns, end_ns).map_err(read_error)?;
     let is_text = |name: &str| {
