@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use prost::Message;
+use trine_query::memory::Exceeded;
 
 use crate::backend::WriteError;
 use crate::json::push_json_str;
@@ -29,6 +30,12 @@ pub enum ApiError {
     /// A bound on a query's cost was reached.
     #[error("{0}")]
     Limit(String),
+    /// The query holds as much memory as one query may.
+    #[error(transparent)]
+    QueryMemory(Exceeded),
+    /// The node has too much to do with other queries; the same one may pass later.
+    #[error("{reason}")]
+    Overloaded { reason: String },
     /// Some facts were refused by content; the others are stored.
     #[error("{0}")]
     Rejected(String),
@@ -97,6 +104,9 @@ impl From<trine_query::Error> for ApiError {
             Q::Execution { message } => Self::Execution(message),
             Q::Unsupported { .. } => Self::Execution(error.to_string()),
             Q::Limit { message } => Self::Limit(message),
+            Q::Memory(exceeded @ Exceeded::Query { .. }) => Self::QueryMemory(exceeded),
+            Q::Memory(Exceeded::Node { .. }) => Self::Overloaded { reason: error.to_string() },
+            Q::Overloaded { reason } => Self::Overloaded { reason },
             Q::Timeout => Self::Timeout,
             Q::Canceled => Self::Canceled,
             Q::ShardMissing { .. } => Self::Unavailable { reason: error.to_string(), retry_after_s: RETRY_AFTER_S },
@@ -134,7 +144,7 @@ impl ApiError {
             Self::NoTenant if matches!(family, Family::Otlp { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoTenant => StatusCode::UNAUTHORIZED,
             Self::BadTenant(_) | Self::BadRequest(_) | Self::Rejected(_) => StatusCode::BAD_REQUEST,
-            Self::Execution(_) | Self::Limit(_) => match family {
+            Self::Execution(_) | Self::Limit(_) | Self::QueryMemory(_) => match family {
                 Family::Prometheus => StatusCode::UNPROCESSABLE_ENTITY,
                 _ => StatusCode::BAD_REQUEST,
             },
@@ -145,6 +155,10 @@ impl ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Overloaded { .. } => match family {
+                Family::Prometheus => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::TOO_MANY_REQUESTS,
+            },
             Self::Unavailable { .. } | Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => match family {
                 Family::Loki | Family::Tempo => StatusCode::GATEWAY_TIMEOUT,
@@ -168,12 +182,13 @@ impl ApiError {
             | Self::Rejected(_)
             | Self::Execution(_)
             | Self::Limit(_)
+            | Self::QueryMemory(_)
             | Self::UnsupportedMedia(_)
             | Self::TooLarge(_)
             | Self::Unprocessable(_) => tonic::Code::InvalidArgument,
             Self::NotFound(_) => tonic::Code::NotFound,
             Self::Unimplemented(_) => tonic::Code::Unimplemented,
-            Self::Busy { .. } => tonic::Code::ResourceExhausted,
+            Self::Busy { .. } | Self::Overloaded { .. } => tonic::Code::ResourceExhausted,
             Self::Unavailable { .. } | Self::NotReady { .. } => tonic::Code::Unavailable,
             Self::Timeout => tonic::Code::DeadlineExceeded,
             Self::Canceled => tonic::Code::Cancelled,
@@ -184,18 +199,20 @@ impl ApiError {
     fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Busy { retry_after_s } | Self::Unavailable { retry_after_s, .. } => Some((*retry_after_s).max(1)),
-            Self::NotReady { .. } => Some(RETRY_AFTER_S),
+            Self::NotReady { .. } | Self::Overloaded { .. } => Some(RETRY_AFTER_S),
             _ => None,
         }
     }
 
     fn error_type(&self) -> &'static str {
         match self {
-            Self::Execution(_) | Self::Limit(_) | Self::Unprocessable(_) => "execution",
+            Self::Execution(_) | Self::Limit(_) | Self::QueryMemory(_) | Self::Unprocessable(_) => "execution",
             Self::Timeout => "timeout",
             Self::Canceled => "canceled",
             Self::NotFound(_) => "not_found",
-            Self::Unavailable { .. } | Self::NotReady { .. } | Self::Busy { .. } => "unavailable",
+            Self::Unavailable { .. } | Self::NotReady { .. } | Self::Busy { .. } | Self::Overloaded { .. } => {
+                "unavailable"
+            }
             Self::Internal(_) => "internal",
             _ => "bad_data",
         }
@@ -207,6 +224,9 @@ impl ApiError {
 
     fn full_text(&self, family: Family) -> String {
         match self {
+            Self::QueryMemory(_) if family == Family::Prometheus => {
+                "query processing would load too many samples into memory in query execution".to_owned()
+            }
             Self::Canceled if family == Family::Loki => "the request was cancelled by the client".to_owned(),
             Self::Timeout if family == Family::Loki => {
                 "request timed out, decrease the duration of the request or add \
@@ -290,10 +310,10 @@ impl ApiError {
     /// The gRPC status; a busy one carries the `RetryInfo` without which exporters drop the batch.
     pub fn to_grpc(&self) -> tonic::Status {
         let text = self.text(Family::Tempo);
-        let Self::Busy { retry_after_s } = self else {
+        let (Self::Busy { .. } | Self::Overloaded { .. }, Some(retry_after_s)) = (self, self.retry_after_s()) else {
             return tonic::Status::new(self.code(), text);
         };
-        let delay = ProtoDuration { seconds: (*retry_after_s).max(1) as i64, nanos: 0 };
+        let delay = ProtoDuration { seconds: retry_after_s as i64, nanos: 0 };
         let retry = Any {
             type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
             value: RetryInfo { retry_delay: Some(delay) }.encode_to_vec(),
@@ -347,9 +367,16 @@ mod tests {
     fn one_fact_in_every_protocol() {
         let busy = ApiError::Busy { retry_after_s: 3 };
         let bad = ApiError::BadRequest("x".to_owned());
+        let memory = ApiError::QueryMemory(Exceeded::Query { bytes_max: 5 << 20 });
+        let overloaded = ApiError::Overloaded { reason: "o".to_owned() };
         let run = ApiError::Execution("y".to_owned());
         let broken = ApiError::Internal("z".to_owned());
         for (error, family, status) in [
+            (&memory, Family::Prometheus, 422),
+            (&memory, Family::Loki, 400),
+            (&overloaded, Family::Prometheus, 503),
+            (&overloaded, Family::Loki, 429),
+            (&overloaded, Family::Tempo, 429),
             (&busy, Family::Prometheus, 429),
             (&busy, Family::Otlp { json: false }, 429),
             (&bad, Family::Loki, 400),
@@ -368,6 +395,11 @@ mod tests {
         assert_eq!(busy.respond(Family::Loki).headers()[RETRY_AFTER], "3");
         assert_eq!(bad.envelope("x"), r#"{"status":"error","errorType":"bad_data","error":"x"}"#);
         assert!(!busy.to_grpc().details().is_empty());
+        assert!(!overloaded.to_grpc().details().is_empty());
+        assert_eq!(overloaded.respond(Family::Prometheus).headers()[RETRY_AFTER], "5");
+        let text = "query processing would load too many samples into memory in query execution";
+        assert_eq!(memory.text(Family::Prometheus), text);
+        assert!(memory.text(Family::Tempo).starts_with("query needs more than 5 MiB of memory"));
         let long = ApiError::BadRequest("é".repeat(1 << 20)).to_grpc();
         assert!(long.message().len() < 9000 && long.message().ends_with("é… (2088960 bytes more)"));
     }

@@ -29,6 +29,7 @@ pub mod tempo;
 pub mod tenant;
 mod time;
 mod wire;
+mod writer;
 
 pub use backend::{Backend, ShardPart, WriteError};
 pub use config::ApiConfig;

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 use trine_api::{Api, ApiConfig, server};
+use trine_query::memory::QueryMemory;
 
 use crate::cluster::Cluster;
 
@@ -51,7 +52,16 @@ impl Client {
     }
 
     pub(crate) fn with(config: ApiConfig) -> Self {
-        let cluster = Arc::new(Cluster::new());
+        Self::over(Cluster::new(), config)
+    }
+
+    /// With bounds of what queries may hold.
+    pub(crate) fn with_queries(queries: QueryMemory) -> Self {
+        Self::over(Cluster::with_queries(queries), ApiConfig::default())
+    }
+
+    fn over(cluster: Cluster, config: ApiConfig) -> Self {
+        let cluster = Arc::new(cluster);
         let api = Api::with_clock(Arc::clone(&cluster) as _, config, Vec::new(), now_ns);
         Self { cluster, router: server::main_router(&api), api }
     }
