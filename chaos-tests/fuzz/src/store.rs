@@ -4,6 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use trine_store::codec::Reader;
 use trine_store::entry::Entry;
+use trine_store::memory::QueryMemory;
 use trine_store::model::{Labels, Signal, attrs, events};
 use trine_store::part::{MetricsBody, PartRef, RowsBody, SampleKind};
 use trine_store::rows::{self, RowScan, RowsView};
@@ -23,6 +24,9 @@ pub(crate) const TARGETS: [crate::Decoder; 9] = [
     ("wal_segment", wal_segment),
 ];
 
+const ALL_TIMES: (i64, i64) = (i64::MIN, i64::MAX);
+/// What reading a block may hold.
+const MEMORY_BYTES: u64 = 256 << 20;
 /// Batches and series of one block that are looked at.
 const BATCHES_MAX: usize = 64;
 const SERIES_MAX: usize = 256;
@@ -68,12 +72,13 @@ fn metrics_block(bytes: &[u8]) {
     let Ok(block) = tsdb::Block::open(Arc::new(Bytes::copy_from_slice(bytes))) else { return };
     let tenants: Vec<Arc<str>> = block.tenants().cloned().collect();
     let view = MetricsView { heads: Vec::new(), blocks: vec![Arc::new(block)] };
+    let memory = QueryMemory::new(MEMORY_BYTES, MEMORY_BYTES).account();
     for tenant in tenants.iter().take(2) {
-        drop(view.label_names(tenant, &[], i64::MIN, i64::MAX));
-        drop(view.label_values(tenant, "__name__", &[], i64::MIN, i64::MAX));
+        drop(view.label_names(tenant, &[], ALL_TIMES, &memory));
+        drop(view.label_values(tenant, "__name__", &[], ALL_TIMES, &memory));
         drop(view.metadata(tenant, None));
-        drop(view.series_labels(tenant, &[], i64::MIN, i64::MAX));
-        let Ok(set) = view.select(tenant, &[], i64::MIN, i64::MAX) else { continue };
+        drop(view.series_labels(tenant, &[], ALL_TIMES, &memory));
+        let Ok(set) = view.select_charged(tenant, &[], ALL_TIMES, &memory) else { continue };
         let (mut times, mut values, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
         for series in set.take(SERIES_MAX) {
             drop(series.samples_into(&mut times, &mut values));
@@ -90,9 +95,10 @@ fn rows_block(bytes: &[u8]) {
     for tenant in tenants.iter().take(2) {
         drop(view.streams(tenant, &[], i64::MIN, i64::MAX));
         drop(view.attr_columns(tenant, i64::MIN, i64::MAX));
-        let scan = RowScan::new(tenant, i64::MIN, i64::MAX);
+        let memory = QueryMemory::new(MEMORY_BYTES, MEMORY_BYTES).account();
+        let scan = RowScan { memory: memory.clone(), ..RowScan::new(tenant, i64::MIN, i64::MAX) };
         if signal == Signal::Traces {
-            drop(view.trace(tenant, &[7; 16]));
+            drop(view.trace(tenant, &[7; 16], &memory));
         }
         let Ok(mut scan) = view.scan(&scan) else { continue };
         for _ in 0..BATCHES_MAX {
