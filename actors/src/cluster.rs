@@ -106,6 +106,11 @@ impl Cluster {
         self.shared.wal.stats()
     }
 
+    /// The account of the disk.
+    pub fn disk(&self) -> &crate::disk::DiskGuard {
+        &self.shared.disk
+    }
+
     /// Bytes in heads that are not sealed yet.
     pub fn heads_bytes(&self) -> u64 {
         self.shared.budget.heads_bytes()

@@ -31,7 +31,9 @@ fn write_error(error: trine_actors::WriteError) -> WriteError {
     use trine_actors::WriteError as E;
     match error {
         E::Busy { retry_after, .. } => WriteError::Busy { retry_after },
-        E::Unavailable { retry_after, .. } => WriteError::Unavailable { reason: error.to_string(), retry_after },
+        E::Unavailable { retry_after, .. } | E::DiskFull { retry_after, .. } => {
+            WriteError::Unavailable { reason: error.to_string(), retry_after }
+        }
         E::Invalid { reason } => WriteError::Invalid(reason),
     }
 }

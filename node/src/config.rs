@@ -124,11 +124,14 @@ pub(crate) struct StorageConfig {
     pub(crate) head_age_s: u64,
     /// Keep this many bytes of log before the shards that hold it back are sealed.
     pub(crate) wal_bytes: u64,
+    /// Free bytes of the disk below which this node takes no writes; queries go on. Keep room for some 64 MiB segments of log
+    /// and for a seal. 0: a twentieth of the disk, at least 512 MiB, at most 10 GiB or a quarter of the disk.
+    pub(crate) disk_reserve_bytes: u64,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30 }
+        Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30, disk_reserve_bytes: 0 }
     }
 }
 
@@ -343,6 +346,7 @@ impl Config {
             memory_budget_bytes: self.node.memory_bytes,
             head_age_ms_max: self.storage.head_age_s * 1000,
             wal_bytes_soft: self.storage.wal_bytes,
+            disk_reserve_bytes: self.storage.disk_reserve_bytes,
             scrub_interval_ms: self.scrub.interval_s.saturating_mul(1000),
             scrub_bytes_per_second: self.scrub.bytes_per_second,
             pool_threads: cores,

@@ -32,7 +32,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::MultiConfig;
+pub use config::{Admit, MultiConfig};
 pub use device::{Bounds, Done, LogDevice, Mark};
 pub use error::{Error, NoReadPoint, NotLeader, ProposeError};
 pub use group::{Group, LEARNER_BEHIND_MAX, Proposed};

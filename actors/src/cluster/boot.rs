@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
-use trine_raft::{GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
+use trine_raft::{Admit, GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
 use trine_store::model::SLOTS;
 use trine_store::shard::ShardConfig;
 use trine_store::tsdb::BlockCache;
@@ -20,6 +20,7 @@ use super::shared::{MetaGroup, Shared, remember, unix_ms};
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
 use crate::device::WalDevice;
+use crate::disk::DiskGuard;
 use crate::error::Error;
 use crate::gossip::{self, Gossip, Own, Peer};
 use crate::healing::Healing;
@@ -39,6 +40,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
     let healing = Healing::open(&config.data_dir).map_err(io_error("open the quarantine in", &config.data_dir))?;
     let budget = Arc::new(Budget::new(config.memory_budget_bytes));
     let wal = open_wal(&config, &budget)?;
+    let disk = Arc::new(DiskGuard::new(&config.data_dir, &config.node_name, config.disk_reserve_bytes));
     let book = Arc::new(PeerBook::new());
     let peers = Arc::new(Peers::new(book.clone()));
     let shared = Arc::new(Shared {
@@ -53,6 +55,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         hints: LeaderHints::default(),
         healing,
         scrub: Scrub::default(),
+        disk,
         gossip: OnceLock::new(),
         meta: OnceLock::new(),
         handles: ArcSwap::default(),
@@ -141,7 +144,7 @@ async fn start_gossip(shared: &Arc<Shared>, rpc_listen: SocketAddr) -> Result<()
         version: config.version.clone(),
     };
     let own = Own {
-        peer: Peer { node, cluster: identity.cluster.clone(), ready: false },
+        peer: Peer { node, cluster: identity.cluster.clone(), ready: false, disk_full: false },
         listen: config.gossip_listen,
         advertise,
         seeds: config.join.clone(),
@@ -230,7 +233,12 @@ fn become_member(shared: &Shared, cluster: &str, meta_replica: u64) -> Result<Id
 
 async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListener) -> Result<(), Error> {
     let raft_error = |reason: String| Error::Raft { group: 0, reason };
-    let multi_config = MultiConfig::new(identity.cluster.clone(), NodeId(identity.node_id));
+    let disk = shared.disk.clone();
+    let multi_config = MultiConfig {
+        // The metadata is small, and a full node must learn what becomes of it.
+        admit: Admit::new(move |group| group == GroupId(0) || disk.admits_appends()),
+        ..MultiConfig::new(identity.cluster.clone(), NodeId(identity.node_id))
+    };
     let multi = Multi::start(multi_config, shared.book.clone()).map_err(|e| raft_error(e.to_string()))?;
     let multi = Arc::new(multi);
     serve(shared, &multi, listener);
@@ -311,6 +319,7 @@ async fn run_steward(shared: Arc<Shared>) {
         head_age_max: Duration::from_millis(config.head_age_ms_max),
         log_pressure: log_pressure_rx,
         healing: shared.healing.clone(),
+        disk: shared.disk.clone(),
     };
     let watching = tokio::spawn(watch_node(shared.clone(), log_pressure));
     let scrubbing = tokio::spawn(scrub::schedule(shared.clone()));
@@ -327,6 +336,10 @@ async fn watch_node(shared: Arc<Shared>, log_pressure: watch::Sender<Vec<u64>>) 
     let mut exports = shared.meta.get().map(|m| m.machine.watch_exports());
     loop {
         ticks.tick().await;
+        shared.disk.refresh();
+        if let Some(gossip) = shared.gossip.get() {
+            gossip.announce_disk(shared.disk.is_full());
+        }
         let ready = shared.ready().is_ok();
         if was_ready.swap(ready, Ordering::Relaxed) != ready {
             info!(ready, "readiness changed");

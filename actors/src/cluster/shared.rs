@@ -1,5 +1,5 @@
 //! What the parts of a running node share.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,6 +15,7 @@ use trine_store::wal::{Wal, WalConfig};
 
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
+use crate::disk::DiskGuard;
 use crate::gossip::{self, Gossip};
 use crate::healing::Healing;
 use crate::identity::Identity;
@@ -49,6 +50,7 @@ pub struct Shared {
     /// What was found damaged here, and how far it is healed.
     pub(crate) healing: Healing,
     pub(crate) scrub: Scrub,
+    pub(crate) disk: Arc<DiskGuard>,
     pub(crate) gossip: OnceLock<Gossip>,
     pub(crate) meta: OnceLock<MetaGroup>,
     /// Replicas that run on this node.
@@ -104,6 +106,12 @@ impl Shared {
 
     pub(crate) fn live(&self) -> gossip::Peers {
         self.gossip.get().map(|g| g.live().borrow().clone()).unwrap_or_default()
+    }
+
+    /// Live nodes whose disk has room; all live nodes when none has.
+    pub(crate) fn with_room(&self, peers: &gossip::Peers) -> BTreeSet<u64> {
+        let roomy: BTreeSet<u64> = peers.iter().filter(|(_, p)| !p.disk_full).map(|(id, _)| *id).collect();
+        if roomy.is_empty() { peers.keys().copied().collect() } else { roomy }
     }
 
     pub(crate) fn node_name(&self, node: u64) -> String {

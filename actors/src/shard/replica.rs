@@ -22,6 +22,7 @@ use super::machine::ShardMachine;
 use super::pool::Pool;
 use super::proposer::Proposer;
 use crate::budget::Budget;
+use crate::disk::DiskGuard;
 use crate::error::Error;
 use crate::healing::Healing;
 
@@ -44,6 +45,7 @@ pub struct ReplicaContext {
     pub log_pressure: watch::Receiver<Vec<u64>>,
     /// Where damage is written down.
     pub healing: Healing,
+    pub disk: Arc<DiskGuard>,
 }
 
 /// Raft group of a shard: group 0 is the metadata group.
@@ -110,8 +112,17 @@ impl Replica {
         let group = opened.map_err(|e| Error::Raft { group: group_of(shard).0, reason: e.to_string() })?;
         let (work, queue) = mpsc::channel(QUEUE_PARTS);
         let budget = context.budget.clone();
-        let handle =
-            ShardHandle { shard, replica, group: group.clone(), observed, budget, work, complain, sealed: sealed_rx };
+        let handle = ShardHandle {
+            shard,
+            replica,
+            group: group.clone(),
+            observed,
+            budget,
+            disk: context.disk.clone(),
+            work,
+            complain,
+            sealed: sealed_rx,
+        };
         let (stop, stop_rx) = watch::channel(false);
         let policy = SealPolicy { head_bytes_max: context.head_bytes_max, head_age_max: context.head_age_max };
         let healer = Healer {

@@ -41,6 +41,25 @@ impl MetricsSource for NodeMetrics {
             one("trine_node_disk_used_bytes", "Bytes under the data directory.", Gauge, status.disk_used_bytes as f64),
             one("trine_node_disk_free_bytes", "Free bytes of its file system.", Gauge, status.disk_free_bytes as f64),
             one(
+                "trine_node_disk_reserve_bytes",
+                "Free bytes below which no writes are taken.",
+                Gauge,
+                self.cluster.disk().reserve_bytes() as f64,
+            ),
+            one(
+                "trine_node_disk_full",
+                "1 while no writes are taken for want of room.",
+                Gauge,
+                f64::from(u8::from(self.cluster.disk().is_full())),
+            ),
+            one(
+                "trine_node_disk_refused_writes_total",
+                "Parts of requests refused for want of room.",
+                Counter,
+                self.cluster.disk().refused() as f64,
+            ),
+            one("trine_store_wal_stalled", "1 while the log waits for room on the disk.", Gauge, wal.stalled as f64),
+            one(
                 "trine_node_start_time_seconds",
                 "Start of the process, Unix time.",
                 Gauge,
