@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::model::Slot;
 use trine_store::shard::PartOutcome;
@@ -216,6 +217,11 @@ impl Cluster {
         let reply = tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), ask).await;
         let reply = reply.map_err(|_| format!("{name}: no answer in time"))?;
         reply.map(tonic::Response::into_inner).map_err(|s| format!("{name}: {}", s.message()))
+    }
+
+    /// The account of the queries on this node.
+    pub fn query_memory(&self) -> &QueryMemory {
+        &self.shared.budget.queries
     }
 
     /// Refuses new work, hands over leaders, closes replicas, raft and the log. Nothing acknowledged is lost either way.

@@ -52,7 +52,7 @@ impl Identity {
             "{HEADER}\nnode_id {}\nnode_name {}\ncluster {}\nmeta_replica {}\n",
             self.node_id, self.node_name, self.cluster, self.meta_replica
         );
-        let text = format!("{body}crc {:08x}\n", crc(&body));
+        let text = format!("{body}crc {:08x}\n", Self::checksum(&body));
         let (temporary, path) = (dir.join("identity.new"), dir.join(FILE));
         let mut file = fs::File::create(&temporary).map_err(io_error("create", &temporary))?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io_error("write", &temporary))?;
@@ -60,10 +60,17 @@ impl Identity {
         fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io_error("sync directory", dir))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// First four bytes of the BLAKE3 hash: guards against damage, not against people.
+    pub(crate) fn checksum(body: &str) -> u32 {
+        let hash = blake3::hash(body.as_bytes());
+        let [a, b, c, d, ..] = *hash.as_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (body, last) = text.trim_end().rsplit_once('\n').ok_or("too short")?;
         let body = format!("{body}\n");
-        if last != format!("crc {:08x}", crc(&body)) {
+        if last != format!("crc {:08x}", Self::checksum(&body)) {
             return Err("checksum mismatch".into());
         }
         let mut lines = body.lines();
@@ -83,13 +90,6 @@ impl Identity {
             meta_replica: number(field("meta_replica")?)?,
         })
     }
-}
-
-/// First four bytes of the BLAKE3 hash: guards against damage, not against people.
-fn crc(body: &str) -> u32 {
-    let hash = blake3::hash(body.as_bytes());
-    let [a, b, c, d, ..] = *hash.as_bytes();
-    u32::from_be_bytes([a, b, c, d])
 }
 
 pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {

@@ -8,6 +8,8 @@ pub mod config;
 pub mod device;
 pub mod disk;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gossip;
 pub mod healing;
 pub mod identity;

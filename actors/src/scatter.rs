@@ -12,11 +12,13 @@ use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use trine_query::fragment::{Fragment, FragmentLimits, Language, run_fragment};
+use trine_query::memory::{self, Exceeded};
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 use trine_query::{Error, Result};
 
 use crate::cluster::Shared;
 use crate::rpc::proto::{self, fragment_reply};
+use crate::shard::PoolError;
 pub(crate) use damage::Asked;
 use damage::{Patience, Watch, without_lost};
 
@@ -69,7 +71,15 @@ struct NodeAnswer {
 }
 
 impl Drive {
+    /// Ends early once nobody listens: dropping the asks cancels the fragments.
     async fn run(self) {
+        tokio::select! {
+            () = self.tx.closed() => {}
+            () = self.ask_all() => {}
+        }
+    }
+
+    async fn ask_all(&self) {
         let started = Instant::now();
         let mut pending: BTreeSet<u32> = self.shared.meta().shards.keys().copied().collect();
         if pending.is_empty() {
@@ -127,7 +137,8 @@ impl Drive {
         if node == 0 {
             return again(asked.shards, "no leader is known");
         }
-        let limits = FragmentLimits { reply_bytes_max: self.shared.budget.shares.query, deadline: self.ctx.deadline };
+        let reply_bytes_max = self.shared.budget.shares.query;
+        let limits = FragmentLimits::new(reply_bytes_max, self.ctx.deadline, self.ctx.memory.clone());
         let name = self.shared.node_name(node);
         let replies = if node == self.shared.node_id() {
             let fragment = self.fragment.clone();
@@ -163,9 +174,15 @@ impl Drive {
         let opened = tokio::time::timeout(patience.min(Duration::from_secs(4)), client.run_fragment(request)).await;
         let opened = opened.map_err(|_| format!("node {node} did not answer in time"))?;
         let stream = opened.map_err(|status| format!("node {node}: {status}"))?.into_inner();
-        Ok(stream
-            .map(|reply| reply.map_err(|s| Error::Io(std::io::Error::other(s))).and_then(Reply::from_proto))
-            .boxed())
+        let memory = self.ctx.memory.clone();
+        let take = move |reply: std::result::Result<proto::FragmentReply, tonic::Status>| {
+            match Reply::from_proto(reply.map_err(|s| Error::Io(std::io::Error::other(s)))?)? {
+                // Charged until the engine has taken it apart.
+                Reply::Frame(frame) => Ok(Reply::Frame(memory::hold(&memory, frame)?)),
+                other => Ok(other),
+            }
+        };
+        Ok(stream.map(take).boxed())
     }
 
     /// Passes a node's replies on. Until [`HELD_BYTES`] are exceeded they are held back, so that a node that dies can be
@@ -337,8 +354,12 @@ fn error_to_proto(error: &Error) -> proto::QueryError {
         Error::ShardMissing { .. } => 7,
         Error::Corrupt { .. } => 8,
         Error::Io(_) => 9,
+        Error::Memory(Exceeded::Query { .. }) => 11,
+        Error::Memory(Exceeded::Node { .. }) => 12,
+        Error::Overloaded { .. } => 13,
     };
     let message = match error {
+        Error::Memory(Exceeded::Query { bytes_max } | Exceeded::Node { bytes_max }) => bytes_max.to_string(),
         Error::Unsupported { what } => what.clone(),
         other => other.to_string(),
     };
@@ -353,6 +374,9 @@ fn error_from_proto(error: proto::QueryError) -> Error {
         4 => Error::Limit { message },
         5 => Error::Timeout,
         6 => Error::Canceled,
+        11 => Error::Memory(Exceeded::Query { bytes_max: message.parse().unwrap_or(0) }),
+        12 => Error::Memory(Exceeded::Node { bytes_max: message.parse().unwrap_or(0) }),
+        13 => Error::Overloaded { reason: message },
         8 | 9 => Error::Corrupt { what: "shard data", reason: message },
         _ => Error::Execution { message },
     }
@@ -392,13 +416,24 @@ async fn run_local(
     let (views, mut missing) = if asked.accept_incomplete { without_lost(views) } else { (views, BTreeMap::new()) };
     let positions: Vec<(u32, u64)> = views.iter().map(|v| (v.shard, v.position)).collect();
     let frames = tx.clone();
+    let stop = limits.stop.clone();
+    let node = shared.node_name(shared.node_id());
     let job = move || {
         let mut sink = |frame: Bytes| frames.blocking_send(Ok(Reply::Frame(frame))).map_err(|_| Error::Canceled);
         run_fragment(&fragment, &tenant, &views, &limits, &mut sink)
     };
-    let result = match shared.query_pool.run(job).await {
+    // A fragment that still waits for a thread never begins, one that runs ends at its next look.
+    let _waiting = stop.on_drop();
+    let ran = tokio::select! {
+        ran = shared.query_pool.run(job) => ran,
+        () = tx.closed() => return,
+    };
+    let result = match ran {
         Ok(result) => result,
-        Err(e) => Err(Error::Execution { message: e.to_string() }),
+        Err(PoolError::Full) => {
+            Err(Error::Overloaded { reason: format!("too many queries wait on node {node}: try again later") })
+        }
+        Err(e @ PoolError::Broken(_)) => Err(Error::Execution { message: e.to_string() }),
     };
     let closing: Vec<Result<Reply>> = match result {
         Ok(()) => positions

@@ -18,5 +18,6 @@ pub use arbiters::Arbiters;
 pub use fetch::{BlockSource, ListedBlock, ListedBlocks};
 pub use handle::{ShardHandle, SubmitError};
 pub(crate) use healer::Complaint;
-pub use pool::Pool;
+pub use pool::{Pool, PoolError};
 pub use replica::{Replica, ReplicaContext, directory};
+pub(crate) use reply::EntryReply;

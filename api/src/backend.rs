@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::model::Slot;
 use trine_store::shard::PartOutcome;
@@ -49,6 +50,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// How queries reach the shards.
     fn scatter(&self) -> Arc<dyn Scatter>;
+
+    /// The account of the queries on this node.
+    fn query_memory(&self) -> &QueryMemory;
 
     /// `Err` says why this node does not serve yet.
     fn ready(&self) -> Result<(), String>;

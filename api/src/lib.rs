@@ -10,6 +10,8 @@ mod budget;
 mod call;
 pub mod config;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grpc;
 mod json;
 pub mod loki;
@@ -27,6 +29,7 @@ pub mod tempo;
 pub mod tenant;
 mod time;
 mod wire;
+mod writer;
 
 pub use backend::{Backend, ShardPart, WriteError};
 pub use config::ApiConfig;

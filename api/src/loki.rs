@@ -5,7 +5,7 @@ pub(crate) mod level;
 mod metadata;
 mod params;
 pub(crate) mod push;
-mod push_decode;
+pub(crate) mod push_decode;
 mod query;
 mod render;
 mod selector;

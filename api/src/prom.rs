@@ -1,6 +1,7 @@
 //! Prometheus and Mimir: remote write, the query API, rules and status.
 pub(crate) mod decode;
-mod decode_v2;
+pub(crate) mod decode_v2;
+mod histogram;
 mod query;
 mod render;
 mod series;

@@ -10,6 +10,7 @@ use trine_api::admin::model::{
     AdminCluster, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode, AdminShard, FlushReport,
 };
 use trine_api::{Backend, ShardPart, WriteError};
+use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::model::{SLOTS, Slot};
 use trine_store::shard::PartOutcome;
@@ -86,6 +87,10 @@ impl Backend for ClusterBackend {
 
     fn scatter(&self) -> Arc<dyn Scatter> {
         self.scatter.clone()
+    }
+
+    fn query_memory(&self) -> &QueryMemory {
+        self.cluster.query_memory()
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -9,6 +9,8 @@ mod confirm;
 mod connections;
 mod device;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod group;
 mod hand_over;
 mod ids;

@@ -32,6 +32,8 @@ use crate::scrub::{self, Scrub};
 use crate::shard::{Arbiters, Pool, ReplicaContext};
 use crate::steward::Steward;
 
+/// Fragments that may wait for the query pool, for each of the node's pool threads.
+const QUERIES_WAITING: usize = 64;
 /// Replica id of the founder in the metadata group.
 const FOUNDER_META_REPLICA: u64 = 1;
 
@@ -50,7 +52,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         peers,
         wal,
         pool: Pool::new(config.pool_threads),
-        query_pool: Pool::new(config.pool_threads * 2),
+        query_pool: Pool::with_queue(config.pool_threads * 2, config.pool_threads * QUERIES_WAITING),
         budget,
         hints: LeaderHints::default(),
         healing,

@@ -76,7 +76,8 @@ impl Node for NodeService {
             .ok_or_else(|| Status::unimplemented(format!("query language {}", request.language)))?;
         let fragment = Fragment { language, payload: request.payload };
         let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.min(3_600_000));
-        let limits = FragmentLimits { reply_bytes_max: request.reply_bytes_max, deadline };
+        let memory = self.shared.budget.queries.account();
+        let limits = FragmentLimits::new(request.reply_bytes_max, deadline, memory);
         let tenant: Arc<str> = request.tenant.into();
         let asked = scatter::Asked { shards: request.shards, accept_incomplete: request.accept_incomplete };
         let replies = scatter::local(self.shared.clone(), fragment, tenant, asked, limits);

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, MutexGuard};
 use trine_actors::rpc::proto::ScrubReply;
 use trine_actors::{Cluster, ClusterConfig, WriteError};
+use trine_query::memory::Account;
 use trine_query::promql::{InstantQuery, LOOKBACK_MS_DEFAULT, Value, instant};
 use trine_query::scatter::QueryContext;
 use trine_store::model::Labels;
@@ -164,7 +165,7 @@ impl Nodes {
     /// How many series a node sees, and the warnings of the answer.
     pub(crate) async fn ask(&self, node: usize, name: &str) -> (usize, Vec<String>) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        let ctx = QueryContext { tenant: Arc::from(TENANT), deadline, strict: false };
+        let ctx = QueryContext { tenant: Arc::from(TENANT), deadline, strict: false, memory: Account::unbounded() };
         let query = InstantQuery { query: name.into(), time_ms: TIME_MS, lookback_ms: LOOKBACK_MS_DEFAULT, limit: 0 };
         let answer = instant(&self.nodes[node].scatter(), &ctx, &query).await.unwrap();
         let Value::Vector(samples) = answer.value else { panic!("a selector gives a vector") };

@@ -60,7 +60,7 @@ impl Region {
             Error::Read { region: name, at, source }
         })?;
         let found = crc32fast::hash(&stored);
-        if found != self.crc {
+        if codec::crc_differs(found, self.crc) {
             let reason = format_args!("checksum {found:08x}, expected {:08x}", self.crc);
             file.report(at, name, DamageKind::Checksum, &reason);
             return Err(Error::Checksum { region: name, at });

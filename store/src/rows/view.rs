@@ -14,6 +14,7 @@ use super::scan::{RowScan, ScanStats, StreamSelector};
 use super::stream::{SelectionStats, StreamInfo, StreamStats};
 use super::traces::TraceMerge;
 use crate::index::Matcher;
+use crate::memory::Account;
 use crate::model::{Scope, Signal, Value, ValueType};
 
 /// Heads being sealed, the open head, and sealed blocks. Cheap to clone.
@@ -65,6 +66,12 @@ impl RowsView {
         Ok(measure(tenant, selector, min_ns, max_ns, &self.sources(tenant, (min_ns, max_ns))?).0)
     }
 
+    /// Streams of `tenant` in heads and in blocks that overlap the range, those of several counted several times: a bound on what a call about
+    /// streams may have to look at.
+    pub fn streams_max(&self, tenant: &str, times_ns: (i64, i64)) -> Result<u64> {
+        Ok(self.sources(tenant, times_ns)?.iter().map(|source| u64::from(source.streams.len())).sum())
+    }
+
     /// Label names of those streams, sorted.
     pub fn label_names(&self, tenant: &str, matchers: &[Matcher], min_ns: i64, max_ns: i64) -> Result<Vec<String>> {
         let streams = self.streams(tenant, matchers, min_ns, max_ns)?;
@@ -104,9 +111,10 @@ impl RowsView {
         scan_sources(self.signal, scan.clone(), self.sources(&scan.tenant, times)?)
     }
 
-    /// All spans of a trace by start time; empty when there is none.
-    pub fn trace(&self, tenant: &str, trace_id: &[u8; 16]) -> Result<RowBatch> {
-        TraceMerge::lookup(RowScan::new(tenant, i64::MIN, i64::MAX), self.sources(tenant, ALL_TIMES)?, trace_id)
+    /// All spans of a trace by start time; empty when there is none. `memory` is charged for what the rows hold open.
+    pub fn trace(&self, tenant: &str, trace_id: &[u8; 16], memory: &Account) -> Result<RowBatch> {
+        let scan = RowScan { memory: memory.clone(), ..RowScan::new(tenant, i64::MIN, i64::MAX) };
+        TraceMerge::lookup(scan, self.sources(tenant, ALL_TIMES)?, trace_id)
     }
 
     /// Traces with a span start in the scan's time range and a granule that passes its conditions, by trace id, each with
@@ -120,7 +128,9 @@ impl RowsView {
         attr_columns(&self.sources(tenant, (min_ns, max_ns))?, tenant, min_ns, max_ns)
     }
 
-    /// Some distinct values of an attribute in the time range, at most `limit`, in the order met.
+    /// Some distinct values of an attribute in the time range, at most `limit`, in the order met. `memory` is charged for
+    /// them while they are collected.
+    #[expect(clippy::too_many_arguments, reason = "a question of its own, asked in one place")]
     pub fn attr_values(
         &self,
         tenant: &str,
@@ -129,8 +139,9 @@ impl RowsView {
         min_ns: i64,
         max_ns: i64,
         limit: usize,
+        memory: &Account,
     ) -> Result<Vec<Value>> {
-        attr_values(&self.sources(tenant, (min_ns, max_ns))?, tenant, scope, key, (min_ns, max_ns), limit)
+        attr_values(&self.sources(tenant, (min_ns, max_ns))?, tenant, (scope, key), (min_ns, max_ns), limit, memory)
     }
 
     /// The tenant's pieces, oldest first. A block in quarantine is an error only when it may have rows in `times`.
@@ -148,7 +159,7 @@ impl RowsView {
 pub(super) fn scan_sources(signal: Signal, scan: RowScan, sources: Vec<Source>) -> Result<Scan> {
     Ok(Scan(match signal {
         Signal::Traces => Merge::Traces(Box::new(TraceMerge::new(scan, sources)?)),
-        Signal::Logs | Signal::Metrics => Merge::Logs(Box::new(LogMerge::new(scan, sources))),
+        Signal::Logs | Signal::Metrics => Merge::Logs(Box::new(LogMerge::new(scan, sources)?)),
     }))
 }
 

@@ -125,12 +125,15 @@ fn damage_of(entry: &BlockEntry, error: FileError) -> Result<BlockDamage, FileEr
         FileError::Io { source, .. } => read_damage(source),
         FileError::Metrics { source, .. } => match source {
             tsdb::Error::Read { source, .. } => read_damage(source),
-            tsdb::Error::Version { .. } | tsdb::Error::Head { .. } | tsdb::Error::Lost { .. } => None,
+            tsdb::Error::Version { .. }
+            | tsdb::Error::Head { .. }
+            | tsdb::Error::Lost { .. }
+            | tsdb::Error::Memory(_) => None,
             tsdb::Error::Checksum { .. } | tsdb::Error::Decode { .. } | tsdb::Error::Damaged { .. } => Some(Checksum),
         },
         FileError::Rows { source, .. } => match source {
             rows::Error::Read { source, .. } => read_damage(source),
-            rows::Error::Version { .. } | rows::Error::Lost { .. } => None,
+            rows::Error::Version { .. } | rows::Error::Lost { .. } | rows::Error::Memory(_) => None,
             rows::Error::Checksum { .. }
             | rows::Error::Decode { .. }
             | rows::Error::Decompress { .. }

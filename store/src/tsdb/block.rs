@@ -212,7 +212,7 @@ impl Opening<'_> {
             start.checked_add(extent.offset).ok_or_else(|| self.damaged(section, "its offset is out of range"))?;
         let bytes = self.read(offset, extent.len as usize, section)?;
         let found = crc32fast::hash(&bytes);
-        if found != extent.crc {
+        if codec::crc_differs(found, extent.crc) {
             let reason = format_args!("checksum {found:08x}, expected {:08x}", extent.crc);
             self.file.report(offset, section, DamageKind::Checksum, &reason);
             return Err(Error::Checksum { block: self.name.to_owned(), section, expected: extent.crc, found });
@@ -257,7 +257,7 @@ impl Opening<'_> {
         if magic != MAGIC {
             return Err(self.damaged("tail", "the magic is missing"));
         }
-        if found != crc {
+        if codec::crc_differs(found, crc) {
             return Err(Error::Checksum { block: self.name.to_owned(), section: "tail", expected: crc, found });
         }
         if extent.offset.checked_add(u64::from(extent.len)) != Some(at) {

@@ -2,6 +2,7 @@
 use std::io;
 
 use crate::codec;
+use crate::memory::Exceeded;
 
 /// A failed read. Names the block and the section, so that an operator knows what to repair.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum Error {
     /// A compressed run in memory does not decode: memory was damaged, or there is a bug.
     #[error("samples of a head do not decode: {source}")]
     Head { source: codec::Error },
+    /// The reader's account is full.
+    #[error(transparent)]
+    Memory(#[from] Exceeded),
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
