@@ -23,6 +23,8 @@ pub struct Peer {
     /// Empty while the peer belongs to no cluster.
     pub cluster: String,
     pub ready: bool,
+    /// Where it gossips.
+    pub gossip: Option<SocketAddr>,
 }
 
 /// Live peers by node id, this node included.
@@ -183,6 +185,8 @@ fn peer_of(id: &ChitchatId, state: &chitchat::NodeState) -> Option<(u64, Peer)> 
         zone: get("zone"),
         version: get("version"),
     };
-    // A peer whose values have not arrived yet is not useful.
-    (!node.rpc.is_empty()).then(|| (node_id, Peer { node, cluster: get("cluster"), ready: get("ready") == "true" }))
+    // A peer whose values have not arrived yet is not useful; above all, "no cluster" must be said, not missing.
+    let told = !node.rpc.is_empty() && state.get("cluster").is_some();
+    let gossip = Some(id.gossip_advertise_addr);
+    told.then(|| (node_id, Peer { node, cluster: get("cluster"), ready: get("ready") == "true", gossip }))
 }

@@ -13,7 +13,7 @@ mod reply;
 
 pub use actor::ShardActor;
 pub use arbiters::Arbiters;
-pub use fetch::BlockSource;
+pub use fetch::{BlockSource, FetchCounts, Fetches};
 pub use handle::{ShardHandle, SubmitError};
 pub use pool::Pool;
 pub use replica::{Replica, ReplicaContext, directory};

@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 mod error;
 pub mod fact;
+pub mod healing;
 mod machine_lock;
 mod node;
 pub mod oracle;

@@ -3,13 +3,34 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::cluster;
-use super::model::{AdminCluster, AdminNode, AdminReplica, AdminShard, FlushReport};
+use super::model::{
+    AdminCluster, AdminHealing, AdminHealingRecord, AdminNode, AdminReplacement, AdminReplica, AdminShard, FlushReport,
+    RemovedNode,
+};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Trine admin API", description = "What the cluster is, and flushing it."),
-    paths(cluster::cluster, cluster::nodes, cluster::shards, cluster::flush),
-    components(schemas(AdminCluster, AdminNode, AdminReplica, AdminShard, FlushReport))
+    info(title = "Trine admin API", description = "What the cluster is, flushing it, and what is healed."),
+    paths(
+        cluster::cluster,
+        cluster::nodes,
+        cluster::shards,
+        cluster::flush,
+        cluster::healing,
+        cluster::remove_node,
+        cluster::export_metadata
+    ),
+    components(schemas(
+        AdminCluster,
+        AdminHealing,
+        AdminHealingRecord,
+        AdminNode,
+        AdminReplacement,
+        AdminReplica,
+        AdminShard,
+        FlushReport,
+        RemovedNode
+    ))
 )]
 struct Document;
 

@@ -1,4 +1,6 @@
-//! `trine admin`: the admin REST API in a terminal.
+//! `trine admin`: the admin REST API in a terminal, and what is done to a node that does not run.
+mod healing;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
         match flags.command {
             AdminCommand::Status { watch, json } => status(&client, watch, json).await,
             AdminCommand::Flush => flush(&client).await,
+            AdminCommand::Healing { json } => healing::show(&client, json).await,
+            AdminCommand::RemoveNode { name, drain } => healing::remove_node(&client, &name, drain).await,
         }
     })
 }
