@@ -43,6 +43,14 @@ pub struct ClusterConfig {
     pub scrub_bytes_per_second: u64,
     /// Threads of the pool for queries and encoding.
     pub pool_threads: usize,
+    /// Files of healed damage stay in quarantine this long, in ms.
+    pub quarantine_keep_ms: u64,
+    /// Files of healed damage go earlier while the quarantine has more bytes than this.
+    pub quarantine_bytes_max: u64,
+    /// Bytes a second that this node fetches from others for new replicas, all together; 0: as fast as it goes.
+    pub fetch_bytes_per_second: u64,
+    /// Replicas that fetch at a time.
+    pub fetches_max: usize,
     /// Software version shown to peers.
     pub version: String,
 }

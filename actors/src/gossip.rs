@@ -25,6 +25,8 @@ pub struct Peer {
     pub ready: bool,
     /// It takes no writes for want of room.
     pub disk_full: bool,
+    /// Where it gossips.
+    pub gossip: Option<SocketAddr>,
 }
 
 /// Live peers by node id, this node included.
@@ -200,7 +202,9 @@ fn peer_of(id: &ChitchatId, state: &chitchat::NodeState) -> Option<(u64, Peer)> 
         zone: get("zone"),
         version: get("version"),
     };
-    // A peer whose values have not arrived yet is not useful.
+    // A peer whose values have not arrived yet is not useful; above all, "no cluster" must be said, not missing.
+    let told = !node.rpc.is_empty() && state.get("cluster").is_some();
+    let gossip = Some(id.gossip_advertise_addr);
     let (ready, disk_full) = (get("ready") == "true", get("disk_full") == "true");
-    (!node.rpc.is_empty()).then(|| (node_id, Peer { node, cluster: get("cluster"), ready, disk_full }))
+    told.then(|| (node_id, Peer { node, cluster: get("cluster"), ready, disk_full, gossip }))
 }

@@ -44,4 +44,5 @@ pub use machine::{Committed, Machine, Payload, Recovered, SnapshotManifest};
 pub use multi::{Multi, Storage};
 pub use peers::PeerBook;
 pub use server::{MESSAGE_BYTES_MAX, RaftServer};
+pub use sled_store::check_store;
 pub use status::GroupStatus;

@@ -78,6 +78,10 @@ impl Nodes {
                 scrub_interval_ms: 0,
                 scrub_bytes_per_second: 1 << 30,
                 pool_threads: 2,
+                quarantine_keep_ms: 3_600_000,
+                quarantine_bytes_max: 1 << 30,
+                fetch_bytes_per_second: 0,
+                fetches_max: 2,
                 version: "test".into(),
             })
             .collect();
