@@ -1,5 +1,8 @@
 //! One node of a cluster, from boot to stop.
 mod boot;
+mod founding;
+mod membership;
+mod preflight;
 mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +29,8 @@ use crate::scatter::ClusterScatter;
 pub use shared::{Shared, resident_bytes};
 pub(crate) use shared::{remember, unix_ms};
 
+/// Exit status of a node that the cluster has replaced or removed.
+const EXIT_GONE: i32 = 78;
 /// How long admin calls wait for a node.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a flush waits for a node: it writes and syncs blocks.
@@ -107,6 +112,11 @@ impl Cluster {
         self.shared.wal.stats()
     }
 
+    /// The account of the disk.
+    pub fn disk(&self) -> &crate::disk::DiskGuard {
+        &self.shared.disk
+    }
+
     /// Bytes in heads that are not sealed yet.
     pub fn heads_bytes(&self) -> u64 {
         self.shared.budget.heads_bytes()
@@ -133,6 +143,49 @@ impl Cluster {
             }
         });
         join_all(asks).await
+    }
+
+    /// What every node of the cluster found damaged, by its name; `Err` for one that does not answer.
+    pub async fn healing_of_all(&self) -> Vec<(String, Result<Vec<proto::HealingRecord>, String>)> {
+        let (meta, me) = (self.shared.meta(), self.shared.node_id());
+        let own = || self.shared.healing.records().into_iter().map(Into::into).collect();
+        if !meta.nodes.contains_key(&me) {
+            return vec![(self.shared.config.node_name.clone(), Ok(own()))];
+        }
+        let asks = meta.nodes.values().map(|record| async move {
+            let records = if record.id == me { Ok(own()) } else { self.ask_healing(record.id).await };
+            (record.name.clone(), records)
+        });
+        join_all(asks).await
+    }
+
+    async fn ask_healing(&self, node: u64) -> Result<Vec<proto::HealingRecord>, String> {
+        let mut client = self.shared.peers.client(node)?;
+        let ask = client.healing(proto::HealingRequest { to: self.shared.peers.to(node) });
+        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
+        reply.map(|r| r.into_inner().records).map_err(|s| s.message().to_owned())
+    }
+
+    /// Has a node's replicas made elsewhere, then forgets it and refuses it for good. `Err` says why not; a living node goes
+    /// only with `drain`. Gives its id.
+    pub async fn remove_node(&self, name: &str, drain: bool) -> Result<u64, String> {
+        self.shared.retire(name, drain).await
+    }
+
+    /// The metadata as of now in its file format, to be kept as a backup.
+    pub fn export_metadata(&self) -> Result<Vec<u8>, String> {
+        let meta = self.shared.meta.get().ok_or("this node belongs to no cluster yet")?;
+        Ok(meta.machine.export_bytes())
+    }
+
+    /// Replicas whose replacement this node has brought to its end, since the process started.
+    pub fn replicas_replaced(&self) -> u64 {
+        self.shared.replaced.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// What new replicas on this node have fetched, since the process started.
+    pub fn fetched(&self) -> crate::shard::FetchCounts {
+        self.shared.fetches.counts()
     }
 
     async fn ask_status(&self, node: u64) -> Result<proto::StatusReply, String> {
@@ -244,5 +297,43 @@ impl Cluster {
     /// Turns true when the node begins to stop.
     pub fn stopping(&self) -> watch::Receiver<bool> {
         self.shared.stopping.subscribe()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+
+    use crate::config::ClusterConfig;
+
+    /// Settings of a node that no test starts.
+    pub(crate) fn config(data_dir: &Path, join: &[&str]) -> ClusterConfig {
+        let any = "127.0.0.1:1".parse().unwrap();
+        ClusterConfig {
+            data_dir: data_dir.to_owned(),
+            node_name: "n1".into(),
+            zone: String::new(),
+            rpc_listen: any,
+            gossip_listen: any,
+            advertise_host: "127.0.0.1".into(),
+            http_advertise: String::new(),
+            join: join.iter().map(ToString::to_string).collect(),
+            bootstrap_expect: 1,
+            cluster_key: String::new(),
+            shards_count: 1,
+            replication_factor: 3,
+            memory_budget_bytes: 1 << 30,
+            head_age_ms_max: 1000,
+            wal_bytes_soft: 1 << 30,
+            disk_reserve_bytes: 1,
+            scrub_interval_ms: 0,
+            scrub_bytes_per_second: 1 << 30,
+            pool_threads: 1,
+            quarantine_keep_ms: 0,
+            quarantine_bytes_max: 0,
+            fetch_bytes_per_second: 0,
+            fetches_max: 2,
+            version: String::new(),
+        }
     }
 }

@@ -24,6 +24,14 @@ pub enum Error {
     Gossip { reason: String },
     #[error("cannot join a cluster: {reason}")]
     Join { reason: String },
+    #[error(
+        "{what} in {path} is damaged ({reason}) and --join names no other node that could have a copy; restore the data \
+         directory from a backup, or see docs/operations/recovery.md for `trine admin recover-metadata`"
+    )]
+    OnlyCopy { what: &'static str, path: String, reason: String },
+    /// A shard's replica whose files or log are damaged or lost: it must be replaced.
+    #[error("replica of shard {shard} is damaged ({reason}): {detail}")]
+    Damaged { shard: u32, reason: &'static str, detail: String },
 }
 
 /// Why a write was not acknowledged. Everything but `Invalid` may have been applied in part; repeating it completes it.
@@ -32,6 +40,9 @@ pub enum WriteError {
     /// Over a memory bound; nothing was kept of the refused parts.
     #[error("{what} is over its memory bound")]
     Busy { what: String, retry_after: Duration },
+    /// The disk of the shard's leader is full; nothing was kept of the refused parts.
+    #[error("{reason}")]
+    DiskFull { reason: String, retry_after: Duration },
     /// No leader could be reached within the deadline.
     #[error("shard {shard} has no reachable leader: {reason}")]
     Unavailable { shard: u32, reason: String, retry_after: Duration },

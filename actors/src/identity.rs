@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 
 const FILE: &str = "identity";
-const HEADER: &str = "trine-identity 1";
+const HEADER: &str = "trine-identity 2";
+/// Without the last two lines.
+const HEADER_1: &str = "trine-identity 1";
+/// [`Identity::rejoin`] when it is not known which cluster it was.
+pub const ANY_CLUSTER: &str = "any";
 
 /// The identity file: text, one `key value` a line, closed by a checksum line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +22,11 @@ pub struct Identity {
     pub cluster: String,
     /// Replica id in the metadata group; 0 until the node belongs to a cluster.
     pub meta_replica: u64,
+    /// The replica of the metadata group exists on this disk: if it is not there any more, it is lost.
+    pub meta_opened: bool,
+    /// Not empty when this node has lost what it had of a cluster: it joins that one ([`ANY_CLUSTER`]: whichever there is) and
+    /// never founds one.
+    pub rejoin: String,
 }
 
 impl Identity {
@@ -36,9 +45,7 @@ impl Identity {
                 Ok(found)
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                // 63 bits, not zero: zero means "unknown" on the wire.
-                let node_id = (rand::random::<u64>() >> 1).max(1);
-                let new = Self { node_id, node_name: node_name.to_owned(), cluster: String::new(), meta_replica: 0 };
+                let new = Self::draw(node_name, "");
                 new.save(dir)?;
                 Ok(new)
             }
@@ -46,11 +53,24 @@ impl Identity {
         }
     }
 
+    /// A new identity, not yet written.
+    pub fn draw(node_name: &str, rejoin: &str) -> Self {
+        // 63 bits, not zero: zero means "unknown" on the wire.
+        let node_id = (rand::random::<u64>() >> 1).max(1);
+        let (node_name, rejoin) = (node_name.to_owned(), rejoin.to_owned());
+        Self { node_id, node_name, cluster: String::new(), meta_replica: 0, meta_opened: false, rejoin }
+    }
+
     /// Writes the identity durably.
     pub fn save(&self, dir: &Path) -> Result<(), Error> {
         let body = format!(
-            "{HEADER}\nnode_id {}\nnode_name {}\ncluster {}\nmeta_replica {}\n",
-            self.node_id, self.node_name, self.cluster, self.meta_replica
+            "{HEADER}\nnode_id {}\nnode_name {}\ncluster {}\nmeta_replica {}\nmeta_opened {}\nrejoin {}\n",
+            self.node_id,
+            self.node_name,
+            self.cluster,
+            self.meta_replica,
+            u8::from(self.meta_opened),
+            self.rejoin
         );
         let text = format!("{body}crc {:08x}\n", Self::checksum(&body));
         let (temporary, path) = (dir.join("identity.new"), dir.join(FILE));
@@ -74,7 +94,8 @@ impl Identity {
             return Err("checksum mismatch".into());
         }
         let mut lines = body.lines();
-        if lines.next() != Some(HEADER) {
+        let version = lines.next();
+        if version != Some(HEADER) && version != Some(HEADER_1) {
             return Err("unknown version".into());
         }
         let mut field = |name: &str| -> Result<String, String> {
@@ -83,12 +104,19 @@ impl Identity {
             if key == name { Ok(value.to_owned()) } else { Err(format!("no {name}")) }
         };
         let number = |s: String| s.parse::<u64>().map_err(|e| e.to_string());
-        Ok(Self {
+        let mut identity = Self {
             node_id: number(field("node_id")?)?,
             node_name: field("node_name")?,
             cluster: field("cluster")?,
             meta_replica: number(field("meta_replica")?)?,
-        })
+            meta_opened: false,
+            rejoin: String::new(),
+        };
+        if version == Some(HEADER) {
+            identity.meta_opened = field("meta_opened")? == "1";
+            identity.rejoin = field("rejoin")?;
+        }
+        Ok(identity)
     }
 }
 
@@ -107,9 +135,18 @@ mod tests {
         let mut first = Identity::load_or_create(dir.path(), "n1").unwrap();
         first.cluster = "c".into();
         first.meta_replica = 3;
+        first.meta_opened = true;
+        first.rejoin = ANY_CLUSTER.into();
         first.save(dir.path()).unwrap();
         assert_eq!(Identity::load_or_create(dir.path(), "n1").unwrap(), first);
         assert!(matches!(Identity::load_or_create(dir.path(), "n2"), Err(Error::NodeName { .. })));
+    }
+
+    #[test]
+    fn version_1_is_still_read() {
+        let body = format!("{HEADER_1}\nnode_id 5\nnode_name n1\ncluster c\nmeta_replica 2\n");
+        let read = Identity::parse(&format!("{body}crc {:08x}\n", crc(&body))).unwrap();
+        assert_eq!((read.node_id, read.meta_replica, read.meta_opened, read.rejoin.as_str()), (5, 2, false, ""));
     }
 
     #[test]

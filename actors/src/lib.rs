@@ -6,6 +6,7 @@ pub mod budget;
 pub mod cluster;
 pub mod config;
 pub mod device;
+pub mod disk;
 pub mod error;
 #[doc(hidden)]
 pub mod fuzz;

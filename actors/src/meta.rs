@@ -1,11 +1,13 @@
 //! The metadata group: nodes, slots, shards and their replicas. Raft is the truth, gossip a hint.
 mod command;
+mod export;
 mod machine;
 mod state;
 
-pub use command::{Command, CommandError, Reply, decode, encode};
+pub use command::{Command, CommandError, ONLY_REPLICA, Reply, decode, encode};
+pub(crate) use export::{Export, encode_export, read_export, write_export};
 pub use machine::MetaMachine;
-pub use state::{MetaState, NodeRecord, ReplicaRecord, ShardRecord};
+pub use state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 
 /// Shard number that stands for the metadata group in statuses.
 pub const META_SHARD: u32 = u32::MAX;

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashring::HashRing;
 
-use crate::meta::{Command, MetaState, ReplicaRecord, ShardRecord};
+use crate::meta::{Command, META_SHARD, MetaState, ReplicaRecord, ShardRecord};
 
 /// Candidates for a shard, best first: the ring's order, zones not used yet before the others.
 fn candidates(state: &MetaState, shard: u32, taken: &[ReplicaRecord], live: &BTreeSet<u64>) -> Vec<u64> {
@@ -12,7 +12,8 @@ fn candidates(state: &MetaState, shard: u32, taken: &[ReplicaRecord], live: &BTr
     let order = ring.get_with_replicas(&shard, state.nodes.len().saturating_sub(1)).unwrap_or_default();
     let zone_of = |node: u64| state.nodes.get(&node).map_or("", |n| n.zone.as_str());
     let mut zones: BTreeSet<&str> = taken.iter().map(|r| zone_of(r.node)).collect();
-    let free = |node: &u64| live.contains(node) && taken.iter().all(|r| r.node != *node);
+    let free =
+        |node: &u64| live.contains(node) && !state.retiring.contains(node) && taken.iter().all(|r| r.node != *node);
     let mut free: Vec<u64> = order.into_iter().filter(free).collect();
     let mut ordered = Vec::with_capacity(free.len());
     while !free.is_empty() {
@@ -49,7 +50,7 @@ pub fn plan_replicas(
     replication_factor: usize,
     steps_max: usize,
 ) -> Vec<Command> {
-    let known_live = live.iter().filter(|n| state.nodes.contains_key(n)).count();
+    let known_live = live.iter().filter(|n| state.nodes.contains_key(n) && !state.retiring.contains(n)).count();
     let mut plan = Vec::new();
     let mut loads = loads(state);
     let wanted = replicas_wanted(known_live, replication_factor);
@@ -76,31 +77,130 @@ pub fn plan_replicas(
 pub enum MembershipStep {
     AddLearner(ReplicaRecord),
     ChangeVoters(BTreeSet<u64>),
+    RemoveLearners(BTreeSet<u64>),
 }
 
-/// One step towards `record`, given raft's view: voters, learners, and how far each replica has come. The first replicas
-/// of the record vote, an odd number of them and at most `voters_max`; the others learn.
-pub fn membership_step(
-    record: &ShardRecord,
-    voters_max: usize,
-    voters: &BTreeSet<u64>,
-    learners: &BTreeSet<u64>,
-    matched: &BTreeMap<u64, u64>,
-    last_index: u64,
-) -> Option<MembershipStep> {
-    /// A learner this close to the log's end is promoted: the rest arrives during the change.
-    const LAG_ENTRIES_MAX: u64 = 256;
+/// A group as raft sees it: ids of voters and learners, how far each is known to match, and the log's last index.
+#[derive(Clone, Debug, Default)]
+pub struct GroupView {
+    /// Of both sets while a change is in progress.
+    pub voters: BTreeSet<u64>,
+    /// The newer set of a change that is in progress, or was left so by a leader that died.
+    pub changing_to: Option<BTreeSet<u64>>,
+    pub learners: BTreeSet<u64>,
+    pub matched: BTreeMap<u64, u64>,
+    pub last_index: u64,
+}
+
+impl GroupView {
+    /// Whether a replica may vote: it votes already, or it is so close to the log's end that the rest arrives during the
+    /// change. One that is behind would make a majority out of replicas that lack what was acknowledged.
+    fn may_vote(&self, replica: u64) -> bool {
+        const LAG_ENTRIES_MAX: u64 = 256;
+        let caught_up = |m: &u64| m.saturating_add(LAG_ENTRIES_MAX) >= self.last_index;
+        self.voters.contains(&replica) || self.matched.get(&replica).is_some_and(caught_up)
+    }
+}
+
+/// One step towards `record`. The first replicas of the record vote, an odd number of them and at most `voters_max`; the
+/// others learn. A replaced voter keeps its vote until the one in its place has caught up, and they change places one pair
+/// at a time: so no step takes a vote away before there is another, and none makes two empty replicas voters at once.
+pub fn membership_step(record: &ShardRecord, voters_max: usize, group: &GroupView) -> Option<MembershipStep> {
+    let GroupView { voters, learners, .. } = group;
+    if let Some(newer) = &group.changing_to {
+        // First things first: both sets must agree to everything until this is done.
+        return Some(MembershipStep::ChangeVoters(newer.clone()));
+    }
     let count = record.replicas.len().min(voters_max);
     let odd = if count.is_multiple_of(2) { count.saturating_sub(1) } else { count };
     let wanted: BTreeSet<u64> = record.replicas.iter().take(odd).map(|r| r.replica).collect();
-    if let Some(missing) =
-        record.replicas.iter().find(|r| !voters.contains(&r.replica) && !learners.contains(&r.replica))
-    {
+    let missing = |r: &&ReplicaRecord| !voters.contains(&r.replica) && !learners.contains(&r.replica);
+    if let Some(missing) = record.replicas.iter().find(missing) {
         return Some(MembershipStep::AddLearner(*missing));
     }
-    let caught_up = |r: &u64| voters.contains(r) || matched.get(r).is_some_and(|m| m + LAG_ENTRIES_MAX >= last_index);
-    let change = !wanted.is_empty() && wanted != *voters && wanted.iter().all(caught_up);
-    change.then_some(MembershipStep::ChangeVoters(wanted))
+    // A learner that was replaced before it ever voted.
+    let left: BTreeSet<u64> =
+        learners.iter().copied().filter(|l| record.replicas.iter().all(|r| r.replica != *l)).collect();
+    if !left.is_empty() {
+        return Some(MembershipStep::RemoveLearners(left));
+    }
+    if wanted.is_empty() || wanted == *voters {
+        return None;
+    }
+    if wanted.iter().all(|r| voters.contains(r)) {
+        return Some(MembershipStep::ChangeVoters(wanted));
+    }
+    if voters.len() < wanted.len() && voters.is_subset(&wanted) {
+        // Growth: one to three in one step, never two voters, which are less available than one.
+        let all = wanted.iter().all(|r| group.may_vote(*r));
+        return all.then_some(MembershipStep::ChangeVoters(wanted));
+    }
+    substitution(record, voters, &wanted, group).map(MembershipStep::ChangeVoters)
+}
+
+/// The voters with one that is to go replaced by one that has caught up, its successor if possible.
+fn substitution(
+    record: &ShardRecord,
+    voters: &BTreeSet<u64>,
+    wanted: &BTreeSet<u64>,
+    group: &GroupView,
+) -> Option<BTreeSet<u64>> {
+    let new = wanted.difference(voters).copied().find(|r| group.may_vote(*r))?;
+    let before = record.leaving.iter().find(|r| r.successor == new && voters.contains(&r.replica));
+    let old = before.map(|r| r.replica).or_else(|| voters.difference(wanted).next().copied())?;
+    Some(voters.iter().copied().filter(|v| *v != old).chain([new]).collect())
+}
+
+/// What the metadata leader proposes so that retiring nodes come to hold nothing: at most `steps_max` replacements in
+/// progress at a time, then the node is forgotten.
+pub fn plan_retirement(state: &MetaState, live: &BTreeSet<u64>, steps_max: usize) -> Vec<Command> {
+    let mut plan = Vec::new();
+    let mut in_progress: usize = state.records().map(|(_, r)| r.leaving.len()).sum();
+    let mut loads = loads(state);
+    for &node in &state.retiring {
+        let mut holds = false;
+        for (&shard, record) in &state.shards {
+            let Some(held) = record.on_node(node) else { continue };
+            holds = true;
+            let Some(target) = successor_node(state, shard, live, &loads).filter(|_| in_progress < steps_max) else {
+                continue;
+            };
+            in_progress += 1;
+            *loads.entry(target).or_default() += 1;
+            let lost = !live.contains(&node);
+            plan.push(Command::ReplaceReplica { shard, replica: held.replica, node: target, lost });
+        }
+        if holds {
+            continue;
+        }
+        plan.push(match state.meta.on_node(node) {
+            // Every other node has a replica of the metadata already.
+            Some(held) => Command::RemoveReplica { shard: META_SHARD, replica: held.replica },
+            None => Command::ForgetNode { node },
+        });
+    }
+    plan
+}
+
+/// Where a shard's next replica goes: a live node that stays and has none, the emptiest of the best.
+fn successor_node(state: &MetaState, shard: u32, live: &BTreeSet<u64>, loads: &BTreeMap<u64, usize>) -> Option<u64> {
+    let record = state.shards.get(&shard)?;
+    let busy = |node: &u64| record.leaving.iter().any(|r| r.node == *node);
+    let mut order = candidates(state, shard, &record.replicas, live);
+    order.retain(|node| !busy(node));
+    order.sort_by_key(|n| loads.get(n).copied().unwrap_or(0));
+    order.first().copied()
+}
+
+/// Why a node cannot be removed: a shard of it that no other live node can take, if there is one.
+pub fn cannot_retire(state: &MetaState, live: &BTreeSet<u64>, node: u64) -> Option<u32> {
+    let loads = loads(state);
+    let stuck = |(&shard, record): (&u32, &ShardRecord)| {
+        let held = record.on_node(node)?;
+        let only = record.replicas.len() == 1 && !live.contains(&held.node);
+        (only || successor_node(state, shard, live, &loads).is_none()).then_some(shard)
+    };
+    state.shards.iter().find_map(stuck)
 }
 
 /// The node that should lead each shard: leaders as even as the live voters allow, the same on every node.
@@ -120,7 +220,7 @@ pub fn preferred_leaders(shards: &BTreeMap<u32, Vec<u64>>, live: &BTreeSet<u64>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta::NodeRecord;
+    use crate::meta::{LeavingReplica, NodeRecord};
 
     fn state(nodes: &[(u64, &str)], shards: u32) -> MetaState {
         let mut m = MetaState::default();
@@ -173,18 +273,95 @@ mod tests {
         assert!(others.iter().max().unwrap() - others.iter().min().unwrap() <= 4, "{others:?}");
     }
 
+    fn record(replicas: &[u64], leaving: &[(u64, u64)]) -> ShardRecord {
+        let replicas = replicas.iter().map(|i| ReplicaRecord { replica: *i, node: *i }).collect();
+        let leaving = leaving
+            .iter()
+            .map(|(replica, successor)| LeavingReplica {
+                replica: *replica,
+                node: 1,
+                successor: *successor,
+                lost: true,
+            })
+            .collect();
+        ShardRecord { generation: 3, founder: 1, replicas, leaving }
+    }
+
+    fn step(record: &ShardRecord, voters: &[u64], learners: &[u64], matched: &[(u64, u64)]) -> Option<MembershipStep> {
+        let set = |s: &[u64]| s.iter().copied().collect();
+        let matched = matched.iter().copied().collect();
+        let (voters, learners) = (set(voters), set(learners));
+        membership_step(record, 3, &GroupView { voters, learners, matched, last_index: 1000, changing_to: None })
+    }
+
+    fn voters(ids: &[u64]) -> Option<MembershipStep> {
+        Some(MembershipStep::ChangeVoters(ids.iter().copied().collect()))
+    }
+
     #[test]
     fn membership_goes_from_one_to_three_in_one_change() {
-        let replicas = (1..=3).map(|i| ReplicaRecord { replica: i, node: i }).collect();
-        let record = ShardRecord { generation: 3, founder: 1, replicas };
-        let step = |voters: &[u64], learners: &[u64], matched: &[(u64, u64)]| {
-            let set = |s: &[u64]| s.iter().copied().collect();
-            membership_step(&record, 3, &set(voters), &set(learners), &matched.iter().copied().collect(), 1000)
-        };
-        assert_eq!(step(&[1], &[], &[]), Some(MembershipStep::AddLearner(ReplicaRecord { replica: 2, node: 2 })));
-        assert_eq!(step(&[1], &[2, 3], &[(2, 1000), (3, 10)]), None);
-        assert_eq!(step(&[1], &[2, 3], &[(2, 1000), (3, 990)]), Some(MembershipStep::ChangeVoters([1, 2, 3].into())));
-        assert_eq!(step(&[1, 2, 3], &[], &[]), None);
+        let r = record(&[1, 2, 3], &[]);
+        let learner = MembershipStep::AddLearner(ReplicaRecord { replica: 2, node: 2 });
+        assert_eq!(step(&r, &[1], &[], &[]), Some(learner));
+        assert_eq!(step(&r, &[1], &[2, 3], &[(2, 1000), (3, 10)]), None);
+        assert_eq!(step(&r, &[1], &[2, 3], &[(2, 1000), (3, 990)]), voters(&[1, 2, 3]));
+        assert_eq!(step(&r, &[1, 2, 3], &[], &[]), None);
+    }
+
+    #[test]
+    fn a_replaced_voter_goes_only_once_its_successor_has_caught_up() {
+        let r = record(&[1, 2, 4], &[(3, 4)]);
+        let learner = MembershipStep::AddLearner(ReplicaRecord { replica: 4, node: 4 });
+        assert_eq!(step(&r, &[1, 2, 3], &[], &[]), Some(learner));
+        assert_eq!(step(&r, &[1, 2, 3], &[4], &[]), None, "never heard of");
+        assert_eq!(step(&r, &[1, 2, 3], &[4], &[(4, 100)]), None, "far behind");
+        assert_eq!(step(&r, &[1, 2, 3], &[4], &[(4, 999)]), voters(&[1, 2, 4]));
+        // A change that was cut short: both sets are in force, and it is brought to its end before anything else.
+        let changing_to = Some([1, 2, 3].into());
+        let cut_short = GroupView { voters: [1, 2, 3].into(), changing_to, last_index: 9, ..GroupView::default() };
+        assert_eq!(membership_step(&r, 3, &cut_short), voters(&[1, 2, 3]));
+        assert_eq!(step(&r, &[1, 2, 4], &[], &[]), None);
+    }
+
+    #[test]
+    fn two_replaced_voters_go_one_after_the_other() {
+        let r = record(&[1, 4, 5], &[(2, 4), (3, 5)]);
+        assert_eq!(step(&r, &[1, 2, 3], &[4, 5], &[(4, 1000), (5, 1000)]), voters(&[1, 3, 4]));
+        assert_eq!(step(&r, &[1, 2, 3], &[4, 5], &[(5, 1000)]), voters(&[1, 2, 5]), "one does not wait for the other");
+        assert_eq!(step(&r, &[1, 3, 4], &[5], &[(5, 1000)]), voters(&[1, 4, 5]));
+        // The successor was lost in its turn, before it voted.
+        let r = record(&[1, 2, 6], &[(3, 4), (4, 6)]);
+        let gone = MembershipStep::RemoveLearners([4].into());
+        assert_eq!(step(&r, &[1, 2, 3], &[4, 6], &[(6, 1000)]), Some(gone));
+        assert_eq!(step(&r, &[1, 2, 3], &[6], &[(6, 1000)]), voters(&[1, 2, 6]));
+    }
+
+    #[test]
+    fn a_retiring_node_is_emptied_in_bounded_steps_and_then_forgotten() {
+        let mut m = state(&[(1, ""), (2, ""), (3, ""), (4, "")], 8);
+        let live: BTreeSet<u64> = [1, 2, 4].into();
+        grow(&mut m, &[1, 2, 3, 4].into());
+        for id in 2..=4 {
+            m.apply(Command::AddReplica { shard: META_SHARD, node: id });
+        }
+        assert_eq!(cannot_retire(&m, &live, 3), None);
+        assert!(cannot_retire(&m, &[1, 2].into(), 3).is_some(), "nobody could take its replicas");
+        m.apply(Command::RetireNode { node: 3 });
+        for _ in 0..40 {
+            let plan = plan_retirement(&m, &live, 2);
+            assert!(plan.len() <= 2, "{plan:?}");
+            for command in plan {
+                m.apply(command);
+            }
+            let leaving: Vec<_> =
+                m.records().flat_map(|(s, r)| r.leaving.iter().map(move |l| (s, l.replica))).collect();
+            assert!(leaving.len() <= 2);
+            for (shard, replica) in leaving {
+                m.apply(Command::DropReplica { shard, replica });
+            }
+        }
+        assert!(m.gone.contains_key(&3) && !m.nodes.contains_key(&3));
+        assert!(m.shards.values().all(|s| s.replicas.len() == 3 && s.on_node(3).is_none()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod reply;
 
 pub use actor::ShardActor;
 pub use arbiters::Arbiters;
-pub use fetch::{BlockSource, ListedBlock, ListedBlocks};
+pub use fetch::{BlockSource, FetchCounts, Fetches, ListedBlock, ListedBlocks};
 pub use handle::{ShardHandle, SubmitError};
 pub(crate) use healer::Complaint;
 pub use pool::{Pool, PoolError};

@@ -1,7 +1,11 @@
 //! The task that makes this node follow the metadata: opens and closes replicas, brings raft memberships to what the
 //! metadata says, plans new replicas on the metadata leader, and keeps leaders even.
+mod disk;
+mod heal;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -10,14 +14,20 @@ use tracing::{debug, info, warn};
 use trine_raft::{Group, GroupStatus, NodeId, ReplicaId};
 
 use crate::cluster::{Shared, remember};
-use crate::meta::{META_SHARD, MetaState, ShardRecord};
-use crate::placement::{MembershipStep, membership_step, plan_replicas, preferred_leaders};
+use crate::error::Error;
+use crate::healing::Kind;
+use crate::meta::{Command, META_SHARD, MetaState, ShardRecord};
+use crate::placement::{GroupView, MembershipStep, membership_step, plan_replicas, plan_retirement, preferred_leaders};
 use crate::shard::{Replica, ReplicaContext};
+use disk::{Condition, Loss};
+use heal::{Closed, Looked};
 
 /// How often the steward looks even when nothing seems to have changed.
 const TICK: Duration = Duration::from_millis(300);
 /// Replicas that the metadata leader adds in one round.
 const REPLICAS_A_ROUND: usize = 32;
+/// Replicas of retiring nodes that are replaced at a time.
+const REPLACEMENTS_AT_ONCE: usize = 4;
 /// Voters of the metadata group.
 const META_VOTERS_MAX: usize = 5;
 /// Membership changes at a time.
@@ -27,6 +37,14 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(4);
 /// A leader stays at least this long before it is moved for balance.
 const LEADER_REST: Duration = Duration::from_secs(3);
 
+/// A replica that is to be open here.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    shard: u32,
+    replica: u64,
+    founder: u64,
+}
+
 pub(crate) struct Steward {
     shared: Arc<Shared>,
     context: ReplicaContext,
@@ -34,11 +52,22 @@ pub(crate) struct Steward {
     led_since: BTreeMap<u32, Instant>,
     /// Membership changes in progress, one a group: they wait for learners, and the rounds must not.
     changing: BTreeMap<u32, JoinHandle<()>>,
+    /// Replicas that cannot be opened, by shard.
+    damaged: BTreeMap<u32, Closed>,
+    looked: Looked,
 }
 
 impl Steward {
     pub(crate) fn new(shared: Arc<Shared>, context: ReplicaContext) -> Self {
-        Self { shared, context, replicas: BTreeMap::new(), led_since: BTreeMap::new(), changing: BTreeMap::new() }
+        Self {
+            shared,
+            context,
+            replicas: BTreeMap::new(),
+            led_since: BTreeMap::new(),
+            changing: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+            looked: Looked::default(),
+        }
     }
 
     /// Runs until the node stops, then hands over leaders and closes every replica.
@@ -76,6 +105,7 @@ impl Steward {
         }
         let live: BTreeSet<u64> = live.keys().copied().collect();
         self.open_and_close(&state).await;
+        self.heal(&state).await;
         self.follow_membership(&state);
         self.plan(&state, &live).await;
         self.balance_leaders(&state, &live).await;
@@ -83,17 +113,45 @@ impl Steward {
 
     async fn open_and_close(&mut self, state: &MetaState) {
         let me = self.shared.node_id();
-        let wanted: Vec<_> = state
+        let wanted: Vec<Wanted> = state
             .shards
             .iter()
-            .filter_map(|(shard, record)| record.on_node(me).map(|r| (*shard, r.replica, record.founder)))
+            .filter_map(|(shard, record)| {
+                let replica = record.opened_on(me)?.replica;
+                Some(Wanted { shard: *shard, replica, founder: record.founder })
+            })
             .collect();
-        let mut changed = false;
+        self.close_unwanted(&wanted).await;
+        let closed = |w: &Wanted| self.damaged.get(&w.shard).is_some_and(|c| c.replica == w.replica);
+        let missing: Vec<Wanted> =
+            wanted.into_iter().filter(|w| !self.replicas.contains_key(&w.shard) && !closed(w)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let whole = self.whole(state, missing).await;
+        let opens = whole.iter().map(|w| Replica::open(&self.context, w.shard, w.replica));
+        let opened = futures::future::join_all(opens).await;
+        for (Wanted { shard, replica, founder }, result) in whole.into_iter().zip(opened) {
+            match result {
+                Ok(opened) => {
+                    found(&opened.handle.group, replica, founder, me).await;
+                    self.replicas.insert(shard, opened);
+                }
+                Err(Error::Damaged { reason, detail, .. }) => {
+                    self.close_damaged(shard, replica, Loss { kind: Kind::Replica, reason, detail });
+                }
+                Err(error) => warn!(shard, error = %error_chain(&error), "replica does not open, trying again"),
+            }
+        }
+        self.publish();
+    }
+
+    async fn close_unwanted(&mut self, wanted: &[Wanted]) {
         let gone: Vec<u32> = self
             .replicas
             .iter()
             .filter(|(shard, r)| {
-                let still = wanted.iter().any(|(s, replica, _)| s == *shard && *replica == r.handle.replica);
+                let still = wanted.iter().any(|w| w.shard == **shard && w.replica == r.handle.replica);
                 !still || r.failure().is_some()
             })
             .map(|(shard, _)| *shard)
@@ -105,22 +163,31 @@ impl Steward {
                 replica.close().await;
             }
         }
-        let missing: Vec<_> = wanted.into_iter().filter(|(shard, ..)| !self.replicas.contains_key(shard)).collect();
-        let opens = missing.iter().map(|(shard, replica, _)| Replica::open(&self.context, *shard, *replica));
-        let opened = futures::future::join_all(opens).await;
-        for ((shard, replica_id, founder), result) in missing.into_iter().zip(opened) {
-            match result {
-                Ok(replica) => {
-                    found(&replica.handle.group, replica_id, founder, me).await;
-                    self.replicas.insert(shard, replica);
-                    changed = true;
-                }
-                Err(error) => warn!(shard, error = %error_chain(&error), "replica does not open, trying again"),
+    }
+
+    /// Those that can be opened now. New ones are born first, and noted in the metadata; lost ones are closed.
+    async fn whole(&mut self, state: &MetaState, missing: Vec<Wanted>) -> Vec<Wanted> {
+        let (mut whole, mut born) = (Vec::new(), Vec::new());
+        for wanted in missing {
+            let Wanted { shard, replica, .. } = wanted;
+            let disk = self.disk(replica);
+            let condition = match disk.condition(shard, replica, state.opened.contains(&replica)) {
+                Ok(Condition::Unborn) => disk.give_birth(shard, replica).await.map(|()| Condition::Unborn),
+                other => other,
+            };
+            match condition {
+                Ok(Condition::Whole) => whole.push(wanted),
+                Ok(Condition::Unborn) => born.push(replica),
+                Ok(Condition::Lost(loss)) => self.close_damaged(shard, replica, loss),
+                Err(error) => warn!(shard, replica, %error, "the replica's files cannot be looked at, trying again"),
             }
         }
-        if changed {
-            self.publish();
+        if !born.is_empty()
+            && let Err(error) = self.shared.meta_submit(&Command::MarkOpened { replicas: born }).await
+        {
+            debug!(error, "new replicas are not in the metadata yet, trying again");
         }
+        whole
     }
 
     fn publish(&self) {
@@ -140,9 +207,20 @@ impl Steward {
             if !status.is_leader || self.changing.contains_key(&shard) || self.changing.len() >= CHANGES_AT_ONCE {
                 continue;
             }
-            let Some(next) = next_step(&status, record, voters_max) else { continue };
+            let Some(next) =
+                next_step(&status, record, voters_max).map(Next::Step).or_else(|| next_drop(&status, record))
+            else {
+                continue;
+            };
+            let shared = self.shared.clone();
             let task = async move {
-                match tokio::time::timeout(CHANGE_PATIENCE, take_step(&group, next)).await {
+                let taken = async {
+                    match next {
+                        Next::Step(step) => take_step(&group, step).await,
+                        Next::Drop(replica) => drop_replica(&shared, shard, replica).await,
+                    }
+                };
+                match tokio::time::timeout(CHANGE_PATIENCE, taken).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => debug!(shard, error, "membership step did not work, trying again"),
                     Err(_) => debug!(shard, "membership step takes long, looking again"),
@@ -157,7 +235,9 @@ impl Steward {
         if !leads {
             return;
         }
-        for command in plan_replicas(state, live, self.shared.config.replication_factor, REPLICAS_A_ROUND) {
+        let retirement = plan_retirement(state, live, REPLACEMENTS_AT_ONCE);
+        let growth = plan_replicas(state, live, self.shared.config.replication_factor, REPLICAS_A_ROUND);
+        for command in retirement.into_iter().chain(growth) {
             info!(?command, "placing a replica");
             if let Err(error) = self.shared.meta_propose(&command).await {
                 warn!(error, "the plan could not be written");
@@ -175,7 +255,9 @@ impl Steward {
             let nodes = record.replicas.iter().filter(|r| votes(r.replica)).map(|r| r.node).collect();
             voters.insert(*shard, nodes);
         }
-        let preferred = preferred_leaders(&voters, live);
+        let with_room = self.shared.with_room(&self.shared.live());
+        let live: BTreeSet<u64> = live.intersection(&with_room).copied().collect();
+        let preferred = preferred_leaders(&voters, &live);
         let me = self.shared.node_id();
         let mut moved = 0;
         for (shard, replica) in &self.replicas {
@@ -186,7 +268,7 @@ impl Steward {
             }
             let since = *self.led_since.entry(*shard).or_insert_with(Instant::now);
             let Some(&target) = preferred.get(shard) else { continue };
-            let rested = since.elapsed() >= LEADER_REST;
+            let rested = since.elapsed() >= LEADER_REST || self.shared.disk.is_full();
             if target == me || !rested || moved >= 4 || !peer_ready(&self.shared, target) {
                 continue;
             }
@@ -223,17 +305,58 @@ async fn found(group: &Group, replica: u64, founder: u64, node: u64) {
     }
 }
 
+/// What a group's leader does next.
+enum Next {
+    Step(MembershipStep),
+    /// Tells the metadata that raft is without this leaving replica.
+    Drop(u64),
+}
+
+/// A leaving replica that the committed membership is without.
+fn next_drop(status: &GroupStatus, record: &ShardRecord) -> Option<Next> {
+    let committed = status.membership.is_some() && status.membership <= status.committed;
+    let member = |r: u64| status.voters.contains_key(&ReplicaId(r)) || status.learners.contains_key(&ReplicaId(r));
+    let left = record.leaving.iter().find(|l| !member(l.replica))?;
+    committed.then_some(Next::Drop(left.replica))
+}
+
+async fn drop_replica(shared: &Shared, shard: u32, replica: u64) -> Result<(), String> {
+    shared.meta_submit(&Command::DropReplica { shard, replica }).await?;
+    shared.replaced.fetch_add(1, Ordering::Relaxed);
+    info!(shard, replica, "a replica was replaced: it votes no more and its id is never used again");
+    Ok(())
+}
+
 fn next_step(status: &GroupStatus, record: &ShardRecord, voters_max: usize) -> Option<MembershipStep> {
     let plain = |set: &BTreeMap<ReplicaId, NodeId>| set.keys().map(|r| r.0).collect::<BTreeSet<u64>>();
-    let matched = status.matched.iter().filter_map(|(r, m)| Some((r.0, m.as_ref()?.index))).collect();
-    let last = status.last_log.unwrap_or(0);
-    membership_step(record, voters_max, &plain(&status.voters), &plain(&status.learners), &matched, last)
+    let view = GroupView {
+        voters: plain(&status.voters),
+        changing_to: match &status.voter_sets[..] {
+            [] | [_] => None,
+            [.., newer] => Some(newer.iter().map(|r| r.0).collect()),
+        },
+        learners: plain(&status.learners),
+        matched: status.matched.iter().filter_map(|(r, m)| Some((r.0, m.as_ref()?.index))).collect(),
+        last_index: status.last_log.unwrap_or(0),
+    };
+    membership_step(record, voters_max, &view)
 }
 
 async fn take_step(group: &Group, step: MembershipStep) -> Result<(), String> {
     match step {
         MembershipStep::AddLearner(r) => {
             group.add_learner(ReplicaId(r.replica), NodeId(r.node)).await.map_err(|e| e.to_string())
+        }
+        MembershipStep::RemoveLearners(learners) => {
+            group.remove_learners(learners.into_iter().map(ReplicaId).collect()).await.map_err(|e| e.to_string())
+        }
+        MembershipStep::ChangeVoters(voters) if !voters.contains(&group.replica().0) => {
+            // This replica is to go: somebody who stays leads the change.
+            let status = group.status();
+            let heir =
+                voters.into_iter().find(|v| caught_up(&status, *v) && status.voters.contains_key(&ReplicaId(*v)));
+            let heir = heir.ok_or("no voter that stays has caught up")?;
+            group.transfer_leader(ReplicaId(heir)).await.map_err(|e| e.to_string())
         }
         MembershipStep::ChangeVoters(voters) => {
             info!(group = group.id().0, ?voters, "changing voters");

@@ -9,7 +9,7 @@ use trine_query::scatter::Scatter;
 use trine_store::model::Slot;
 use trine_store::shard::PartOutcome;
 
-use crate::admin::model::{AdminCluster, AdminNode, AdminScrub, AdminShard, FlushReport};
+use crate::admin::model::{AdminCluster, AdminHealing, AdminNode, AdminScrub, AdminShard, FlushReport, RemovedNode};
 
 /// A part and where it goes. `slot` is that of the part's first fact; all its facts are `shard`'s.
 #[derive(Clone, Debug)]
@@ -66,4 +66,19 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Seals every shard's head; returns once the blocks are durable.
     async fn flush(&self) -> Result<FlushReport, String>;
+
+    /// What was found damaged, and how far it is healed.
+    async fn healing(&self) -> AdminHealing {
+        AdminHealing::default()
+    }
+
+    /// Has a node's replicas made elsewhere, then forgets it. `Err` says why not; a living node only with `drain`.
+    async fn remove_node(&self, name: &str, _drain: bool) -> Result<RemovedNode, String> {
+        Err(format!("the cluster has no node named {name:?}"))
+    }
+
+    /// The metadata as a checksummed file, as `trine admin recover-metadata` takes it.
+    async fn export_metadata(&self) -> Result<Vec<u8>, String> {
+        Err("there is no metadata".into())
+    }
 }

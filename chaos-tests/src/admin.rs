@@ -65,6 +65,21 @@ impl Admin {
         self.call(self.http.get(self.url("nodes")).timeout(PATIENCE)).await
     }
 
+    /// What was found damaged and is being replaced.
+    pub async fn healing(&self) -> Result<crate::healing::Healing> {
+        self.call(self.http.get(self.url("healing")).timeout(PATIENCE)).await
+    }
+
+    /// The cluster that the node belongs to.
+    pub async fn cluster_id(&self) -> Result<String> {
+        #[derive(Deserialize)]
+        struct ClusterState {
+            id: String,
+        }
+        let state: ClusterState = self.call(self.http.get(self.url("cluster")).timeout(PATIENCE)).await?;
+        Ok(state.id)
+    }
+
     /// Seals every head; returns once the blocks are durable.
     pub async fn flush(&self) -> Result<Flushed> {
         self.call(self.http.post(self.url("flush")).timeout(FLUSH_PATIENCE)).await

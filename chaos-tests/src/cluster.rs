@@ -337,6 +337,26 @@ impl Cluster {
         self.nodes[n].log_lines(text)
     }
 
+    /// Where a node keeps its data.
+    pub fn data_dir(&self, n: usize) -> &Path {
+        self.nodes[n].dir()
+    }
+
+    /// A path beside a node's data, on the same file system.
+    pub fn beside_data(&self, n: usize, what: &str) -> PathBuf {
+        self.dir.path().join(format!("{}-{what}", self.nodes[n].name))
+    }
+
+    /// Gives an argument of a node's later starts another value.
+    pub fn set_argument(&mut self, n: usize, flag: &str, value: &str) {
+        self.nodes[n].set_argument(flag, value);
+    }
+
+    /// Waits for a node to end by itself.
+    pub async fn wait_ended(&mut self, n: usize) -> Result<()> {
+        self.nodes[n].ended(STOP_PATIENCE).await
+    }
+
     /// SIGSTOP: connections stay open, nothing answers.
     pub fn pause(&self, n: usize) -> Result<()> {
         self.nodes[n].signal(UnixSignal::STOP)

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod disk;
 mod error;
 pub mod fact;
+pub mod healing;
 mod machine_lock;
 pub mod nemesis;
 pub mod net;

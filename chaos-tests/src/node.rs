@@ -143,6 +143,18 @@ impl Node {
         }
     }
 
+    /// Where its data is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Gives an argument of later starts another value.
+    pub(crate) fn set_argument(&mut self, flag: &str, value: &str) {
+        if let Some(at) = self.arguments.iter().position(|a| a == flag) {
+            self.arguments[at + 1] = value.to_owned();
+        }
+    }
+
     /// Forgets all data of a node that does not run.
     pub(crate) fn wipe(&self) -> Result<()> {
         std::fs::remove_dir_all(&self.dir).map_err(io(format!("remove {}", self.dir.display())))

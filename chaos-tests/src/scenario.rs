@@ -8,6 +8,7 @@ mod lose_disk;
 mod overload;
 mod pause_one;
 mod planned_stop;
+mod recovery;
 mod restart_finds_data;
 mod visible_everywhere;
 
@@ -25,6 +26,7 @@ pub use lose_disk::lose_disk;
 pub use overload::overload;
 pub use pause_one::pause_one;
 pub use planned_stop::planned_stop;
+pub use recovery::{corrupt_sled, corrupt_wal, old_replica_returns, wiped_first_node};
 pub use restart_finds_data::{behind_a_purge, restart_finds_data};
 pub use visible_everywhere::visible_everywhere;
 
@@ -54,5 +56,9 @@ pub const ALL: &[Scenario] = scenarios![
     restart_finds_data,
     behind_a_purge,
     bad_input,
-    overload
+    overload,
+    corrupt_wal,
+    corrupt_sled,
+    wiped_first_node,
+    old_replica_returns
 ];

@@ -35,5 +35,9 @@ tests![
     restart_finds_data,
     behind_a_purge,
     bad_input,
-    overload
+    overload,
+    corrupt_wal,
+    corrupt_sled,
+    wiped_first_node,
+    old_replica_returns
 ];

@@ -1,4 +1,6 @@
 //! The cluster as the API surfaces see it.
+mod healing;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,7 +9,8 @@ use trine_actors::cluster::{NodeView, ScrubView};
 use trine_actors::meta::META_SHARD;
 use trine_actors::rpc::proto::{ReplicaStatus, ScrubFinding};
 use trine_api::admin::model::{
-    AdminCluster, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode, AdminShard, FlushReport,
+    AdminCluster, AdminHealing, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode, AdminShard,
+    FlushReport, RemovedNode,
 };
 use trine_api::{Backend, ShardPart, WriteError};
 use trine_query::memory::QueryMemory;
@@ -32,7 +35,9 @@ fn write_error(error: trine_actors::WriteError) -> WriteError {
     use trine_actors::WriteError as E;
     match error {
         E::Busy { retry_after, .. } => WriteError::Busy { retry_after },
-        E::Unavailable { retry_after, .. } => WriteError::Unavailable { reason: error.to_string(), retry_after },
+        E::Unavailable { retry_after, .. } | E::DiskFull { retry_after, .. } => {
+            WriteError::Unavailable { reason: error.to_string(), retry_after }
+        }
         E::Invalid { reason } => WriteError::Invalid(reason),
     }
 }
@@ -193,5 +198,19 @@ impl Backend for ClusterBackend {
             blocks_count: shards.iter().filter_map(|s| s.blocks_count).sum(),
             bytes: shards.iter().filter_map(|s| s.blocks_bytes).sum(),
         })
+    }
+
+    async fn healing(&self) -> AdminHealing {
+        healing::view(&self.cluster).await
+    }
+
+    async fn remove_node(&self, name: &str, drain: bool) -> Result<RemovedNode, String> {
+        let id = self.cluster.remove_node(name, drain).await?;
+        let held = self.cluster.meta().records().filter(|(_, r)| r.on_node(id).is_some()).count();
+        Ok(RemovedNode { id, name: name.to_owned(), replicas_count: held as u32 })
+    }
+
+    async fn export_metadata(&self) -> Result<Vec<u8>, String> {
+        self.cluster.export_metadata()
     }
 }

@@ -18,6 +18,7 @@ const EXAMPLES: &str = "Examples:
   trine node --node-name n1 --bootstrap-expect 1 --data-dir /var/lib/trine
   trine admin status --watch                  nodes, shards, leaders, lag and disk
   trine admin flush                           seal every head now
+  trine admin healing                         what was damaged and how far it is healed
   trine bench metrics --local 1               how much one node on this machine takes";
 
 #[derive(Debug, Subcommand)]
@@ -112,6 +113,20 @@ pub(crate) enum AdminCommand {
         /// Start none: follow the ones that run, or show how the last ones ended.
         #[arg(long)]
         watch: bool,
+    },
+    /// Show what was found damaged, what heals it, and how far that is.
+    Healing {
+        /// Print the raw document instead.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a dead node's replicas made on other nodes, and forget it for good.
+    RemoveNode {
+        /// Name of the node.
+        name: String,
+        /// The node is alive: empty it first. It ends once it holds nothing.
+        #[arg(long)]
+        drain: bool,
     },
 }
 

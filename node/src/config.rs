@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) cluster: ClusterSection,
     pub(crate) storage: StorageConfig,
     pub(crate) scrub: ScrubConfig,
+    pub(crate) recovery: RecoveryConfig,
     pub(crate) limits: LimitsConfig,
     pub(crate) tenancy: TenancyConfig,
     pub(crate) telemetry: TelemetryConfig,
@@ -124,11 +125,14 @@ pub(crate) struct StorageConfig {
     pub(crate) head_age_s: u64,
     /// Keep this many bytes of log before the shards that hold it back are sealed.
     pub(crate) wal_bytes: u64,
+    /// Free bytes of the disk below which this node takes no writes; queries go on. Keep room for some 64 MiB segments of log
+    /// and for a seal. 0: a twentieth of the disk, at least 512 MiB, at most 10 GiB or a quarter of the disk.
+    pub(crate) disk_reserve_bytes: u64,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30 }
+        Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30, disk_reserve_bytes: 0 }
     }
 }
 
@@ -145,6 +149,26 @@ pub(crate) struct ScrubConfig {
 impl Default for ScrubConfig {
     fn default() -> Self {
         Self { interval_s: 7 * 24 * 3600, bytes_per_second: 32 << 20 }
+    }
+}
+
+/// How damaged and lost replicas are replaced.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RecoveryConfig {
+    /// Bytes a second that this node fetches for new replicas, all together. 0: as fast as it goes.
+    pub(crate) fetch_bytes_per_s: u64,
+    /// Replicas that fetch their blocks at a time.
+    pub(crate) fetches: usize,
+    /// Keep the files of healed damage in quarantine this long, in seconds.
+    pub(crate) quarantine_s: u64,
+    /// Remove files of healed damage earlier, oldest first, while the quarantine has more bytes than this.
+    pub(crate) quarantine_bytes: u64,
+}
+
+impl Default for RecoveryConfig {
+    fn default() -> Self {
+        Self { fetch_bytes_per_s: 64 << 20, fetches: 2, quarantine_s: 7 * 24 * 3600, quarantine_bytes: 10 << 30 }
     }
 }
 
@@ -343,9 +367,14 @@ impl Config {
             memory_budget_bytes: self.node.memory_bytes,
             head_age_ms_max: self.storage.head_age_s * 1000,
             wal_bytes_soft: self.storage.wal_bytes,
+            disk_reserve_bytes: self.storage.disk_reserve_bytes,
             scrub_interval_ms: self.scrub.interval_s.saturating_mul(1000),
             scrub_bytes_per_second: self.scrub.bytes_per_second,
             pool_threads: cores,
+            quarantine_keep_ms: self.recovery.quarantine_s.saturating_mul(1000),
+            quarantine_bytes_max: self.recovery.quarantine_bytes,
+            fetch_bytes_per_second: self.recovery.fetch_bytes_per_s,
+            fetches_max: self.recovery.fetches,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }

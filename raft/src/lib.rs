@@ -34,7 +34,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::MultiConfig;
+pub use config::{Admit, MultiConfig};
 pub use device::{Bounds, Done, LogDevice, Mark};
 pub use error::{Error, NoReadPoint, NotLeader, ProposeError};
 pub use group::{Group, LEARNER_BEHIND_MAX, Proposed};
@@ -44,4 +44,5 @@ pub use machine::{Committed, Machine, Payload, Recovered, SnapshotManifest};
 pub use multi::{Multi, Storage};
 pub use peers::PeerBook;
 pub use server::{MESSAGE_BYTES_MAX, RaftServer};
+pub use sled_store::check_store;
 pub use status::GroupStatus;

@@ -1,46 +1,57 @@
 //! Boot in stages: identity, log, raft, listener, gossip, then join or create a cluster.
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
-use trine_raft::{GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
+use trine_raft::{Admit, GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
 use trine_store::model::SLOTS;
 use trine_store::shard::ShardConfig;
 use trine_store::tsdb::BlockCache;
 use trine_store::wal::{OnFatal, Wal, WalConfig};
 
-use super::Cluster;
+use super::founding::{Move, Sight, next_move};
 use super::shared::{MetaGroup, Shared, remember, unix_ms};
+use super::{Cluster, preflight};
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
 use crate::device::WalDevice;
+use crate::disk::DiskGuard;
 use crate::error::Error;
-use crate::gossip::{self, Gossip, Own, Peer};
+use crate::gossip::{Gossip, Own, Peer};
 use crate::healing::Healing;
 use crate::identity::{Identity, io_error};
 use crate::meta::{Command, MetaMachine, NodeRecord};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
 use crate::scrub::{self, Scrub};
-use crate::shard::{Arbiters, Pool, ReplicaContext};
+use crate::shard::{Arbiters, Fetches, Pool, ReplicaContext};
 use crate::steward::Steward;
 
 /// Fragments that may wait for the query pool, for each of the node's pool threads.
 const QUERIES_WAITING: usize = 64;
+/// How long a seed's name may take to resolve.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a node asks whether it is still one of the cluster.
+const GONE_CHECK_EVERY: Duration = Duration::from_secs(5);
+/// The same trouble is told again after this long.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// Replica id of the founder in the metadata group.
 const FOUNDER_META_REPLICA: u64 = 1;
 
 pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
-    let identity = Identity::load_or_create(&config.data_dir, &config.node_name)?;
+    std::fs::create_dir_all(&config.data_dir).map_err(io_error("create directory", &config.data_dir))?;
     let healing = Healing::open(&config.data_dir).map_err(io_error("open the quarantine in", &config.data_dir))?;
+    let identity = preflight::identity(&config, &healing)?;
     let budget = Arc::new(Budget::new(config.memory_budget_bytes));
-    let wal = open_wal(&config, &budget)?;
+    let (wal, corrupt_streams) = open_wal(&config, &budget)?;
+    let disk = Arc::new(DiskGuard::new(&config.data_dir, &config.node_name, config.disk_reserve_bytes));
     let book = Arc::new(PeerBook::new());
     let peers = Arc::new(Peers::new(book.clone()));
     let shared = Arc::new(Shared {
@@ -55,6 +66,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         hints: LeaderHints::default(),
         healing,
         scrub: Scrub::default(),
+        disk,
         gossip: OnceLock::new(),
         meta: OnceLock::new(),
         handles: ArcSwap::default(),
@@ -64,6 +76,10 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
         slots_generation: AtomicU64::new(0),
         served: AtomicBool::new(false),
+        closed: ArcSwap::default(),
+        replaced: AtomicU64::new(0),
+        fetches: Arc::new(Fetches::new(config.fetches_max, config.fetch_bytes_per_second)),
+        corrupt_streams,
         config,
     });
     let wanted = shared.config.rpc_listen;
@@ -81,7 +97,8 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
     Ok(Cluster { shared, tasks: Arc::new(tokio::sync::Mutex::new(vec![task])) })
 }
 
-fn open_wal(config: &ClusterConfig, budget: &Budget) -> Result<Wal, Error> {
+/// The log, and the streams that recovery found damaged with what they lost.
+fn open_wal(config: &ClusterConfig, budget: &Budget) -> Result<(Wal, BTreeMap<u64, String>), Error> {
     let dir = config.data_dir.join("wal");
     std::fs::create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
     let wal_config = WalConfig {
@@ -99,9 +116,10 @@ fn open_wal(config: &ClusterConfig, budget: &Budget) -> Result<Wal, Error> {
     if report.corrupt.is_empty() {
         info!(?report, "write-ahead log opened");
     } else {
-        error!(?report, "write-ahead log is damaged; the replicas named here must be replaced");
+        error!(?report, "write-ahead log is damaged; the replicas of the corrupt streams are replaced");
     }
-    Ok(wal)
+    let corrupt = report.corrupt.iter().map(|c| (c.stream, format!("{:?} at {:?}", c.loss, c.place))).collect();
+    Ok((wal, corrupt))
 }
 
 /// Serves the other nodes. Begins only once the node knows its cluster: until then connections wait in the backlog.
@@ -143,7 +161,13 @@ async fn start_gossip(shared: &Arc<Shared>, rpc_listen: SocketAddr) -> Result<()
         version: config.version.clone(),
     };
     let own = Own {
-        peer: Peer { node, cluster: identity.cluster.clone(), ready: false },
+        peer: Peer {
+            node,
+            cluster: identity.cluster.clone(),
+            ready: false,
+            disk_full: false,
+            gossip: Some(advertise),
+        },
         listen: config.gossip_listen,
         advertise,
         seeds: config.join.clone(),
@@ -157,24 +181,66 @@ async fn start_gossip(shared: &Arc<Shared>, rpc_listen: SocketAddr) -> Result<()
 /// Opens the metadata group: of the cluster this node belongs to, of one that a peer names, or of a new one.
 async fn enter_cluster(shared: &Arc<Shared>, listener: TcpListener) -> Result<(), Error> {
     let identity = shared.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let identity = if identity.cluster.is_empty() { find_cluster(shared).await? } else { identity };
+    let identity = if identity.cluster.is_empty() {
+        find_cluster(shared, &identity.rejoin).await?
+    } else {
+        refuse_the_past(shared).await?;
+        identity
+    };
     open_meta(shared, &identity, listener).await
 }
 
+/// Ends the process if the cluster has replaced or removed this node, before anything it has takes part in anything. Where
+/// nobody answers, as when a whole cluster starts, raft alone keeps what is of the past from doing harm.
+async fn refuse_the_past(shared: &Shared) -> Result<(), Error> {
+    let dir = shared.config.data_dir.join("meta");
+    let export = crate::meta::read_export(&dir).map_err(io_error("read the metadata in", &dir))?;
+    let mut nodes: Vec<NodeRecord> = export.map(|e| e.state.nodes.into_values().collect()).unwrap_or_default();
+    if nodes.len() < 2 {
+        // A short log was never exported: gossip knows them too, a moment later.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        nodes = shared.live().into_values().map(|p| p.node).collect();
+    }
+    match shared.standing(&nodes).await {
+        Some(Err(reason)) => {
+            shared.end_as_gone(&reason);
+            Err(Error::Join { reason })
+        }
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
 /// Waits until a peer takes this node in, or until it is this node's turn to create a cluster.
-async fn find_cluster(shared: &Arc<Shared>) -> Result<Identity, Error> {
+async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Error> {
     let gossip = shared.gossip.get().ok_or(Error::Gossip { reason: "not started".into() })?;
     let mut live = gossip.live();
-    let expect = shared.config.bootstrap_expect;
+    let mut told: Option<(String, Instant)> = None;
     loop {
         let peers = live.borrow_and_update().clone();
-        if let Some(member) = peers.values().find(|p| !p.cluster.is_empty()) {
-            match join(shared, member).await {
+        let (seeds, unresolved) = resolve(&shared.config.join).await;
+        let sight = Sight {
+            me: shared.node_id(),
+            peers: &peers,
+            rejoin,
+            expect: shared.config.bootstrap_expect,
+            own: peers.get(&shared.node_id()).and_then(|p| p.gossip).unwrap_or(shared.config.gossip_listen),
+            seeds: &seeds,
+            unresolved: &unresolved,
+        };
+        let trouble = match next_move(&sight) {
+            Move::Join(member) => match join(shared, member).await {
                 Ok(identity) => return Ok(identity),
-                Err(error) => warn!(%error, via = member.node.name, "joining did not work, trying again"),
+                Err(error) => Some(format!("{} did not take this node in: {error}", member.node.name)),
+            },
+            Move::Found => return create(shared),
+            Move::Wait(reason) => reason,
+        };
+        if let Some(trouble) = trouble {
+            // Once, and then now and again: it may take as long as the operator does.
+            if told.as_ref().is_none_or(|(last, at)| *last != trouble || at.elapsed() > TELL_AGAIN) {
+                warn!(reason = trouble, "not in a cluster yet, trying again");
+                told = Some((trouble, Instant::now()));
             }
-        } else if expect > 0 && peers.len() >= expect && founds(&peers, shared.node_id()) {
-            return create(shared);
         }
         // Peers change, or a join that failed is tried again.
         drop(tokio::time::timeout(Duration::from_millis(500), live.changed()).await);
@@ -184,12 +250,17 @@ async fn find_cluster(shared: &Arc<Shared>) -> Result<Identity, Error> {
     }
 }
 
-/// Whether this node has the lowest name of all that see each other.
-fn founds(peers: &gossip::Peers, me: u64) -> bool {
-    peers
-        .values()
-        .min_by(|a, b| (&a.node.name, a.node.id).cmp(&(&b.node.name, b.node.id)))
-        .is_some_and(|p| p.node.id == me)
+/// Addresses of the seeds, and the seeds that have none now.
+async fn resolve(seeds: &[String]) -> (BTreeSet<SocketAddr>, Vec<String>) {
+    let (mut found, mut unresolved) = (BTreeSet::new(), Vec::new());
+    for seed in seeds {
+        let looked = tokio::time::timeout(RESOLVE_PATIENCE, tokio::net::lookup_host(seed)).await;
+        match looked.ok().and_then(Result::ok).map(Iterator::collect::<Vec<_>>) {
+            Some(addresses) if !addresses.is_empty() => found.extend(addresses),
+            Some(_) | None => unresolved.push(seed.clone()),
+        }
+    }
+    (found, unresolved)
 }
 
 async fn join(shared: &Arc<Shared>, member: &Peer) -> Result<Identity, Error> {
@@ -226,13 +297,20 @@ fn become_member(shared: &Shared, cluster: &str, meta_replica: u64) -> Result<Id
     let mut identity = shared.identity.lock().unwrap_or_else(PoisonError::into_inner);
     identity.cluster = cluster.to_owned();
     identity.meta_replica = meta_replica;
+    identity.meta_opened = false;
+    identity.rejoin.clear();
     identity.save(&shared.config.data_dir)?;
     Ok(identity.clone())
 }
 
 async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListener) -> Result<(), Error> {
     let raft_error = |reason: String| Error::Raft { group: 0, reason };
-    let multi_config = MultiConfig::new(identity.cluster.clone(), NodeId(identity.node_id));
+    let disk = shared.disk.clone();
+    let multi_config = MultiConfig {
+        // The metadata is small, and a full node must learn what becomes of it.
+        admit: Admit::new(move |group| group == GroupId(0) || disk.admits_appends()),
+        ..MultiConfig::new(identity.cluster.clone(), NodeId(identity.node_id))
+    };
     let multi = Multi::start(multi_config, shared.book.clone()).map_err(|e| raft_error(e.to_string()))?;
     let multi = Arc::new(multi);
     serve(shared, &multi, listener);
@@ -245,6 +323,7 @@ async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListe
     let storage = Storage::Sled(dir.join("log"));
     let opened = multi.open(GroupId(0), ReplicaId(identity.meta_replica), storage, machine.clone()).await;
     let group = opened.map_err(|e| raft_error(e.to_string()))?;
+    remember_meta_opened(shared)?;
     if identity.meta_replica == FOUNDER_META_REPLICA {
         found(shared, &group, identity).await?;
     }
@@ -255,6 +334,16 @@ async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListe
     let meta = MetaGroup { group, machine, state };
     shared.multi.set(multi).map_err(|_| raft_error("started twice".into()))?;
     shared.meta.set(meta).map_err(|_| raft_error("opened twice".into()))
+}
+
+/// From here on a metadata store that is not there is a lost one.
+fn remember_meta_opened(shared: &Shared) -> Result<(), Error> {
+    let mut identity = shared.identity.lock().unwrap_or_else(PoisonError::into_inner);
+    if !identity.meta_opened {
+        identity.meta_opened = true;
+        identity.save(&shared.config.data_dir)?;
+    }
+    Ok(())
 }
 
 /// The founder initialises the metadata group and writes its first command; repeating it after a crash is harmless.
@@ -304,6 +393,7 @@ async fn run_steward(shared: Arc<Shared>) {
         source: shared.peers.clone(),
         budget: shared.budget.clone(),
         pool: shared.pool.clone(),
+        fetches: shared.fetches.clone(),
         config: ShardConfig {
             block_cache: Arc::new(BlockCache::new(shared.budget.shares.block_cache as usize)),
             ..ShardConfig::default()
@@ -313,6 +403,7 @@ async fn run_steward(shared: Arc<Shared>) {
         head_age_max: Duration::from_millis(config.head_age_ms_max),
         log_pressure: log_pressure_rx,
         healing: shared.healing.clone(),
+        disk: shared.disk.clone(),
     };
     let watching = tokio::spawn(watch_node(shared.clone(), log_pressure));
     let scrubbing = tokio::spawn(scrub::schedule(shared.clone()));
@@ -327,8 +418,13 @@ async fn watch_node(shared: Arc<Shared>, log_pressure: watch::Sender<Vec<u64>>) 
     let was_ready = AtomicBool::new(false);
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     let mut exports = shared.meta.get().map(|m| m.machine.watch_exports());
+    let mut gone_checked = Instant::now();
     loop {
         ticks.tick().await;
+        shared.disk.refresh();
+        if let Some(gossip) = shared.gossip.get() {
+            gossip.announce_disk(shared.disk.is_full());
+        }
         let ready = shared.ready().is_ok();
         if was_ready.swap(ready, Ordering::Relaxed) != ready {
             info!(ready, "readiness changed");
@@ -343,6 +439,10 @@ async fn watch_node(shared: Arc<Shared>, log_pressure: watch::Sender<Vec<u64>>) 
             changed
         });
         update_own_record(&shared).await;
+        if gone_checked.elapsed() >= GONE_CHECK_EVERY {
+            gone_checked = Instant::now();
+            shared.leave_if_gone().await;
+        }
         if let (Some(exports), Some(meta)) = (&mut exports, shared.meta.get())
             && exports.has_changed().unwrap_or(false)
         {

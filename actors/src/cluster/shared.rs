@@ -1,5 +1,5 @@
 //! What the parts of a running node share.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,14 +15,15 @@ use trine_store::wal::{Wal, WalConfig};
 
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
+use crate::disk::DiskGuard;
 use crate::gossip::{self, Gossip};
 use crate::healing::Healing;
 use crate::identity::Identity;
-use crate::meta::{self, Command, META_SHARD, MetaMachine, MetaState, Reply};
+use crate::meta::{META_SHARD, MetaMachine, MetaState};
 use crate::router::LeaderHints;
 use crate::rpc::{Peers, proto};
 use crate::scrub::Scrub;
-use crate::shard::{Pool, ShardHandle, SubmitError};
+use crate::shard::{Fetches, Pool, ShardHandle, SubmitError};
 
 /// The metadata group on this node.
 pub(crate) struct MetaGroup {
@@ -49,6 +50,7 @@ pub struct Shared {
     /// What was found damaged here, and how far it is healed.
     pub(crate) healing: Healing,
     pub(crate) scrub: Scrub,
+    pub(crate) disk: Arc<DiskGuard>,
     pub(crate) gossip: OnceLock<Gossip>,
     pub(crate) meta: OnceLock<MetaGroup>,
     /// Replicas that run on this node.
@@ -62,6 +64,14 @@ pub struct Shared {
     pub(crate) slots_generation: AtomicU64,
     /// Whether this node has been ready since its start.
     pub(crate) served: AtomicBool,
+    /// Shards whose replica here is damaged and not replaced, and why: they are not opened.
+    pub(crate) closed: ArcSwap<BTreeMap<u32, String>>,
+    /// Bounds what new replicas fetch.
+    pub(crate) fetches: Arc<Fetches>,
+    /// Replicas whose replacement this node has brought to its end, since the process started.
+    pub(crate) replaced: AtomicU64,
+    /// Streams of the log that recovery found damaged, and what they lost.
+    pub(crate) corrupt_streams: BTreeMap<u64, String>,
 }
 
 impl Shared {
@@ -106,6 +116,12 @@ impl Shared {
         self.gossip.get().map(|g| g.live().borrow().clone()).unwrap_or_default()
     }
 
+    /// Live nodes whose disk has room; all live nodes when none has.
+    pub(crate) fn with_room(&self, peers: &gossip::Peers) -> BTreeSet<u64> {
+        let roomy: BTreeSet<u64> = peers.iter().filter(|(_, p)| !p.disk_full).map(|(id, _)| *id).collect();
+        if roomy.is_empty() { peers.keys().copied().collect() } else { roomy }
+    }
+
     pub(crate) fn node_name(&self, node: u64) -> String {
         self.meta().nodes.get(&node).map_or_else(|| format!("node {node}"), |n| n.name.clone())
     }
@@ -127,9 +143,10 @@ impl Shared {
     /// Hands a part to a shard's replica on this node.
     pub(crate) async fn submit(&self, shard: u32, part: Bytes) -> Result<PartOutcome, SubmitError> {
         let handle = self.handles.load().get(&shard).cloned();
-        match handle {
-            Some(handle) => handle.submit(part).await,
-            None => Err(SubmitError::NotLeader { leader_node: None }),
+        match (handle, self.closed.load().get(&shard)) {
+            (Some(handle), _) => handle.submit(part).await,
+            (None, Some(why)) => Err(SubmitError::Unknown { reason: why.clone() }),
+            (None, None) => Err(SubmitError::NotLeader { leader_node: None }),
         }
     }
 
@@ -170,44 +187,6 @@ impl Shared {
         Some(dir.join(trine_store::shard::BLOCKS_DIR).join(file))
     }
 
-    /// Proposes to the metadata group, which this node must lead.
-    pub(crate) async fn meta_propose(&self, command: &Command) -> Result<Reply, String> {
-        let meta = self.meta.get().ok_or("this node belongs to no cluster yet")?;
-        let proposal = meta.group.propose(meta::encode(command).into()).map_err(|e| e.to_string())?;
-        let proposed = proposal.await.map_err(|e| e.to_string())?;
-        match meta::decode("reply", &proposed.reply).map_err(|e| e.to_string())? {
-            Reply::Refused(reason) => Err(reason),
-            reply @ (Reply::Done | Reply::Replica(_)) => Ok(reply),
-        }
-    }
-
-    /// Takes a node into the cluster, or asks the metadata leader to.
-    pub(crate) async fn join(&self, node: proto::NodeRecord) -> Result<proto::JoinReply, String> {
-        let meta = self.meta.get().ok_or("this node belongs to no cluster yet")?;
-        let status = meta.group.status();
-        if !status.is_leader {
-            let (_, leader) = status.leader.ok_or("the metadata group has no leader now")?;
-            if leader.0 == self.node_id() {
-                return Err("the metadata group is electing a leader".into());
-            }
-            let mut client = self.peers.client(leader.0)?;
-            let request = proto::JoinRequest { cluster: self.cluster_id(), node: Some(node) };
-            return client.join(request).await.map(tonic::Response::into_inner).map_err(|s| s.to_string());
-        }
-        let id = node.id;
-        if self.meta().nodes.values().any(|n| n.name == node.name && n.id != id) {
-            tracing::warn!(name = node.name, "a node of this name is in the cluster already; it counts as another one");
-        }
-        self.meta_propose(&Command::UpsertNode(node.into())).await?;
-        let Reply::Replica(meta_replica) =
-            self.meta_propose(&Command::AddReplica { shard: META_SHARD, node: id }).await?
-        else {
-            return Err("the metadata group gave no replica".into());
-        };
-        let members = self.meta().nodes.values().cloned().map(Into::into).collect();
-        Ok(proto::JoinReply { cluster: self.cluster_id(), meta_replica, members })
-    }
-
     /// Why this node cannot serve yet. Once it could, only a stop ends that: an election is ridden out by retries, and a
     /// node that answered 503 during one would fail the very requests that it can hide it from.
     pub(crate) fn ready(&self) -> Result<(), String> {
@@ -230,7 +209,7 @@ impl Shared {
         let handles = self.handles.load();
         let me = self.node_id();
         for (shard, record) in &meta.shards {
-            if record.on_node(me).is_some() && !handles.contains_key(shard) {
+            if record.on_node(me).is_some() && !handles.contains_key(shard) && !self.closed.load().contains_key(shard) {
                 return Err(format!("shard {shard} is still being opened"));
             }
             if let Some(handle) = handles.get(shard)

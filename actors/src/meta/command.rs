@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use trine_store::model::SLOTS;
 
 use super::META_SHARD;
-use super::state::{MetaState, NodeRecord, ReplicaRecord, ShardRecord};
+use super::state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 
 /// Version byte before the bincode of a command, a reply or a state.
 const ENVELOPE_VERSION: u8 = 1;
@@ -21,6 +21,19 @@ pub enum Command {
     AddReplica { shard: u32, node: u64 },
     /// Takes a replica away.
     RemoveReplica { shard: u32, replica: u64 },
+    /// These replicas exist on their node's disk from now on.
+    MarkOpened { replicas: Vec<u64> },
+    /// Another replica, on `node`, takes the place of this one. `lost`: this one must not be opened again.
+    ReplaceReplica { shard: u32, replica: u64, node: u64, lost: bool },
+    /// Raft's membership is without a leaving replica.
+    DropReplica { shard: u32, replica: u64 },
+    /// `node` takes the place of the dead node `old` of the same name, whose disk is lost, and of all its replicas.
+    /// Answers the new node's replica of the metadata group.
+    ReplaceNode { old: u64, node: NodeRecord },
+    /// The node is to hold nothing any more; it is forgotten once it does.
+    RetireNode { node: u64 },
+    /// A retiring node holds nothing any more.
+    ForgetNode { node: u64 },
 }
 
 /// What a command answers.
@@ -38,6 +51,9 @@ pub struct CommandError {
     pub what: &'static str,
     pub reason: String,
 }
+
+/// Why a replica cannot be replaced: there is nothing to make another one of.
+pub const ONLY_REPLICA: &str = "it is the only replica of its shard";
 
 /// Version byte, then bincode.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -66,10 +82,13 @@ impl MetaState {
             Command::CreateCluster { cluster, founder, meta_replica, shards_count } => {
                 self.create(cluster, founder, meta_replica, shards_count)
             }
-            Command::UpsertNode(node) => {
-                self.nodes.insert(node.id, node);
-                Reply::Done
-            }
+            Command::UpsertNode(node) => match self.gone.get(&node.id) {
+                Some(gone) => Reply::Refused(gone.refusal()),
+                None => {
+                    self.nodes.insert(node.id, node);
+                    Reply::Done
+                }
+            },
             Command::AddReplica { shard, node } => self.add_replica(shard, node),
             Command::RemoveReplica { shard, replica } => {
                 if let Some(record) = self.record_mut(shard)
@@ -80,6 +99,39 @@ impl MetaState {
                 }
                 Reply::Done
             }
+            Command::MarkOpened { replicas } => {
+                self.opened.extend(replicas.into_iter().filter(|r| *r < self.next_replica));
+                Reply::Done
+            }
+            Command::ReplaceReplica { shard, replica, node, lost } => {
+                let others = self.record(shard).map(|r| r.leaving.as_slice()).unwrap_or_default();
+                if lost && others.iter().any(|r| r.lost && r.replica != replica) {
+                    // What breaks one replica after the other, like an entry that none can apply, must not cost all of them.
+                    return Reply::Refused(format!(
+                        "another replica of shard {shard} is being replaced; this one waits"
+                    ));
+                }
+                self.replace_replica(shard, replica, node, lost)
+            }
+            Command::DropReplica { shard, replica } => {
+                if let Some(record) = self.record_mut(shard)
+                    && record.leaving.iter().any(|r| r.replica == replica)
+                {
+                    record.leaving.retain(|r| r.replica != replica);
+                    record.generation += 1;
+                    self.opened.remove(&replica);
+                }
+                Reply::Done
+            }
+            Command::ReplaceNode { old, node } => self.replace_node(old, node),
+            Command::RetireNode { node } => {
+                if !self.nodes.contains_key(&node) {
+                    return Reply::Refused(format!("node {node} is not in the cluster"));
+                }
+                self.retiring.insert(node);
+                Reply::Done
+            }
+            Command::ForgetNode { node } => self.forget_node(node),
         }
     }
 
@@ -106,7 +158,12 @@ impl MetaState {
 
     fn founded(&mut self, node: u64, replica: Option<u64>) -> ShardRecord {
         let replica = replica.unwrap_or_else(|| self.draw_replica());
-        ShardRecord { generation: 1, founder: replica, replicas: vec![ReplicaRecord { replica, node }] }
+        ShardRecord {
+            generation: 1,
+            founder: replica,
+            replicas: vec![ReplicaRecord { replica, node }],
+            leaving: vec![],
+        }
     }
 
     fn draw_replica(&mut self) -> u64 {
@@ -134,6 +191,78 @@ impl MetaState {
                 Reply::Replica(replica)
             }
         }
+    }
+}
+
+/// Replacing replicas and nodes.
+impl MetaState {
+    fn replace_replica(&mut self, shard: u32, replica: u64, node: u64, lost: bool) -> Reply {
+        if !self.nodes.contains_key(&node) {
+            return Reply::Refused(format!("node {node} is not in the cluster"));
+        }
+        let Some(record) = self.record_mut(shard) else { return Reply::Refused(format!("no shard {shard}")) };
+        if let Some(leaving) = record.leaving.iter_mut().find(|r| r.replica == replica) {
+            leaving.lost |= lost;
+            return Reply::Replica(leaving.successor);
+        }
+        let Some(at) = record.replicas.iter().position(|r| r.replica == replica) else {
+            return Reply::Refused(format!("shard {shard} has no replica {replica}"));
+        };
+        if lost && record.replicas.len() == 1 {
+            return Reply::Refused(ONLY_REPLICA.into());
+        }
+        if record.replicas.iter().any(|r| r.node == node && r.replica != replica) {
+            return Reply::Refused(format!("node {node} has another replica of shard {shard}"));
+        }
+        let successor = self.draw_replica();
+        if let Some(record) = self.record_mut(shard) {
+            let before = std::mem::replace(&mut record.replicas[at], ReplicaRecord { replica: successor, node });
+            record.leaving.push(LeavingReplica { replica, node: before.node, successor, lost });
+            record.generation += 1;
+        }
+        Reply::Replica(successor)
+    }
+
+    /// Shards that only the old node had stay its own: nobody else has their data, and an empty replica must not pass for it.
+    fn replace_node(&mut self, old: u64, node: NodeRecord) -> Reply {
+        if let Some(gone) = self.gone.get(&node.id) {
+            return Reply::Refused(gone.refusal());
+        }
+        let Some(before) = self.nodes.get(&old) else {
+            return Reply::Refused(format!("node {old} is not in the cluster"));
+        };
+        if old == node.id || before.name != node.name {
+            return Reply::Refused(format!("node {old} is not another one of the name {:?}", node.name));
+        }
+        let (id, name) = (node.id, before.name.clone());
+        self.nodes.insert(id, node);
+        let held: Vec<(u32, u64)> =
+            self.records().filter_map(|(shard, r)| Some((shard, r.on_node(old)?.replica))).collect();
+        for (shard, replica) in held {
+            // Refused for an only replica: see above.
+            drop(self.replace_replica(shard, replica, id, true));
+        }
+        let shards: Vec<u32> = self.records().map(|(shard, _)| shard).collect();
+        for shard in shards {
+            let leaving = self.record_mut(shard).map(|r| r.leaving.iter_mut()).into_iter().flatten();
+            leaving.filter(|r| r.node == old).for_each(|r| r.lost = true);
+        }
+        self.nodes.remove(&old);
+        self.retiring.remove(&old);
+        self.gone.insert(old, GoneNode { name, replaced_by: id });
+        self.add_replica(META_SHARD, id)
+    }
+
+    fn forget_node(&mut self, node: u64) -> Reply {
+        let holds = |(shard, r): (u32, &ShardRecord)| r.on_node(node).is_some().then_some(shard);
+        if let Some(shard) = self.records().find_map(holds) {
+            return Reply::Refused(format!("node {node} still has a replica of shard {shard}"));
+        }
+        self.retiring.remove(&node);
+        if let Some(before) = self.nodes.remove(&node) {
+            self.gone.insert(node, GoneNode { name: before.name, replaced_by: 0 });
+        }
+        Reply::Done
     }
 }
 
@@ -165,6 +294,76 @@ mod tests {
         m.apply(Command::RemoveReplica { shard: 0, replica: first });
         let Reply::Replica(second) = m.apply(Command::AddReplica { shard: 0, node: 2 }) else { panic!() };
         assert!(second > first);
+    }
+
+    fn three_nodes() -> MetaState {
+        let mut m = MetaState::default();
+        m.apply(Command::CreateCluster { cluster: "c".into(), founder: node(1), meta_replica: 1, shards_count: 2 });
+        for id in [2, 3] {
+            m.apply(Command::UpsertNode(node(id)));
+            for shard in [0, META_SHARD] {
+                m.apply(Command::AddReplica { shard, node: id });
+            }
+        }
+        m
+    }
+
+    #[test]
+    fn a_lost_replica_is_followed_by_a_new_id_in_its_place_and_dropped_once() {
+        let mut m = three_nodes();
+        let lost = m.shards[&0].replicas[1];
+        let replace = Command::ReplaceReplica { shard: 0, replica: lost.replica, node: 2, lost: true };
+        let Reply::Replica(new) = m.apply(replace.clone()) else { panic!() };
+        assert_eq!(m.apply(replace), Reply::Replica(new), "repeating it changes nothing");
+        assert!(new > lost.replica);
+        assert_eq!(m.shards[&0].replicas[1], ReplicaRecord { replica: new, node: 2 });
+        assert_eq!(m.shards[&0].opened_on(2).map(|r| r.replica), Some(new));
+        assert!(m.shards[&0].knows(lost.replica) && !m.is_gone(lost.replica));
+        m.apply(Command::DropReplica { shard: 0, replica: new });
+        assert!(m.shards[&0].knows(new), "only leaving replicas are dropped");
+        m.apply(Command::DropReplica { shard: 0, replica: lost.replica });
+        assert!(m.is_gone(lost.replica) && !m.is_gone(m.next_replica));
+        let [a, b] = [0, 2].map(|i| m.shards[&0].replicas[i]);
+        let lose =
+            |r: ReplicaRecord| Command::ReplaceReplica { shard: 0, replica: r.replica, node: r.node, lost: true };
+        assert!(matches!(m.apply(lose(a)), Reply::Replica(_)));
+        assert!(matches!(m.apply(lose(b)), Reply::Refused(_)), "one at a time");
+        m.apply(Command::DropReplica { shard: 0, replica: a.replica });
+        assert!(matches!(m.apply(lose(b)), Reply::Replica(_)));
+        let only = m.shards[&1].replicas[0].replica;
+        let refused = m.apply(Command::ReplaceReplica { shard: 1, replica: only, node: 1, lost: true });
+        assert_eq!(refused, Reply::Refused(ONLY_REPLICA.into()));
+    }
+
+    #[test]
+    fn a_wiped_node_takes_the_place_of_its_old_self_which_never_returns() {
+        let mut m = three_nodes();
+        let again = NodeRecord { name: "n1".into(), ..node(9) };
+        let other_name = Command::ReplaceNode { old: 1, node: node(9) };
+        assert!(matches!(m.apply(other_name), Reply::Refused(_)));
+        let Reply::Replica(meta) = m.apply(Command::ReplaceNode { old: 1, node: again }) else { panic!() };
+        assert_eq!(m.meta.on_node(9).map(|r| r.replica), Some(meta));
+        assert_eq!((m.shards[&0].replicas.len(), m.shards[&0].replicas[0].node), (3, 9));
+        assert!(m.shards[&0].leaving.iter().all(|r| r.lost && r.node == 1));
+        assert_eq!(m.shards[&1].replicas[0].node, 1, "what only the old node had does not begin again empty");
+        assert!(!m.nodes.contains_key(&1));
+        assert!(matches!(m.apply(Command::UpsertNode(node(1))), Reply::Refused(_)));
+        assert!(matches!(m.apply(Command::AddReplica { shard: 0, node: 1 }), Reply::Refused(_)));
+    }
+
+    #[test]
+    fn a_retiring_node_is_forgotten_once_it_holds_nothing() {
+        let mut m = three_nodes();
+        m.apply(Command::UpsertNode(node(4)));
+        m.apply(Command::RetireNode { node: 3 });
+        assert!(matches!(m.apply(Command::ForgetNode { node: 3 }), Reply::Refused(_)));
+        let replica = m.shards[&0].on_node(3).unwrap().replica;
+        m.apply(Command::ReplaceReplica { shard: 0, replica, node: 4, lost: false });
+        assert_eq!(m.shards[&0].opened_on(3).map(|r| r.replica), Some(replica), "it serves until it is replaced");
+        let replica = m.meta.on_node(3).unwrap().replica;
+        m.apply(Command::RemoveReplica { shard: META_SHARD, replica });
+        assert_eq!(m.apply(Command::ForgetNode { node: 3 }), Reply::Done);
+        assert!(m.gone.contains_key(&3) && m.retiring.is_empty());
     }
 
     #[test]

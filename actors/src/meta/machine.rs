@@ -1,30 +1,20 @@
 //! The metadata group's state machine: a copy in memory, exported to a checksummed file as its snapshot.
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use trine_raft::{Committed, Machine, NodeId, Payload, Position, Recovered, SnapshotManifest};
 
 use super::command::{Command, Reply, decode, encode};
+use super::export::{Export, decode_export, encode_export, read_export, write_export};
 use super::state::MetaState;
 
-const FILE: &str = "meta.state";
-const MAGIC: &[u8; 4] = b"TRNX";
 /// Entries between two exports: bounds the replay of the metadata log.
 const EXPORT_ENTRIES: u64 = 64;
-
-/// What the export file holds besides magic and checksum.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Export {
-    position: Option<(u64, u64, u64)>,
-    membership: Option<((u64, u64, u64), Vec<u8>)>,
-    state: MetaState,
-}
 
 #[derive(Debug)]
 struct Inner {
@@ -46,11 +36,7 @@ impl MetaMachine {
     /// Reads the last export, if there is one.
     pub fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let exported = match fs::read(dir.join(FILE)) {
-            Ok(bytes) => Some(decode_export(&bytes)?),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(e),
-        };
+        let exported = read_export(dir)?;
         let live = exported.clone().unwrap_or_default();
         let state = watch::Sender::new(Arc::new(live.state.clone()));
         let inner = Mutex::new(Inner { live, exported, since_export: 0 });
@@ -65,6 +51,11 @@ impl MetaMachine {
     /// Log index of the newest export, and its changes: the log up to there can be purged.
     pub fn watch_exports(&self) -> watch::Receiver<u64> {
         self.exports.subscribe()
+    }
+
+    /// The state as of now in the export's format.
+    pub fn export_bytes(&self) -> Vec<u8> {
+        encode_export(&self.lock().live)
     }
 
     fn publish(&self, state: &MetaState) {
@@ -82,34 +73,6 @@ impl MetaMachine {
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn corrupt(reason: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("metadata export: {reason}"))
-}
-
-fn decode_export(bytes: &[u8]) -> io::Result<Export> {
-    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| corrupt("no magic"))?;
-    let (body, hash) = body.split_at_checked(body.len().saturating_sub(32)).ok_or_else(|| corrupt("too short"))?;
-    if blake3::hash(body).as_bytes() != hash {
-        return Err(corrupt("checksum mismatch"));
-    }
-    decode("export", body).map_err(corrupt)
-}
-
-fn encode_export(export: &Export) -> Vec<u8> {
-    let body = encode(export);
-    let hash = blake3::hash(&body);
-    [MAGIC.as_slice(), &body, hash.as_bytes()].concat()
-}
-
-fn write_export(dir: &Path, export: &Export) -> io::Result<()> {
-    let temporary = dir.join("meta.state.new");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(&encode_export(export))?;
-    file.sync_all()?;
-    fs::rename(&temporary, dir.join(FILE))?;
-    fs::File::open(dir)?.sync_all()
 }
 
 fn triple(p: Position) -> (u64, u64, u64) {
@@ -209,7 +172,7 @@ mod tests {
         assert_eq!(snapshot.position.map(|p| p.index), Some(3));
         let again = MetaMachine::open(dir.path()).unwrap();
         assert!(again.watch().borrow().nodes.contains_key(&5));
-        let path = dir.path().join(FILE);
+        let path = dir.path().join(crate::meta::export::FILE);
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;

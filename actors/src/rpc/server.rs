@@ -13,8 +13,9 @@ use trine_store::shard::BlockEntry;
 use super::client::MESSAGE_BYTES_MAX;
 use super::proto::node_server::{Node, NodeServer};
 use super::proto::{
-    Addressed, BlockChunk, BlockRecord, FlushReply, FlushRequest, FragmentReply, FragmentRequest, JoinReply,
-    JoinRequest, ListBlocksReply, ListBlocksRequest, NodeRecord, ReadBlockRequest, ScrubReply, ScrubRequest,
+    Addressed, BlockChunk, BlockRecord, FlushReply, FlushRequest, FragmentReply, FragmentRequest, HealingReply,
+    HealingRequest, JoinReply, JoinRequest, ListBlocksReply, ListBlocksRequest, NodeRecord, ProposeReply,
+    ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest, StandingReply, StandingRequest,
     StatusReply, StatusRequest, SubmitReply, SubmitRequest,
 };
 use crate::cluster::Shared;
@@ -170,6 +171,49 @@ impl Node for NodeService {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         self.check(request.into_inner().to.as_ref())?;
         Ok(Response::new(self.shared.status()))
+    }
+
+    async fn propose(&self, request: Request<ProposeRequest>) -> Result<Response<ProposeReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
+        let command = crate::meta::decode("command", &request.command);
+        let command = command.map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let reply = self.shared.meta_reply(&command).await.map_err(Status::unavailable)?;
+        Ok(Response::new(ProposeReply { reply: crate::meta::encode(&reply).into() }))
+    }
+
+    async fn standing(&self, request: Request<StandingRequest>) -> Result<Response<StandingReply>, Status> {
+        let request = request.into_inner();
+        let cluster = self.shared.cluster_id();
+        if request.cluster != cluster {
+            return Err(Status::failed_precondition(format!("this node belongs to cluster {cluster:?}")));
+        }
+        let meta = self.shared.meta();
+        let gone = meta.gone.get(&request.node).map(crate::meta::GoneNode::refusal).unwrap_or_default();
+        Ok(Response::new(StandingReply { member: meta.nodes.contains_key(&request.node), gone }))
+    }
+
+    async fn healing(&self, request: Request<HealingRequest>) -> Result<Response<HealingReply>, Status> {
+        self.check(request.into_inner().to.as_ref())?;
+        let records = self.shared.healing.records().into_iter().map(Into::into).collect();
+        Ok(Response::new(HealingReply { records }))
+    }
+}
+
+impl From<crate::healing::Record> for super::proto::HealingRecord {
+    fn from(r: crate::healing::Record) -> Self {
+        Self {
+            id: r.id,
+            time_ms: r.time_ms,
+            changed_ms: r.changed_ms,
+            kind: r.kind.as_str().to_owned(),
+            state: r.state.as_str().to_owned(),
+            shard: r.shard,
+            what: r.what,
+            reason: r.reason,
+            detail: r.detail,
+            kept: r.kept,
+        }
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use trine_raft::{Committed, Payload, Position};
 use trine_store::shard::{
     Applied, BlockDamage, FileError, LogPosition, Manifest, OpenBlocks, SealJob, Sealed, ShardState, ShardView,
@@ -44,6 +45,9 @@ pub struct Lost {
     /// No replica that answered has it: it will not come back soon.
     pub hopeless: bool,
 }
+
+/// Between two tries to write a block on a full disk.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Ends the life of the replica: its state can no longer follow the log.
 #[derive(Clone, Debug)]
@@ -140,13 +144,24 @@ impl ShardActor {
         if self.writing {
             return;
         }
-        let Some(job) = self.seals.pop_front() else { return self.start_repair(ctx) };
+        let Some(job) = self.seals.pop_front().map(Arc::<SealJob>::from) else { return self.start_repair(ctx) };
         self.writing = true;
         let (dir, before, pool) = (self.dir.clone(), self.observed.manifest.load_full(), self.pool.clone());
         let (addr, resets) = (ctx.address(), self.resets);
+        let shard = self.shard;
         let work = async move {
-            let done = pool.run(move || job.run(&dir, &before)).await;
-            let result = done.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e)));
+            let result = loop {
+                let (sealing, dir, before) = (job.clone(), dir.clone(), before.clone());
+                let done = pool.run(move || sealing.run(&dir, &before)).await;
+                match done {
+                    // The head is in memory and its log on disk: wait, it is written once there is room.
+                    Ok(Err(error)) if error.is_disk_full() => {
+                        warn!(shard, error = chain(&error), "no room to seal, trying again");
+                        tokio::time::sleep(FULL_PAUSE).await;
+                    }
+                    done => break done.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e))),
+                }
+            };
             let sent = addr.send(SealDone { resets, result: result.map(Box::new) }).await;
             if sent.is_err() {
                 info!("seal finished after its shard had stopped");

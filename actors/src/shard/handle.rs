@@ -11,6 +11,7 @@ use trine_store::shard::{PartOutcome, ShardView};
 use super::actor::Observed;
 use super::healer::Complaint;
 use crate::budget::Budget;
+use crate::disk::DiskGuard;
 
 /// Why a part was not applied, as the leader's node sees it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum SubmitError {
     /// Nothing was proposed.
     #[error("{what} is over its memory bound")]
     Busy { what: &'static str },
+    /// Nothing was proposed: the leader's disk is full.
+    #[error("{reason}")]
+    DiskFull { reason: String },
     /// Nothing was proposed: no replica would take it.
     #[error("invalid part: {reason}")]
     Invalid { reason: String },
@@ -55,6 +59,7 @@ pub struct ShardHandle {
     pub group: Group,
     pub(super) observed: Arc<Observed>,
     pub(super) budget: Arc<Budget>,
+    pub(super) disk: Arc<DiskGuard>,
     pub(super) work: mpsc::Sender<Work>,
     pub(super) complain: mpsc::Sender<Complaint>,
     pub(super) sealed: tokio::sync::watch::Receiver<u64>,
@@ -66,6 +71,9 @@ impl ShardHandle {
         let status = self.group.status();
         if !status.is_leader {
             return Err(SubmitError::NotLeader { leader_node: status.leader.map(|(_, node)| node.0) });
+        }
+        if self.disk.is_full() {
+            return Err(SubmitError::DiskFull { reason: self.disk.refuse() });
         }
         if !self.budget.heads_have_room() {
             return Err(SubmitError::Busy { what: "memory for unsealed data" });

@@ -13,7 +13,7 @@ use trine_store::read_at::DamageKind;
 use trine_store::shard::{BLOCKS_DIR, BlockDamage, BlockEntry, FileCheck, entry_of, verify_block};
 
 use super::actor::ShardActor;
-use super::fetch::{BlockSource, fetch_block};
+use super::fetch::{BlockSource, Fetches};
 use super::handle::ShardHandle;
 use super::pool::Pool;
 use super::repair::{Lose, PutIn, SetHopeless};
@@ -44,6 +44,7 @@ pub(super) struct Healer {
     pub(super) name: String,
     pub(super) node: NodeId,
     pub(super) source: Arc<dyn BlockSource>,
+    pub(super) fetches: Arc<Fetches>,
     pub(super) pool: Pool,
     pub(super) healing: Healing,
     pub(super) complaints: mpsc::Receiver<Complaint>,
@@ -188,7 +189,7 @@ impl Healer {
             return Err(never(format!("its copy has digest {:032x}, not {:032x}", there.entry.digest, entry.digest)));
         }
         let (copy, theirs) = (self.dir.join(COPIES_DIR).join(&entry.file), there.entry);
-        let fetched = fetch_block(&*self.source, node, self.handle.shard, &copy, &theirs).await;
+        let fetched = self.fetches.fetch_block(&*self.source, node, self.handle.shard, &copy, &theirs).await;
         fetched.map_err(|e| later(e.to_string()))?;
         let (verified, expected) = (copy.clone(), theirs.clone());
         let sound = self.pool.run(move || verify_block(&verified, &expected)).await;

@@ -9,7 +9,7 @@ use trine_raft::{Committed, Machine, NodeId, Position, Recovered, SnapshotManife
 use trine_store::shard::{BlockOpener, LogPosition, Manifest, write_manifest};
 
 use super::actor::{Apply, IsSealing, Observed, Reset, ShardActor, chain};
-use super::fetch::{BlockSource, fetch_blocks};
+use super::fetch::{self, BlockSource, Fetches};
 use super::pool::Pool;
 
 /// State machine of one shard group.
@@ -19,6 +19,7 @@ pub(super) struct ShardMachine {
     pub(super) addr: Addr<ShardActor>,
     pub(super) observed: Arc<Observed>,
     pub(super) source: Arc<dyn BlockSource>,
+    pub(super) fetches: Arc<Fetches>,
     pub(super) pool: Pool,
     pub(super) opener: BlockOpener,
 }
@@ -74,7 +75,7 @@ impl Machine for ShardMachine {
             let at = LogPosition { term: at.term, leader: at.leader, index: at.index };
             manifest.membership = Some((at, bytes.to_vec()));
         }
-        fetch_blocks(&*self.source, source, self.shard, &self.dir, &manifest).await?;
+        self.fetches.fetch_blocks(&*self.source, source, self.shard, &self.dir, &manifest).await?;
         while self.addr.send(IsSealing).await.map_err(|e| other(e.to_string()))? {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
@@ -86,7 +87,8 @@ impl Machine for ShardMachine {
         });
         let blocks = blocks.await.map_err(|e| other(e.to_string()))?;
         let blocks = blocks.map_err(|e: trine_store::shard::FileError| other(chain(&e)))?;
-        self.addr.send(Reset { manifest, blocks }).await.map_err(|e| other(e.to_string()))
+        self.addr.send(Reset { manifest, blocks }).await.map_err(|e| other(e.to_string()))?;
+        fetch::forget_incoming(&self.dir)
     }
 }
 

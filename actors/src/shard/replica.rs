@@ -10,11 +10,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use trine_raft::{GroupId, LogDevice, Multi, NodeId, ReplicaId, Storage};
-use trine_store::shard::{BlockDamage, OnDamage, ShardConfig};
+use trine_store::shard::{BlockDamage, FileError, OnDamage, ShardConfig};
 
-use super::actor::{ActorParts, Failed, Lost, Observed, Recovered, ShardActor, Stop, recover};
+use super::actor::{ActorParts, Failed, Lost, Observed, Recovered, ShardActor, Stop, chain, recover};
 use super::arbiters::Arbiters;
-use super::fetch::BlockSource;
+use super::fetch::{BlockSource, Fetches};
 use super::handle::{QUEUE_PARTS, ShardHandle};
 use super::healer::{COMPLAINTS_QUEUED, Complaint, Healer};
 use super::keeper::{SealPolicy, keep};
@@ -22,6 +22,7 @@ use super::machine::ShardMachine;
 use super::pool::Pool;
 use super::proposer::Proposer;
 use crate::budget::Budget;
+use crate::disk::DiskGuard;
 use crate::error::Error;
 use crate::healing::Healing;
 
@@ -37,6 +38,8 @@ pub struct ReplicaContext {
     pub source: Arc<dyn BlockSource>,
     pub budget: Arc<Budget>,
     pub pool: Pool,
+    /// Bounds what snapshots fetch.
+    pub fetches: Arc<Fetches>,
     pub config: ShardConfig,
     pub head_bytes_max: u64,
     pub head_age_max: Duration,
@@ -44,6 +47,7 @@ pub struct ReplicaContext {
     pub log_pressure: watch::Receiver<Vec<u64>>,
     /// Where damage is written down.
     pub healing: Healing,
+    pub disk: Arc<DiskGuard>,
 }
 
 /// Raft group of a shard: group 0 is the metadata group.
@@ -72,7 +76,7 @@ impl Replica {
         let recovered = context.pool.run(move || recover(shard, &recover_dir, recover_config)).await;
         let Recovered { state, manifest, damaged } = recovered
             .map_err(|e| Error::Raft { group: group_of(shard).0, reason: e.to_string() })?
-            .map_err(|source| Error::ShardFiles { shard, source: Box::new(source) })?;
+            .map_err(|source| file_error(shard, source))?;
         let applied_term = AtomicU64::new(manifest.position.term);
         let (sealed, sealed_rx) = watch::channel(manifest.position.index);
         let (failed, failed_rx) = watch::channel(None);
@@ -102,16 +106,32 @@ impl Replica {
             addr: addr.clone(),
             observed: observed.clone(),
             source: context.source.clone(),
+            fetches: context.fetches.clone(),
             pool: context.pool.clone(),
             opener: config.opener(),
         };
         let storage = Storage::Device(context.device.clone());
         let opened = context.multi.open(group_of(shard), ReplicaId(replica), storage, Arc::new(machine)).await;
-        let group = opened.map_err(|e| Error::Raft { group: group_of(shard).0, reason: e.to_string() })?;
+        let group = match opened {
+            Ok(group) => group,
+            Err(error) => {
+                stop_actor(&addr, shard).await;
+                return Err(raft_error(shard, &error));
+            }
+        };
         let (work, queue) = mpsc::channel(QUEUE_PARTS);
         let budget = context.budget.clone();
-        let handle =
-            ShardHandle { shard, replica, group: group.clone(), observed, budget, work, complain, sealed: sealed_rx };
+        let handle = ShardHandle {
+            shard,
+            replica,
+            group: group.clone(),
+            observed,
+            budget,
+            disk: context.disk.clone(),
+            work,
+            complain,
+            sealed: sealed_rx,
+        };
         let (stop, stop_rx) = watch::channel(false);
         let policy = SealPolicy { head_bytes_max: context.head_bytes_max, head_age_max: context.head_age_max };
         let healer = Healer {
@@ -121,6 +141,7 @@ impl Replica {
             dir,
             node: context.node,
             source: context.source.clone(),
+            fetches: context.fetches.clone(),
             pool: context.pool.clone(),
             healing: context.healing.clone(),
             complaints,
@@ -134,16 +155,15 @@ impl Replica {
 
     /// Why the replica can no longer follow its log, if so.
     pub fn failure(&self) -> Option<String> {
-        self.failed.borrow().as_ref().map(|f| f.reason.clone())
+        let failed = self.failed.borrow().as_ref().map(|f| f.reason.clone());
+        failed.or_else(|| self.handle.group.status().stopped)
     }
 
     /// Leaves the raft group and stops the actor. Data stays.
     pub async fn close(self) {
         self.stop.send_replace(true);
         self.handle.group.stop().await;
-        if self.addr.send(Stop).await.is_err() {
-            tracing::debug!(shard = self.handle.shard, "the actor had stopped before");
-        }
+        stop_actor(&self.addr, self.handle.shard).await;
         drop(self.handle);
         for task in self.tasks {
             task.abort();
@@ -172,6 +192,49 @@ const SHARDS_DIR: &str = "shards";
 
 fn name(shard: u32, replica: u64) -> String {
     format!("{shard:05}-{replica}")
+}
+
+/// The disk cannot read what it holds.
+const EIO: i32 = 5;
+
+async fn stop_actor(addr: &Addr<ShardActor>, shard: u32) {
+    if addr.send(Stop).await.is_err() {
+        tracing::debug!(shard, "the actor had stopped before");
+    }
+}
+
+/// Whether files are damaged, or only cannot be read now.
+fn file_error(shard: u32, source: FileError) -> Error {
+    use std::io::ErrorKind as E;
+    let reason = match &source {
+        FileError::Io { source, .. } if matches!(source.kind(), E::NotFound | E::InvalidData | E::UnexpectedEof) => {
+            "file_missing"
+        }
+        FileError::Io { source, .. } if source.raw_os_error() == Some(EIO) => "file_unreadable",
+        FileError::Io { .. } => return Error::ShardFiles { shard, source: Box::new(source) },
+        FileError::Manifest { .. } => "manifest_damaged",
+        FileError::Mismatch { .. }
+        | FileError::Length { .. }
+        | FileError::Damaged { .. }
+        | FileError::Metrics { .. }
+        | FileError::Rows { .. } => "block_damaged",
+    };
+    Error::Damaged { shard, reason, detail: chain(&source) }
+}
+
+/// Whether the log is damaged, or the group only cannot be opened now.
+fn raft_error(shard: u32, error: &trine_raft::Error) -> Error {
+    use trine_raft::Error as E;
+    let detail = chain(error);
+    let unreadable = |e: &std::io::Error| {
+        use std::io::ErrorKind as K;
+        matches!(e.kind(), K::InvalidData | K::UnexpectedEof) || e.raw_os_error() == Some(EIO)
+    };
+    match error {
+        E::Recover { source, .. } if !unreadable(source) => Error::Raft { group: group_of(shard).0, reason: detail },
+        E::Recover { .. } | E::Fatal(_) => Error::Damaged { shard, reason: "log_unusable", detail },
+        _ => Error::Raft { group: group_of(shard).0, reason: detail },
+    }
 }
 
 /// Where a replica keeps its manifest and blocks.

@@ -1,5 +1,6 @@
 //! One block damaged in one replica, and in the only one.
 use trine_actors::healing::{Kind, Record, State};
+use trine_store::shard::{BlockEntry, read_manifest, write_manifest};
 
 use crate::cluster::{Nodes, blocks, corrupt, until};
 
@@ -73,6 +74,38 @@ async fn a_block_that_does_not_open_at_a_start_is_healed() {
     until_healed(&nodes, 1, count).await;
     assert_eq!(nodes.blocks(1).len(), count);
     assert_eq!(records(&nodes, 1)[0].reason, "missing");
+    assert_eq!(nodes.ask(1, "up").await, (SERIES, Vec::new()));
+    nodes.stop().await;
+}
+
+/// A block with sound bytes and other content than the other replicas have: the majority is right.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outvoted_block_is_replaced_by_what_the_majority_has() {
+    let mut nodes = Nodes::start(3).await;
+    nodes.write("up", SERIES).await;
+    assert_eq!(nodes.scrub(1).await.disagreeing, 0);
+    let sound: Vec<Vec<u8>> = nodes.blocks(1).iter().map(|p| std::fs::read(p).unwrap()).collect();
+    // The first shard's block becomes a copy of the second's, and its manifest says so.
+    nodes
+        .restart(1, |dir| {
+            let files = blocks(dir);
+            let shard = |n: usize| files[n].parent().unwrap().parent().unwrap();
+            let mut manifest = read_manifest(shard(0)).unwrap().unwrap();
+            let other = read_manifest(shard(1)).unwrap().unwrap();
+            std::fs::copy(&files[1], &files[0]).unwrap();
+            manifest.blocks[0] = BlockEntry { file: manifest.blocks[0].file.clone(), ..other.blocks[0].clone() };
+            write_manifest(shard(0), &manifest).unwrap();
+        })
+        .await;
+    assert_eq!(records(&nodes, 1), []);
+    let scrubbed = nodes.scrub(1).await;
+    assert_eq!((scrubbed.damaged, scrubbed.disagreeing), (0, 1), "{scrubbed:?}");
+    until_healed(&nodes, 1, 1).await;
+    let healed: Vec<Vec<u8>> = nodes.blocks(1).iter().map(|p| std::fs::read(p).unwrap()).collect();
+    assert_eq!(healed, sound);
+    assert_eq!(records(&nodes, 1)[0].reason, "content");
+    assert_eq!(nodes.scrub(1).await.disagreeing, 0);
+    nodes.restart(1, |_| {}).await;
     assert_eq!(nodes.ask(1, "up").await, (SERIES, Vec::new()));
     nodes.stop().await;
 }

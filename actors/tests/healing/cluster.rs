@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, MutexGuard};
 use trine_actors::rpc::proto::ScrubReply;
-use trine_actors::{Cluster, ClusterConfig};
+use trine_actors::{Cluster, ClusterConfig, WriteError};
 use trine_query::memory::Account;
 use trine_query::promql::{InstantQuery, LOOKBACK_MS_DEFAULT, Value, instant};
 use trine_query::scatter::QueryContext;
@@ -30,7 +30,7 @@ pub(crate) struct Nodes {
     pub(crate) nodes: Vec<Cluster>,
     /// One a node, so that all its tasks end with it.
     runtimes: Vec<Runtime>,
-    configs: Vec<ClusterConfig>,
+    pub(crate) configs: Vec<ClusterConfig>,
     _dir: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -74,9 +74,14 @@ impl Nodes {
                 memory_budget_bytes: 512 << 20,
                 head_age_ms_max: 3_600_000,
                 wal_bytes_soft: 1 << 30,
+                disk_reserve_bytes: 1,
                 scrub_interval_ms: 0,
                 scrub_bytes_per_second: 1 << 30,
                 pool_threads: 2,
+                quarantine_keep_ms: 3_600_000,
+                quarantine_bytes_max: 1 << 30,
+                fetch_bytes_per_second: 0,
+                fetches_max: 2,
                 version: "test".into(),
             })
             .collect();
@@ -134,13 +139,7 @@ impl Nodes {
     /// Writes `count` series with one sample each and seals them.
     pub(crate) async fn write(&self, name: &str, count: usize) {
         for n in 0..count {
-            let key = Labels::from_pairs([("__name__", name), ("n", &n.to_string())]).unwrap();
-            let hash = key_hash(TENANT, key.as_bytes());
-            let mut part = MetricsPartBuilder::new(TENANT);
-            let series = part.series(hash, key.as_bytes());
-            part.floats(series, [(TIME_MS, 1f64.to_bits())].into_iter());
-            let shard = self.nodes[0].shard_of(slot_of_hash(hash));
-            self.nodes[0].write(vec![(shard, part.finish().into())]).await.unwrap();
+            self.write_one(name, n).await;
         }
         let flushed = self.nodes[0].flush().await;
         assert!(flushed.errors.is_empty(), "{:?}", flushed.errors);
@@ -150,6 +149,21 @@ impl Nodes {
             })
             .await;
         }
+    }
+
+    /// Writes one series with one sample.
+    pub(crate) async fn write_one(&self, name: &str, n: usize) {
+        self.try_write_one(name, n).await.unwrap();
+    }
+
+    pub(crate) async fn try_write_one(&self, name: &str, n: usize) -> Result<(), WriteError> {
+        let key = Labels::from_pairs([("__name__", name), ("n", &n.to_string())]).unwrap();
+        let hash = key_hash(TENANT, key.as_bytes());
+        let mut part = MetricsPartBuilder::new(TENANT);
+        let series = part.series(hash, key.as_bytes());
+        part.floats(series, [(TIME_MS, 1f64.to_bits())].into_iter());
+        let shard = self.nodes[0].shard_of(slot_of_hash(hash));
+        self.nodes[0].write(vec![(shard, part.finish().into())]).await.map(drop)
     }
 
     /// How many series a node sees, and the warnings of the answer.

@@ -1,4 +1,5 @@
-//! Damaged blocks of running clusters: found, kept out of sight honestly, and healed.
+//! Running clusters whose disks misbehave: damaged blocks are found, missed honestly, and healed; full disks refuse writes.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 mod blocks;
 mod cluster;
+mod disk;

@@ -75,6 +75,69 @@ pub struct AdminShard {
     pub blocks_bytes: Option<u64>,
 }
 
+/// Something that was found damaged, and how far it is healed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdminHealingRecord {
+    /// Unique on its node.
+    pub id: u64,
+    pub node: String,
+    /// Wall clock of that node, ms.
+    pub found_ms: u64,
+    pub changed_ms: u64,
+    /// `replica`, `block`, `wal` or `metadata`.
+    pub kind: String,
+    /// `quarantined`, `healing`, `healed` or `failed`.
+    pub state: String,
+    pub shard: Option<u32>,
+    /// What it is, as `replica 17` or a file.
+    pub what: String,
+    /// Why, in one word, as in the metrics.
+    pub reason: String,
+    /// What heals it and how far that is, or what to do.
+    pub detail: String,
+    /// Where its files are, under `quarantine` in the node's data directory; none when there are none.
+    pub files: Option<String>,
+}
+
+/// A replica that another one takes the place of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdminReplacement {
+    /// None for the metadata group.
+    pub shard: Option<u32>,
+    pub replica: u64,
+    /// Its node; one that is gone is named by its id.
+    pub node: String,
+    /// It is damaged or its disk is lost; otherwise its node is being emptied.
+    pub lost: bool,
+    pub successor: u64,
+    pub successor_node: Option<String>,
+    /// The log index that the new replica has reached, and the leader's; none where they do not answer.
+    pub matched: Option<u64>,
+    pub last_log: Option<u64>,
+}
+
+/// What was found damaged in the cluster, and what is being replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdminHealing {
+    /// Of every node that answers, newest first.
+    pub records: Vec<AdminHealingRecord>,
+    /// Replacements in progress.
+    pub replacing: Vec<AdminReplacement>,
+    /// Nodes that are being emptied.
+    pub retiring: Vec<String>,
+    /// Nodes that do not answer: what is wrong with them is not in this list.
+    pub silent: Vec<String>,
+}
+
+/// A node that was asked to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RemovedNode {
+    pub id: u64,
+    pub name: String,
+    /// Replicas that others take over first; `GET /admin/v1/healing` shows how far that is.
+    pub replicas_count: u32,
+}
+
 /// What a flush did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlushReport {

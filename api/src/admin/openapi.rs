@@ -3,23 +3,38 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::model::{
-    AdminCluster, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode, AdminShard, FlushReport,
+    AdminCluster, AdminHealing, AdminHealingRecord, AdminNode, AdminReplacement, AdminReplica, AdminScrub,
+    AdminScrubFinding, AdminScrubNode, AdminShard, FlushReport, RemovedNode,
 };
 use super::{cluster, scrub};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Trine admin API", description = "What the cluster is, flushing and scrubbing it."),
-    paths(cluster::cluster, cluster::nodes, cluster::shards, cluster::flush, scrub::progress, scrub::start),
+    info(title = "Trine admin API", description = "What the cluster is, flushing and scrubbing it, and what is healed."),
+    paths(
+        cluster::cluster,
+        cluster::nodes,
+        cluster::shards,
+        cluster::flush,
+        cluster::healing,
+        cluster::remove_node,
+        cluster::export_metadata,
+        scrub::progress,
+        scrub::start
+    ),
     components(schemas(
         AdminCluster,
+        AdminHealing,
+        AdminHealingRecord,
         AdminNode,
+        AdminReplacement,
         AdminReplica,
         AdminScrub,
         AdminScrubFinding,
         AdminScrubNode,
         AdminShard,
-        FlushReport
+        FlushReport,
+        RemovedNode
     ))
 )]
 struct Document;

@@ -1,4 +1,5 @@
-//! `trine admin`: the admin REST API in a terminal.
+//! `trine admin`: the admin REST API in a terminal, and what is done to a node that does not run.
+mod healing;
 mod scrub;
 
 use std::fmt::Write;
@@ -19,6 +20,8 @@ pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
             AdminCommand::Status { watch, json } => status(&client, watch, json).await,
             AdminCommand::Flush => flush(&client).await,
             AdminCommand::Scrub { watch } => scrub::run(&client, watch).await,
+            AdminCommand::Healing { json } => healing::show(&client, json).await,
+            AdminCommand::RemoveNode { name, drain } => healing::remove_node(&client, &name, drain).await,
         }
     })
 }

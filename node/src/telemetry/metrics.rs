@@ -34,12 +34,31 @@ impl MetricsSource for NodeMetrics {
         let scrub = self.cluster.scrub_here(false);
         let shards = || status.replicas.iter().filter(|r| r.shard != META_SHARD);
         let sum = |f: fn(&trine_actors::rpc::proto::ReplicaStatus) -> u64| shards().map(f).sum::<u64>() as f64;
-        vec![
+        let mut families = vec![
             one("trine_node_ready", "1 when this node serves.", Gauge, f64::from(u8::from(status.ready))),
             one("trine_node_memory_bytes", "Resident memory.", Gauge, status.memory_bytes as f64),
             one("trine_node_memory_budget_bytes", "Memory budget.", Gauge, status.memory_budget_bytes as f64),
             one("trine_node_disk_used_bytes", "Bytes under the data directory.", Gauge, status.disk_used_bytes as f64),
             one("trine_node_disk_free_bytes", "Free bytes of its file system.", Gauge, status.disk_free_bytes as f64),
+            one(
+                "trine_node_disk_reserve_bytes",
+                "Free bytes below which no writes are taken.",
+                Gauge,
+                self.cluster.disk().reserve_bytes() as f64,
+            ),
+            one(
+                "trine_node_disk_full",
+                "1 while no writes are taken for want of room.",
+                Gauge,
+                f64::from(u8::from(self.cluster.disk().is_full())),
+            ),
+            one(
+                "trine_node_disk_refused_writes_total",
+                "Parts of requests refused for want of room.",
+                Counter,
+                self.cluster.disk().refused() as f64,
+            ),
+            one("trine_store_wal_stalled", "1 while the log waits for room on the disk.", Gauge, wal.stalled as f64),
             one(
                 "trine_node_start_time_seconds",
                 "Start of the process, Unix time.",
@@ -104,6 +123,69 @@ impl MetricsSource for NodeMetrics {
                 "Sum of applied log positions.",
                 Counter,
                 status.replicas.iter().map(|r| r.applied_index).sum::<u64>() as f64,
+            ),
+        ];
+        families.extend(self.healing());
+        families
+    }
+}
+
+impl NodeMetrics {
+    /// What was damaged and is healed.
+    fn healing(&self) -> Vec<MetricFamily> {
+        use MetricKind::{Counter, Gauge};
+        let (counts, fetched) = (self.cluster.healing().counts(), self.cluster.fetched());
+        let sample = |labels: &[(&'static str, &str)], value: u64| MetricSample {
+            labels: labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+            value: value as f64,
+        };
+        let of = |wanted: &'static [&'static str]| {
+            let found = counts.found.iter().filter(move |((kind, _), _)| wanted.contains(kind));
+            found.map(|((kind, reason), n)| sample(&[("kind", kind), ("reason", reason)], *n)).collect::<Vec<_>>()
+        };
+        let mut open = BTreeMap::new();
+        for record in self.cluster.healing().records() {
+            *open.entry((record.kind.as_str(), record.state.as_str())).or_insert(0) += 1;
+        }
+        let many = |name, help, kind, samples| MetricFamily { name, help, kind, samples };
+        vec![
+            many(
+                "trine_replicas_quarantined_total",
+                "Replicas found damaged and taken out of use.",
+                Counter,
+                of(&["replica", "wal"]),
+            ),
+            many(
+                "trine_healing_found_total",
+                "Everything found damaged: replicas, blocks, log streams, metadata.",
+                Counter,
+                of(&["replica", "wal", "block", "metadata"]),
+            ),
+            many(
+                "trine_healing_healed_total",
+                "What of it was healed.",
+                Counter,
+                counts.healed.iter().map(|(kind, n)| sample(&[("kind", kind)], *n)).collect(),
+            ),
+            many(
+                "trine_healing_records",
+                "Entries of the list behind /admin/v1/healing.",
+                Gauge,
+                open.into_iter().map(|((kind, state), n)| sample(&[("kind", kind), ("state", state)], n)).collect(),
+            ),
+            one(
+                "trine_replicas_replaced_total",
+                "Replicas whose replacement this node led to its end.",
+                Counter,
+                self.cluster.replicas_replaced() as f64,
+            ),
+            one("trine_fetch_bytes_total", "Bytes fetched for new replicas.", Counter, fetched.bytes as f64),
+            one("trine_fetch_files_total", "Block files fetched for new replicas.", Counter, fetched.files as f64),
+            one(
+                "trine_fetch_resumed_total",
+                "Fetches of a file that went on where an earlier one broke off.",
+                Counter,
+                fetched.resumed as f64,
             ),
         ]
     }

@@ -62,9 +62,8 @@ impl SealJob {
         };
         let first_new = manifest.blocks.len();
         for signal in Signal::ALL {
-            if let Some(entry) = self.write_signal(signal, &blocks_dir)? {
-                manifest.blocks.push(entry);
-            }
+            let written = self.write_signal(signal, &blocks_dir).inspect_err(|_| self.remove_written(&blocks_dir))?;
+            manifest.blocks.extend(written);
         }
         sync_dir(&blocks_dir)?;
         let added = self.opener.open_sound(dir, &manifest.blocks[first_new..])?;
@@ -72,11 +71,22 @@ impl SealJob {
         Ok(Sealed { manifest, added })
     }
 
+    /// A seal that failed leaves nothing behind that takes room. What does not go now goes at the next start.
+    fn remove_written(&self, blocks_dir: &Path) {
+        for signal in Signal::ALL {
+            fs::remove_file(blocks_dir.join(self.file_name(signal))).ok();
+        }
+    }
+
+    fn file_name(&self, signal: Signal) -> String {
+        format!("{:010}-{}.trnb", self.epoch, signal.as_str())
+    }
+
     fn write_signal(&self, signal: Signal, blocks_dir: &Path) -> Result<Option<BlockEntry>, FileError> {
         if !self.touched.contains(&signal) {
             return Ok(None);
         }
-        let file = format!("{:010}-{}.trnb", self.epoch, signal.as_str());
+        let file = self.file_name(signal);
         let path = blocks_dir.join(&file);
         let out = File::create(&path).map_err(io_error("create", &path))?;
         let mut out = Checked { out: BufWriter::with_capacity(1 << 20, out), crc: crc32fast::Hasher::new(), bytes: 0 };

@@ -1,0 +1,239 @@
+//! The metadata as a checksummed file: the snapshot of its group, and what an operator keeps as a backup.
+//!
+//! ```text
+//! meta.state, version 2                                  docs/formats/manifest.md
+//!   0   4  magic "TRNX"
+//!   4   1  version      2; 1 is read
+//!   5   .. state        bincode 2, standard configuration, of Export
+//! -32  32  hash         BLAKE3 of version and state
+//! ```
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{decode, encode};
+use super::state::{MetaState, NodeRecord, ReplicaRecord, ShardRecord};
+
+/// Name of the file in the metadata's directory.
+pub(crate) const FILE: &str = "meta.state";
+const MAGIC: &[u8; 4] = b"TRNX";
+const VERSION: u8 = 2;
+
+/// What the file holds besides magic, version and checksum.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Export {
+    /// Term, leader, index of the last applied entry.
+    pub(crate) position: Option<(u64, u64, u64)>,
+    /// Position and encoding of the group's newest membership.
+    pub(crate) membership: Option<((u64, u64, u64), Vec<u8>)>,
+    pub(crate) state: MetaState,
+}
+
+/// Version 1: no replica could leave and no node be gone.
+mod v1 {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(Serialize))]
+    pub(super) struct Shard {
+        pub(super) generation: u64,
+        pub(super) founder: u64,
+        pub(super) replicas: Vec<ReplicaRecord>,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(Serialize))]
+    pub(super) struct State {
+        pub(super) cluster: String,
+        pub(super) nodes: BTreeMap<u64, NodeRecord>,
+        pub(super) shards: BTreeMap<u32, Shard>,
+        pub(super) slots: Vec<(u16, u32)>,
+        pub(super) slots_generation: u64,
+        pub(super) meta: Shard,
+        pub(super) next_replica: u64,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(Serialize))]
+    pub(super) struct Export {
+        pub(super) position: Option<(u64, u64, u64)>,
+        pub(super) membership: Option<((u64, u64, u64), Vec<u8>)>,
+        pub(super) state: State,
+    }
+
+    impl From<Shard> for ShardRecord {
+        fn from(s: Shard) -> Self {
+            Self { generation: s.generation, founder: s.founder, replicas: s.replicas, leaving: Vec::new() }
+        }
+    }
+
+    impl From<Export> for super::Export {
+        fn from(e: Export) -> Self {
+            let s = e.state;
+            let state = MetaState {
+                cluster: s.cluster,
+                nodes: s.nodes,
+                shards: s.shards.into_iter().map(|(id, shard)| (id, shard.into())).collect(),
+                slots: s.slots,
+                slots_generation: s.slots_generation,
+                meta: s.meta.into(),
+                next_replica: s.next_replica,
+                ..MetaState::default()
+            };
+            Self { position: e.position, membership: e.membership, state }
+        }
+    }
+}
+
+fn corrupt(reason: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("metadata export: {reason}"))
+}
+
+pub(crate) fn decode_export(bytes: &[u8]) -> io::Result<Export> {
+    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| corrupt("no magic"))?;
+    let (body, hash) = body.split_at_checked(body.len().saturating_sub(32)).ok_or_else(|| corrupt("too short"))?;
+    if blake3::hash(body).as_bytes() != hash {
+        return Err(corrupt("checksum mismatch"));
+    }
+    match body.first() {
+        Some(1) => decode::<v1::Export>("export", body).map(Into::into).map_err(corrupt),
+        Some(&VERSION) => {
+            // The envelope of commands is version 1 whatever this file's version.
+            let body = [&[1], body.get(1..).unwrap_or_default()].concat();
+            decode("export", &body).map_err(corrupt)
+        }
+        version => Err(corrupt(format!("unknown version {version:?}"))),
+    }
+}
+
+pub(crate) fn encode_export(export: &Export) -> Vec<u8> {
+    let mut body = encode(export);
+    body[0] = VERSION;
+    let hash = blake3::hash(&body);
+    [MAGIC.as_slice(), &body, hash.as_bytes()].concat()
+}
+
+/// The export of a metadata directory; `None` when there is none yet.
+pub(crate) fn read_export(dir: &Path) -> io::Result<Option<Export>> {
+    match fs::read(dir.join(FILE)) {
+        Ok(bytes) => decode_export(&bytes).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Replaces the export of a metadata directory atomically and durably.
+pub(crate) fn write_export(dir: &Path, export: &Export) -> io::Result<()> {
+    let temporary = dir.join("meta.state.new");
+    let mut file = fs::File::create(&temporary)?;
+    file.write_all(&encode_export(export))?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join(FILE))?;
+    fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::meta::{Command, GoneNode, LeavingReplica};
+
+    fn sample() -> Export {
+        let record = |replica| ShardRecord {
+            generation: 2,
+            founder: 5,
+            replicas: vec![ReplicaRecord { replica, node: 7 }],
+            leaving: vec![LeavingReplica { replica: 5, node: 6, successor: replica, lost: true }],
+        };
+        let node = NodeRecord {
+            id: 7,
+            name: "n".into(),
+            rpc: "r:1".into(),
+            http: "h:2".into(),
+            zone: "z".into(),
+            version: "v".into(),
+        };
+        let state = MetaState {
+            cluster: "c".into(),
+            nodes: [(7, node)].into(),
+            shards: [(0, record(8))].into(),
+            slots: vec![(0, 0)],
+            slots_generation: 1,
+            meta: record(9),
+            next_replica: 10,
+            opened: [8, 9].into(),
+            retiring: [7].into(),
+            gone: [(6, GoneNode { name: "n".into(), replaced_by: 7 })].into(),
+            unknown_replicas: vec![(20, 30)],
+        };
+        Export { position: Some((1, 2, 3)), membership: Some(((1, 2, 3), vec![4, 5])), state }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Version 2 as it is on disks. A change here needs a new version.
+    #[test]
+    fn version_2_is_fixed() {
+        let bytes = encode_export(&sample());
+        assert_eq!(decode_export(&bytes).unwrap(), sample());
+        assert_eq!(hex(&bytes), FIXTURE_2);
+    }
+
+    const FIXTURE_2: &str = concat!(
+        "54524e580201010203010102030204050163010707016e03723a3103683a32017a0176010002050108070105060801010000",
+        "01020501090701050609010a02080901070106016e0701141ef1ee2a4beeca262cf15179e61a378223e6678d4ad08d912c0df2605d040c28cf"
+    );
+
+    #[test]
+    fn version_1_is_still_read() {
+        let Export { position, membership, state } = sample();
+        let shard =
+            |r: &ShardRecord| v1::Shard { generation: r.generation, founder: r.founder, replicas: r.replicas.clone() };
+        let old = v1::State {
+            cluster: state.cluster.clone(),
+            nodes: state.nodes.clone(),
+            shards: state.shards.iter().map(|(id, r)| (*id, shard(r))).collect(),
+            slots: state.slots.clone(),
+            slots_generation: state.slots_generation,
+            meta: shard(&state.meta),
+            next_replica: state.next_replica,
+        };
+        let body = encode(&v1::Export { position, membership: membership.clone(), state: old });
+        let bytes = [MAGIC.as_slice(), &body, blake3::hash(&body).as_bytes()].concat();
+        assert_eq!(hex(&bytes), FIXTURE_1);
+        let read = decode_export(&bytes).unwrap();
+        assert_eq!((read.position, &read.membership), (position, &membership));
+        assert_eq!(read.state.nodes, state.nodes);
+        assert_eq!(read.state.shards[&0].replicas, state.shards[&0].replicas);
+        assert_eq!(read.state.gone, BTreeMap::new());
+    }
+
+    const FIXTURE_1: &str = concat!(
+        "54524e580101010203010102030204050163010707016e03723a3103683a32017a0176010002050108070100000102050109",
+        "070acdf925c6d51fc7170fcba0d94b5cf7221afd5925454b043a3524121198db2c0c"
+    );
+
+    #[test]
+    fn every_flipped_byte_is_noticed() {
+        let bytes = encode_export(&sample());
+        for i in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[i] ^= 0x10;
+            assert!(decode_export(&bad).is_err(), "byte {i}");
+        }
+        assert!(decode_export(&[]).is_err());
+    }
+
+    #[test]
+    fn an_export_goes_on_where_it_ended() {
+        let mut state = sample().state;
+        let reply = state.apply(Command::AddReplica { shard: 0, node: 7 });
+        assert_eq!(reply, crate::meta::Reply::Replica(8));
+    }
+}

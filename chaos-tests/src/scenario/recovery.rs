@@ -1,0 +1,167 @@
+//! Damage that the cluster must heal by itself, and pasts that must not come back.
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::check::{check_everything, no_misses};
+use crate::client::Client;
+use crate::cluster::{Cluster, Options};
+use crate::error::{Error, Result};
+use crate::fact::Run;
+use crate::healing::{copy_tree, files, flip};
+use crate::report::Report;
+use crate::settings::Settings;
+use crate::wait;
+use crate::writers::{Ledger, Writers};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Acknowledged requests of every writer in each stage.
+const REQUESTS: u64 = 15;
+
+/// Flips bytes in the middle of a dead follower's log: what it hit is named, replaced by a new replica, and healed, while
+/// writes go on and nothing is lost.
+pub async fn corrupt_wal(settings: Settings) -> Result<Report> {
+    let mut report = Report::new("corrupt_wal", settings);
+    let mut cluster = Cluster::start(Options::nodes(3)).await?;
+    let (client, ledger) = (Client::new(), Ledger::new(Run::new("corrupt-wal")));
+    let hurt = settings.rng().random_range(0..cluster.len());
+    let present = cluster.others(hurt);
+    let writing = Writers::start(&ledger, &client, &cluster.https(&present), &[]);
+    writing.progress(2 * REQUESTS, PATIENCE).await?;
+    cluster.kill(hurt)?;
+    let segments = files(&cluster.data_dir(hurt).join("wal"), "wal-")?;
+    let segment = segments.last().ok_or_else(|| missing("a segment of the log"))?;
+    // Early enough that records of every stream follow, so that it cannot be taken for a torn end.
+    flip(segment, 400, 200)?;
+    writing.progress(REQUESTS, PATIENCE).await?;
+    let started = Instant::now();
+    cluster.restart(hurt)?;
+    let healing = cluster.wait_healed(present[0], 3).await?;
+    report.note_ms("healed after", started.elapsed());
+    let name = cluster.name(hurt).to_owned();
+    let healed = healing.records.iter().filter(|r| r.node == name && r.kind == "wal").count();
+    if healed == 0 {
+        return Err(promise("damage is named", format!("no damaged stream on {name}: {healing:?}")));
+    }
+    let seen = writing.finish().await?;
+    no_misses("no write fails while a follower's log is damaged", &seen)?;
+    check_everything(&cluster, &client, &ledger, &[0, 1, 2]).await?;
+    report.note_tallies(&ledger);
+    cluster.end()?;
+    Ok(report)
+}
+
+/// Damages a dead node's metadata store: it comes back as a new node in its own place, with its old data in quarantine.
+pub async fn corrupt_sled(settings: Settings) -> Result<Report> {
+    let mut report = Report::new("corrupt_sled", settings);
+    let mut cluster = Cluster::start(Options::nodes(3)).await?;
+    let (client, ledger) = (Client::new(), Ledger::new(Run::new("corrupt-sled")));
+    let hurt = settings.rng().random_range(0..cluster.len());
+    let present = cluster.others(hurt);
+    let writing = Writers::start(&ledger, &client, &cluster.https(&present), &[]);
+    writing.progress(REQUESTS, PATIENCE).await?;
+    cluster.kill(hurt)?;
+    let store = cluster.data_dir(hurt).join("meta").join("log").join("db");
+    for part in [5, 200, 500, 900] {
+        flip(&store, part, 100)?;
+    }
+    let started = Instant::now();
+    cluster.restart(hurt)?;
+    let healing = cluster.wait_healed(present[0], 3).await?;
+    report.note_ms("healed after", started.elapsed());
+    let of_metadata = healing.records.iter().find(|r| r.kind == "metadata" && r.node == cluster.name(hurt));
+    let kept = of_metadata.and_then(|r| r.files.clone()).ok_or_else(|| missing("quarantined metadata"))?;
+    if !cluster.data_dir(hurt).join("quarantine").join(kept).join("shards").is_dir() {
+        return Err(missing("the old shards in quarantine"));
+    }
+    let seen = writing.finish().await?;
+    no_misses("no write fails while a node loses its metadata", &seen)?;
+    check_everything(&cluster, &client, &ledger, &[0, 1, 2]).await?;
+    report.note_tallies(&ledger);
+    cluster.end()?;
+    Ok(report)
+}
+
+/// Wipes the node that founded the cluster and starts it first, alone, allowed to found one: it waits for the others, who
+/// belong to the old one, and takes its own place in it.
+pub async fn wiped_first_node(settings: Settings) -> Result<Report> {
+    let mut report = Report::new("wiped_first_node", settings);
+    let mut cluster = Cluster::start(Options::nodes(3)).await?;
+    let (client, ledger) = (Client::new(), Ledger::new(Run::new("wiped-first-node")));
+    let writing = Writers::start(&ledger, &client, &cluster.https(&[0, 1, 2]), &[]);
+    writing.progress(REQUESTS, PATIENCE).await?;
+    drop(writing.finish().await?);
+    let before = cluster.admin(0).cluster_id().await?;
+    cluster.kill_all()?;
+    cluster.wipe(0)?;
+    cluster.set_argument(0, "--bootstrap-expect", "1");
+    cluster.restart(0)?;
+    wait::until("the first node waiting for its seeds", PATIENCE, || {
+        let waits = cluster.log_lines(0, "not creating a cluster").is_ok_and(|n| n > 0);
+        async move { if waits { Ok(()) } else { Err("nothing said".to_owned()) } }
+    })
+    .await?;
+    cluster.restart(1)?;
+    cluster.restart(2)?;
+    cluster.wait_ready(1).await?;
+    cluster.wait_ready(0).await?;
+    cluster.wait_healed(1, 3).await?;
+    for n in 0..3 {
+        let id = cluster.admin(n).cluster_id().await?;
+        if id != before {
+            return Err(promise("there is one cluster", format!("{} says {id}, it was {before}", cluster.name(n))));
+        }
+    }
+    check_everything(&cluster, &client, &ledger, &[0, 1, 2]).await?;
+    report.note_tallies(&ledger);
+    cluster.end()?;
+    Ok(report)
+}
+
+/// Copies a node's data, wipes the node, lets it heal, and then puts the copy back: it is refused and ends by itself.
+pub async fn old_replica_returns(settings: Settings) -> Result<Report> {
+    let mut report = Report::new("old_replica_returns", settings);
+    let mut cluster = Cluster::start(Options::nodes(3)).await?;
+    let (client, ledger) = (Client::new(), Ledger::new(Run::new("old-replica-returns")));
+    let n = settings.rng().random_range(0..cluster.len());
+    let present = cluster.others(n);
+    let writing = Writers::start(&ledger, &client, &cluster.https(&present), &[]);
+    writing.progress(REQUESTS, PATIENCE).await?;
+    cluster.kill(n)?;
+    let (data, past, present_data) =
+        (cluster.data_dir(n).to_owned(), cluster.beside_data(n, "past"), cluster.beside_data(n, "present"));
+    copy_tree(&data, &past)?;
+    cluster.wipe(n)?;
+    cluster.restart(n)?;
+    cluster.wait_healed(present[0], 3).await?;
+    writing.progress(REQUESTS, PATIENCE).await?;
+    cluster.kill(n)?;
+    let moved = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::rename(from, to).map_err(crate::error::io(format!("move {}", from.display())))
+    };
+    moved(&data, &present_data)?;
+    moved(&past, &data)?;
+    cluster.restart(n)?;
+    cluster.wait_ended(n).await?;
+    if cluster.log_lines(n, "was replaced by node")? == 0 {
+        return Err(promise("a past is refused by name", "the log does not say why the node ended".into()));
+    }
+    std::fs::remove_dir_all(&data).map_err(crate::error::io("remove the past"))?;
+    moved(&present_data, &data)?;
+    cluster.restart(n)?;
+    cluster.wait_healed(present[0], 3).await?;
+    let seen = writing.finish().await?;
+    no_misses("no write fails while a past comes back", &seen)?;
+    check_everything(&cluster, &client, &ledger, &[0, 1, 2]).await?;
+    report.note_tallies(&ledger);
+    cluster.end()?;
+    Ok(report)
+}
+
+fn missing(what: &str) -> Error {
+    promise("what is damaged is found and kept", format!("{what} is not there"))
+}
+
+fn promise(promise: &'static str, evidence: String) -> Error {
+    Error::Promise { promise, evidence }
+}
