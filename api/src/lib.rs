@@ -12,6 +12,7 @@ pub mod config;
 pub mod error;
 pub mod grpc;
 mod json;
+mod later;
 pub mod loki;
 pub mod metrics;
 mod number;
