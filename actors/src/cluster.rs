@@ -1,6 +1,7 @@
 //! One node of a cluster, from boot to stop.
 mod boot;
 mod shared;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
