@@ -1,4 +1,5 @@
 //! `trine dev`: peers as child processes on loopback, to try Trine out.
+use std::fs::{File, OpenOptions, TryLockError};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 
@@ -41,6 +42,22 @@ fn check(flags: &DevFlags) -> Result<(), Error> {
     fits(&flags.data_dir, flags.nodes)
 }
 
+/// Keeps a second `trine dev` away from the data for as long as the file is open.
+fn lock(data_dir: &Path) -> Result<File, Error> {
+    std::fs::create_dir_all(data_dir).map_err(io(format!("create {}", data_dir.display())))?;
+    let path = data_dir.join("dev.lock");
+    let opened = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+    let file = opened.map_err(io(format!("open {}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Dev(format!(
+            "another `trine dev` runs on the data in {}: stop it with Ctrl-C, or give another --data-dir",
+            data_dir.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(io(format!("lock {}", path.display()))(error)),
+    }
+}
+
 /// Refuses to start fewer nodes than the data belong to: no shard would have a majority.
 fn fits(data_dir: &Path, nodes: u16) -> Result<(), Error> {
     for absent in nodes..3 {
@@ -49,7 +66,7 @@ fn fits(data_dir: &Path, nodes: u16) -> Result<(), Error> {
         if member {
             let data_dir = data_dir.display();
             return Err(Error::Dev(format!(
-                "the data in {data_dir} belong to a cluster of 3 nodes ({} has data too), which {nodes} cannot run: start \
+                "the data in {data_dir} belong to a cluster of 3 nodes ({} has data too), which does not run with {nodes}: start \
                  it with --nodes 3, or begin another with --data-dir DIR",
                 name(absent)
             )));
@@ -87,6 +104,7 @@ fn peer(flags: &DevFlags, node: u16, own: OwnPorts) -> Peer {
 async fn dev(flags: &DevFlags) -> Result<(), Error> {
     // Before the first child: a signal that comes while it starts must not leave it behind.
     let mut stop = Stop::by_signals()?;
+    let _lock = lock(&flags.data_dir)?;
     let own = own_ports(flags.port);
     let all: Vec<Peer> = (0..flags.nodes).map(|n| peer(flags, n, own)).collect();
     free(&all)?;
@@ -205,6 +223,16 @@ mod tests {
         let text = fits(dir.path(), 1).unwrap_err().to_string();
         assert!(text.contains("--nodes 3") && text.contains("--data-dir"), "{text}");
         assert!(fits(dir.path(), 3).is_ok());
+    }
+
+    #[test]
+    fn data_have_one_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = lock(dir.path()).unwrap();
+        let text = lock(dir.path()).unwrap_err().to_string();
+        assert!(text.contains("another `trine dev`") && text.contains("--data-dir"), "{text}");
+        drop(first);
+        assert!(lock(dir.path()).is_ok());
     }
 
     #[test]
