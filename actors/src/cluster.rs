@@ -4,6 +4,7 @@ mod founding;
 mod membership;
 mod preflight;
 mod shared;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -30,26 +30,32 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Reads the identity in a data directory; `None` where there is none.
+    pub fn load(dir: &Path) -> Result<Option<Self>, Error> {
+        let path = dir.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text)
+                .map(Some)
+                .map_err(|reason| Error::Identity { path: path.display().to_string(), reason }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io_error("read", &path)(e)),
+        }
+    }
+
     /// Reads the identity, or draws one and makes it durable. A directory of another node name is refused.
     pub fn load_or_create(dir: &Path, node_name: &str) -> Result<Self, Error> {
-        let path = dir.join(FILE);
         fs::create_dir_all(dir).map_err(io_error("create directory", dir))?;
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                let found = Self::parse(&text)
-                    .map_err(|reason| Error::Identity { path: path.display().to_string(), reason })?;
-                if found.node_name != node_name {
-                    let (found, expected) = (found.node_name, node_name.to_owned());
-                    return Err(Error::NodeName { path: dir.display().to_string(), found, expected });
-                }
-                Ok(found)
+        match Self::load(dir)? {
+            Some(found) if found.node_name != node_name => {
+                let (found, expected) = (found.node_name, node_name.to_owned());
+                Err(Error::NodeName { path: dir.display().to_string(), found, expected })
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Some(found) => Ok(found),
+            None => {
                 let new = Self::draw(node_name, "");
                 new.save(dir)?;
                 Ok(new)
             }
-            Err(e) => Err(io_error("read", &path)(e)),
         }
     }
 
@@ -132,6 +138,7 @@ mod tests {
     #[test]
     fn is_drawn_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap(), None);
         let mut first = Identity::load_or_create(dir.path(), "n1").unwrap();
         first.cluster = "c".into();
         first.meta_replica = 3;

@@ -14,6 +14,7 @@ pub mod error;
 pub mod fuzz;
 pub mod grpc;
 mod json;
+mod later;
 pub mod loki;
 pub mod metrics;
 mod number;

@@ -188,6 +188,10 @@ impl Backend for ClusterBackend {
     }
 
     async fn flush(&self) -> Result<FlushReport, String> {
+        if self.cluster.meta().shards.is_empty() {
+            let why = self.cluster.ready().err().unwrap_or_else(|| "it knows no shards".to_owned());
+            return Err(format!("nothing was flushed, this node is {why}"));
+        }
         let flushed = self.cluster.flush().await;
         if !flushed.errors.is_empty() {
             return Err(flushed.errors.join("; "));

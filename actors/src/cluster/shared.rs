@@ -13,6 +13,7 @@ use trine_store::model::{SLOTS, Slot};
 use trine_store::shard::{PartOutcome, ShardView};
 use trine_store::wal::{Wal, WalConfig};
 
+use super::waiting::waits_for;
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
 use crate::disk::DiskGuard;
@@ -204,7 +205,7 @@ impl Shared {
     fn ready_first(&self) -> Result<(), String> {
         let meta = self.meta();
         if meta.shards.is_empty() {
-            return Err("not in a cluster yet".into());
+            return Err(waits_for(&self.live(), &self.cluster_id(), self.config.bootstrap_expect));
         }
         let handles = self.handles.load();
         let me = self.node_id();
