@@ -53,6 +53,13 @@ impl Identity {
         }
     }
 
+    /// The identity in a data directory, whatever the node's name.
+    pub fn read(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        Self::parse(&text).map_err(|reason| Error::Identity { path: path.display().to_string(), reason })
+    }
+
     /// A new identity, not yet written.
     pub fn draw(node_name: &str, rejoin: &str) -> Self {
         // 63 bits, not zero: zero means "unknown" on the wire.

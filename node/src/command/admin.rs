@@ -1,5 +1,6 @@
 //! `trine admin`: the admin REST API in a terminal, and what is done to a node that does not run.
 mod healing;
+mod metadata;
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
             AdminCommand::Flush => flush(&client).await,
             AdminCommand::Healing { json } => healing::show(&client, json).await,
             AdminCommand::RemoveNode { name, drain } => healing::remove_node(&client, &name, drain).await,
+            AdminCommand::ExportMetadata { out } => metadata::export(&client, &out).await,
+            AdminCommand::RecoverMetadata(flags) => metadata::recover(&flags).await,
         }
     })
 }
