@@ -40,5 +40,6 @@ tests![
     corrupt_sled,
     wiped_first_node,
     old_replica_returns,
-    remove_dead_node
+    remove_dead_node,
+    only_replica_lost
 ];
