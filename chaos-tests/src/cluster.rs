@@ -337,11 +337,6 @@ impl Cluster {
         self.nodes[n].log_lines(text)
     }
 
-    /// Where a node keeps its data.
-    pub fn data_dir(&self, n: usize) -> &Path {
-        self.nodes[n].dir()
-    }
-
     /// A path beside a node's data, on the same file system.
     pub fn beside_data(&self, n: usize, what: &str) -> PathBuf {
         self.dir.path().join(format!("{}-{what}", self.nodes[n].name))

@@ -143,11 +143,6 @@ impl Node {
         }
     }
 
-    /// Where its data is.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Gives an argument of later starts another value.
     pub(crate) fn set_argument(&mut self, flag: &str, value: &str) {
         if let Some(at) = self.arguments.iter().position(|a| a == flag) {

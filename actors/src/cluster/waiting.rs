@@ -40,7 +40,7 @@ mod tests {
     fn peer(id: u64, name: &str, cluster: &str) -> (u64, Peer) {
         let (rpc, http, zone, version) = Default::default();
         let node = NodeRecord { id, name: name.to_owned(), rpc, http, zone, version };
-        (id, Peer { node, cluster: cluster.to_owned(), ready: false })
+        (id, Peer { node, cluster: cluster.to_owned(), ready: false, disk_full: false, gossip: None })
     }
 
     #[test]

@@ -156,6 +156,8 @@ impl Steward {
             let (Some(replica), Some(shard)) = (replica_of(&record), record.shard) else { continue };
             if state.is_gone(replica) {
                 healing.update(record.id, State::Healed, "another replica has taken its place and its vote");
+            } else if self.replicas.get(&shard).is_some_and(|r| r.handle.replica == replica) {
+                healing.update(record.id, State::Healed, "it was whole again when the node started, and is open");
             } else if let Some(leaving) =
                 state.record(shard).and_then(|r| r.leaving.iter().find(|l| l.replica == replica))
             {

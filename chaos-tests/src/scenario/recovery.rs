@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::check::{check_everything, no_misses};
-use crate::client::Client;
+use crate::client::{Client, Outcome};
 use crate::cluster::{Cluster, Options};
 use crate::error::{Error, Result};
-use crate::fact::Run;
+use crate::fact::{Run, Signal};
 use crate::healing::{copy_tree, files, flip};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -153,6 +153,111 @@ pub async fn old_replica_returns(settings: Settings) -> Result<Report> {
     let seen = writing.finish().await?;
     no_misses("no write fails while a past comes back", &seen)?;
     check_everything(&cluster, &client, &ledger, &[0, 1, 2]).await?;
+    report.note_tallies(&ledger);
+    cluster.end()?;
+    Ok(report)
+}
+
+/// Kills one of four nodes for good and has it removed: its replicas are made on the node that had none of them, and it is
+/// refused when it comes back. A living node is not removed.
+pub async fn remove_dead_node(settings: Settings) -> Result<Report> {
+    let mut report = Report::new("remove_dead_node", settings);
+    let mut cluster = Cluster::start(Options::nodes(3)).await?;
+    let (client, ledger) = (Client::new(), Ledger::new(Run::new("remove-dead-node")));
+    let n = settings.rng().random_range(0..cluster.len());
+    let present = cluster.others(n);
+    let name = cluster.name(n).to_owned();
+    let writing = Writers::start(&ledger, &client, &cluster.https(&present), &[]);
+    writing.progress(REQUESTS, PATIENCE).await?;
+    let admin = cluster.admin(present[0]);
+    if admin.remove_node(&name).await.is_ok() {
+        return Err(promise("a living node is not removed", name));
+    }
+    cluster.kill(n)?;
+    wait::until("a refusal for want of nodes", PATIENCE, || {
+        let (admin, name) = (admin.clone(), name.clone());
+        async move {
+            match admin.remove_node(&name).await {
+                Err(e) if e.to_string().contains("no other living node") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        }
+    })
+    .await?;
+    let fourth = cluster.join()?;
+    cluster.wait_ready(fourth).await?;
+    let started = Instant::now();
+    wait::until("the removal accepted", PATIENCE, || {
+        let (admin, name) = (admin.clone(), name.clone());
+        async move { admin.remove_node(&name).await.map_err(|e| e.to_string()) }
+    })
+    .await?;
+    cluster.wait_healed(present[0], 3).await?;
+    report.note_ms("whole without it after", started.elapsed());
+    cluster.restart(n)?;
+    cluster.wait_ended(n).await?;
+    if cluster.log_lines(n, "was removed from the cluster")? == 0 {
+        return Err(promise("a removed node is refused by name", "the log does not say why it ended".into()));
+    }
+    let seen = writing.finish().await?;
+    no_misses("no write fails while a dead node is removed", &seen)?;
+    check_everything(&cluster, &client, &ledger, &[present[0], present[1], fourth]).await?;
+    report.note_tallies(&ledger);
+    cluster.end()?;
+    Ok(report)
+}
+
+/// Takes away the files of shards that have one replica only: they stay closed and say so, instead of beginning empty, and
+/// are whole again once their files are back.
+pub async fn only_replica_lost(settings: Settings) -> Result<Report> {
+    const FACTS: u64 = 200;
+    let mut report = Report::new("only_replica_lost", settings);
+    let mut cluster = Cluster::start(Options::nodes(1)).await?;
+    let (client, ledger) = (Client::new(), Ledger::new(Run::new("only-replica-lost")));
+    for signal in Signal::ALL {
+        ledger.write(&client, cluster.http(0), signal, FACTS).await;
+    }
+    cluster.admin(0).flush().await?;
+    cluster.kill(0)?;
+    let (shards, away) = (cluster.data_dir(0).join("shards"), cluster.beside_data(0, "away"));
+    let moved = |from: &std::path::Path, to: &std::path::Path| {
+        std::fs::rename(from, to).map_err(crate::error::io(format!("move {}", from.display())))
+    };
+    moved(&shards, &away)?;
+    cluster.restart(0)?;
+    cluster.wait_ready(0).await?;
+    let admin = cluster.admin(0);
+    let healing = wait::until("a record of every lost shard", PATIENCE, || {
+        let admin = admin.clone();
+        async move {
+            let healing = admin.healing().await.map_err(|e| e.to_string())?;
+            let failed = healing.records.iter().filter(|r| r.state == "failed").count();
+            if failed == 16 { Ok(healing) } else { Err(format!("{failed} failed")) }
+        }
+    })
+    .await?;
+    if let Some(odd) = healing.records.iter().find(|r| r.reason != "directory_missing") {
+        return Err(promise("the loss is named", format!("{odd:?}")));
+    }
+    for signal in Signal::ALL {
+        let (_, outcome) = ledger.write(&client, cluster.http(0), signal, 1).await;
+        if !matches!(&outcome, Outcome::Failed { status: 503, text } if text.contains("is damaged")) {
+            return Err(promise("a write to a lost shard is refused by name", format!("{signal:?}: {outcome:?}")));
+        }
+        let read = client.read(cluster.http(0), &ledger.run, signal, 0..FACTS).await;
+        // A trace search answers with what there is, and tells of missing shards in its progress.
+        if let Ok(answer) = read
+            && signal != Signal::Traces
+        {
+            return Err(promise("a query names missing shards", format!("{signal:?}: {answer:?}")));
+        }
+    }
+    cluster.kill(0)?;
+    moved(&away, &shards)?;
+    cluster.restart(0)?;
+    cluster.wait_ready(0).await?;
+    cluster.wait_healed(0, 1).await?;
+    check_everything(&cluster, &client, &ledger, &[0]).await?;
     report.note_tallies(&ledger);
     cluster.end()?;
     Ok(report)
