@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use trine_query::memory::QueryMemory;
 
 /// Shares of the budget, in bytes. One place, so that they add up.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,7 @@ pub struct Shares {
     pub wal_cache: u64,
     /// Decoded pieces of blocks' indexes.
     pub block_cache: u64,
-    /// Frames of running queries.
+    /// What running queries hold: what they read, group, sort and answer.
     pub query: u64,
 }
 
@@ -39,10 +40,14 @@ impl Shares {
 #[derive(Debug)]
 pub struct Budget {
     pub shares: Shares,
+    /// The account of all queries on the node.
+    pub queries: QueryMemory,
     inflight: Arc<Semaphore>,
     heads_bytes: AtomicU64,
 }
 
+/// One query may hold this part of what all may: a second one always finds room.
+const QUERY_PART: u64 = 2;
 /// Semaphore permits are 32-bit: one permit stands for this many bytes.
 const PERMIT_BYTES: u64 = 64;
 
@@ -50,7 +55,8 @@ impl Budget {
     pub fn new(budget_bytes: u64) -> Self {
         let shares = Shares::of(budget_bytes);
         let permits = usize::try_from(shares.inflight / PERMIT_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { shares, inflight: Arc::new(Semaphore::new(permits)), heads_bytes: AtomicU64::new(0) }
+        let queries = QueryMemory::new(shares.query, shares.query / QUERY_PART);
+        Self { shares, queries, inflight: Arc::new(Semaphore::new(permits)), heads_bytes: AtomicU64::new(0) }
     }
 
     /// Room for a part of that many bytes until the permit is dropped; `None` when the bound is reached.

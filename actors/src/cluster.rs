@@ -4,6 +4,7 @@ mod founding;
 mod membership;
 mod preflight;
 mod shared;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::model::Slot;
 use trine_store::shard::PartOutcome;
@@ -49,6 +51,14 @@ pub struct Cluster {
 pub struct Flushed {
     pub shards_sealed: u32,
     pub errors: Vec<String>,
+}
+
+/// A node's scrub as the admin API shows it.
+#[derive(Clone, Debug)]
+pub struct ScrubView {
+    pub record: crate::meta::NodeRecord,
+    /// `Err` says why the node did not answer.
+    pub progress: Result<proto::ScrubReply, String>,
 }
 
 /// A node as the admin API shows it.
@@ -101,6 +111,11 @@ impl Cluster {
     /// Counters of the write-ahead log.
     pub fn wal_stats(&self) -> trine_store::wal::WalStats {
         self.shared.wal.stats()
+    }
+
+    /// The account of the disk.
+    pub fn disk(&self) -> &crate::disk::DiskGuard {
+        &self.shared.disk
     }
 
     /// Bytes in heads that are not sealed yet.
@@ -218,6 +233,32 @@ impl Cluster {
         flushed
     }
 
+    /// Asks every node how far its scrub is, after starting one where none runs if `start`.
+    pub async fn scrub(&self, start: bool) -> Vec<ScrubView> {
+        let (meta, me) = (self.shared.meta(), self.shared.node_id());
+        let asks = meta.nodes.values().map(|record| async move {
+            let here = record.id == me;
+            let progress = if here { Ok(self.scrub_here(start)) } else { self.scrub_there(record.id, start).await };
+            ScrubView { record: record.clone(), progress }
+        });
+        join_all(asks).await
+    }
+
+    /// The same for this node alone.
+    pub fn scrub_here(&self, start: bool) -> proto::ScrubReply {
+        if start {
+            crate::scrub::start(&self.shared, false);
+        }
+        self.shared.scrub.progress()
+    }
+
+    async fn scrub_there(&self, node: u64, start: bool) -> Result<proto::ScrubReply, String> {
+        let mut client = self.shared.peers.client(node)?;
+        let ask = client.scrub(proto::ScrubRequest { to: self.shared.peers.to(node), start });
+        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
+        reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
+    }
+
     async fn flush_node(&self, node: u64, shards: Vec<u32>, deadline: Instant) -> Result<proto::FlushReply, String> {
         let name = self.shared.node_name(node);
         let mut client = self.shared.peers.client(node).map_err(|e| format!("{name}: {e}"))?;
@@ -225,6 +266,11 @@ impl Cluster {
         let reply = tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), ask).await;
         let reply = reply.map_err(|_| format!("{name}: no answer in time"))?;
         reply.map(tonic::Response::into_inner).map_err(|s| format!("{name}: {}", s.message()))
+    }
+
+    /// The account of the queries on this node.
+    pub fn query_memory(&self) -> &QueryMemory {
+        &self.shared.budget.queries
     }
 
     /// Refuses new work, hands over leaders, closes replicas, raft and the log. Nothing acknowledged is lost either way.
@@ -280,6 +326,9 @@ pub(crate) mod tests {
             memory_budget_bytes: 1 << 30,
             head_age_ms_max: 1000,
             wal_bytes_soft: 1 << 30,
+            disk_reserve_bytes: 1,
+            scrub_interval_ms: 0,
+            scrub_bytes_per_second: 1 << 30,
             pool_threads: 1,
             quarantine_keep_ms: 0,
             quarantine_bytes_max: 0,

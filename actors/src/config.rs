@@ -35,6 +35,12 @@ pub struct ClusterConfig {
     pub head_age_ms_max: u64,
     /// Keep this many bytes of log before the shards that hold it back are sealed.
     pub wal_bytes_soft: u64,
+    /// Free bytes of the disk below which no writes are taken. 0: a twentieth of it, 512 MiB to 10 GiB.
+    pub disk_reserve_bytes: u64,
+    /// Scrub this node's blocks when the last scrub is this long ago, in ms. 0: only by request.
+    pub scrub_interval_ms: u64,
+    /// Bytes a second that a scrub reads.
+    pub scrub_bytes_per_second: u64,
     /// Threads of the pool for queries and encoding.
     pub pool_threads: usize,
     /// Files of healed damage stay in quarantine this long, in ms.

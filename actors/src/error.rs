@@ -40,6 +40,9 @@ pub enum WriteError {
     /// Over a memory bound; nothing was kept of the refused parts.
     #[error("{what} is over its memory bound")]
     Busy { what: String, retry_after: Duration },
+    /// The disk of the shard's leader is full; nothing was kept of the refused parts.
+    #[error("{reason}")]
+    DiskFull { reason: String, retry_after: Duration },
     /// No leader could be reached within the deadline.
     #[error("shard {shard} has no reachable leader: {reason}")]
     Unavailable { shard: u32, reason: String, retry_after: Duration },

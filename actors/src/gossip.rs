@@ -23,6 +23,8 @@ pub struct Peer {
     /// Empty while the peer belongs to no cluster.
     pub cluster: String,
     pub ready: bool,
+    /// It takes no writes for want of room.
+    pub disk_full: bool,
     /// Where it gossips.
     pub gossip: Option<SocketAddr>,
 }
@@ -47,6 +49,7 @@ pub struct Own {
 pub struct Gossip {
     live: watch::Receiver<Peers>,
     own: watch::Sender<(String, bool)>,
+    disk_full: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -57,9 +60,10 @@ impl Gossip {
     pub async fn start(own: Own) -> Result<Self, Error> {
         let (live_tx, live) = watch::channel(Peers::new());
         let (own_tx, own_rx) = watch::channel((own.peer.cluster.clone(), own.peer.ready));
+        let (disk_full, disk_full_rx) = watch::channel(own.peer.disk_full);
         let handle = spawn(&own).await?;
-        let task = tokio::spawn(supervise(own, handle, live_tx, own_rx));
-        Ok(Self { live, own: own_tx, task })
+        let task = tokio::spawn(supervise(own, handle, live_tx, (own_rx, disk_full_rx)));
+        Ok(Self { live, own: own_tx, disk_full, task })
     }
 
     /// Live peers and their changes.
@@ -70,6 +74,11 @@ impl Gossip {
     /// Says which cluster this node belongs to and whether it is ready.
     pub fn announce(&self, cluster: &str, ready: bool) {
         self.own.send_replace((cluster.to_owned(), ready));
+    }
+
+    /// Says whether this node's disk is full.
+    pub fn announce_disk(&self, is_full: bool) {
+        self.disk_full.send_if_modified(|known| std::mem::replace(known, is_full) != is_full);
     }
 
     /// Stops talking; peers will take this node for dead.
@@ -115,10 +124,10 @@ async fn supervise(
     mut own: Own,
     mut handle: ChitchatHandle,
     live: watch::Sender<Peers>,
-    mut announced: watch::Receiver<(String, bool)>,
+    (mut announced, mut disk_full): (watch::Receiver<(String, bool)>, watch::Receiver<bool>),
 ) {
     loop {
-        run(&handle, &live, &mut announced).await;
+        run(&handle, &live, &mut announced, &mut disk_full).await;
         warn!("gossip ended unexpectedly, starting it again");
         handle.abort();
         let (cluster, ready) = announced.borrow().clone();
@@ -141,18 +150,25 @@ async fn supervise(
 }
 
 /// Returns when the member has ended.
-async fn run(handle: &ChitchatHandle, live: &watch::Sender<Peers>, announced: &mut watch::Receiver<(String, bool)>) {
+async fn run(
+    handle: &ChitchatHandle,
+    live: &watch::Sender<Peers>,
+    announced: &mut watch::Receiver<(String, bool)>,
+    disk_full: &mut watch::Receiver<bool>,
+) {
     let mut watcher = handle.with_chitchat(|c| c.live_nodes_watcher()).await;
     let termination = handle.termination_watcher();
     tokio::pin!(termination);
     let mut refresh = tokio::time::interval(INTERVAL * 2);
     loop {
         let (cluster, ready) = announced.borrow_and_update().clone();
+        let is_full = *disk_full.borrow_and_update();
         let peers = handle
             .with_chitchat(|c| {
                 let state = c.self_node_state();
                 state.set("cluster", &cluster);
                 state.set("ready", ready.to_string());
+                state.set("disk_full", is_full.to_string());
                 let states = c.node_states();
                 c.live_nodes()
                     .chain(std::iter::once(c.self_chitchat_id()))
@@ -169,6 +185,7 @@ async fn run(handle: &ChitchatHandle, live: &watch::Sender<Peers>, announced: &m
             _ = &mut termination => return,
             changed = watcher.changed() => if changed.is_err() { return },
             changed = announced.changed() => if changed.is_err() { return },
+            changed = disk_full.changed() => if changed.is_err() { return },
             _ = refresh.tick() => {}
         }
     }
@@ -188,5 +205,6 @@ fn peer_of(id: &ChitchatId, state: &chitchat::NodeState) -> Option<(u64, Peer)> 
     // A peer whose values have not arrived yet is not useful; above all, "no cluster" must be said, not missing.
     let told = !node.rpc.is_empty() && state.get("cluster").is_some();
     let gossip = Some(id.gossip_advertise_addr);
-    told.then(|| (node_id, Peer { node, cluster: get("cluster"), ready: get("ready") == "true", gossip }))
+    let (ready, disk_full) = (get("ready") == "true", get("disk_full") == "true");
+    told.then(|| (node_id, Peer { node, cluster: get("cluster"), ready, disk_full, gossip }))
 }

@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use file::decode;
 use tracing::{error, info, warn};
 
 /// Directory of quarantined files in the data directory.
@@ -150,7 +151,7 @@ impl Healing {
         fs::create_dir_all(&dir)?;
         let path = dir.join(FILE);
         let records = match fs::read(&path) {
-            Ok(bytes) => file::decode(&bytes).unwrap_or_else(|reason| {
+            Ok(bytes) => decode(&bytes).unwrap_or_else(|reason| {
                 warn!(path = %path.display(), reason, "the list of healed damage is itself damaged, beginning a new one");
                 if let Err(error) = fs::rename(&path, dir.join("records.damaged")) {
                     warn!(%error, "it could not be put aside");

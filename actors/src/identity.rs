@@ -30,26 +30,32 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Reads the identity in a data directory; `None` where there is none.
+    pub fn load(dir: &Path) -> Result<Option<Self>, Error> {
+        let path = dir.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text)
+                .map(Some)
+                .map_err(|reason| Error::Identity { path: path.display().to_string(), reason }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io_error("read", &path)(e)),
+        }
+    }
+
     /// Reads the identity, or draws one and makes it durable. A directory of another node name is refused.
     pub fn load_or_create(dir: &Path, node_name: &str) -> Result<Self, Error> {
-        let path = dir.join(FILE);
         fs::create_dir_all(dir).map_err(io_error("create directory", dir))?;
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                let found = Self::parse(&text)
-                    .map_err(|reason| Error::Identity { path: path.display().to_string(), reason })?;
-                if found.node_name != node_name {
-                    let (found, expected) = (found.node_name, node_name.to_owned());
-                    return Err(Error::NodeName { path: dir.display().to_string(), found, expected });
-                }
-                Ok(found)
+        match Self::load(dir)? {
+            Some(found) if found.node_name != node_name => {
+                let (found, expected) = (found.node_name, node_name.to_owned());
+                Err(Error::NodeName { path: dir.display().to_string(), found, expected })
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Some(found) => Ok(found),
+            None => {
                 let new = Self::draw(node_name, "");
                 new.save(dir)?;
                 Ok(new)
             }
-            Err(e) => Err(io_error("read", &path)(e)),
         }
     }
 
@@ -79,7 +85,7 @@ impl Identity {
             u8::from(self.meta_opened),
             self.rejoin
         );
-        let text = format!("{body}crc {:08x}\n", crc(&body));
+        let text = format!("{body}crc {:08x}\n", Self::checksum(&body));
         let (temporary, path) = (dir.join("identity.new"), dir.join(FILE));
         let mut file = fs::File::create(&temporary).map_err(io_error("create", &temporary))?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io_error("write", &temporary))?;
@@ -87,10 +93,17 @@ impl Identity {
         fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io_error("sync directory", dir))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// First four bytes of the BLAKE3 hash: guards against damage, not against people.
+    pub(crate) fn checksum(body: &str) -> u32 {
+        let hash = blake3::hash(body.as_bytes());
+        let [a, b, c, d, ..] = *hash.as_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (body, last) = text.trim_end().rsplit_once('\n').ok_or("too short")?;
         let body = format!("{body}\n");
-        if last != format!("crc {:08x}", crc(&body)) {
+        if last != format!("crc {:08x}", Self::checksum(&body)) {
             return Err("checksum mismatch".into());
         }
         let mut lines = body.lines();
@@ -120,13 +133,6 @@ impl Identity {
     }
 }
 
-/// First four bytes of the BLAKE3 hash: guards against damage, not against people.
-fn crc(body: &str) -> u32 {
-    let hash = blake3::hash(body.as_bytes());
-    let [a, b, c, d, ..] = *hash.as_bytes();
-    u32::from_be_bytes([a, b, c, d])
-}
-
 pub(crate) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path: PathBuf = path.to_owned();
     move |source| Error::Io { what, path: path.display().to_string(), source }
@@ -139,6 +145,7 @@ mod tests {
     #[test]
     fn is_drawn_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap(), None);
         let mut first = Identity::load_or_create(dir.path(), "n1").unwrap();
         first.cluster = "c".into();
         first.meta_replica = 3;
@@ -152,7 +159,7 @@ mod tests {
     #[test]
     fn version_1_is_still_read() {
         let body = format!("{HEADER_1}\nnode_id 5\nnode_name n1\ncluster c\nmeta_replica 2\n");
-        let read = Identity::parse(&format!("{body}crc {:08x}\n", crc(&body))).unwrap();
+        let read = Identity::parse(&format!("{body}crc {:08x}\n", Identity::checksum(&body))).unwrap();
         assert_eq!((read.node_id, read.meta_replica, read.meta_opened, read.rejoin.as_str()), (5, 2, false, ""));
     }
 

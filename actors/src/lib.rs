@@ -6,7 +6,10 @@ pub mod budget;
 pub mod cluster;
 pub mod config;
 pub mod device;
+pub mod disk;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gossip;
 pub mod healing;
 pub mod identity;
@@ -16,6 +19,7 @@ pub mod recover;
 pub mod router;
 pub mod rpc;
 pub mod scatter;
+mod scrub;
 pub mod shard;
 pub mod steward;
 

@@ -19,6 +19,10 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(8);
 const RETRY_PAUSE: Duration = Duration::from_millis(40);
 /// What a refused client should wait.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The same when a disk is full: that does not pass in a second.
+const RETRY_AFTER_FULL: Duration = Duration::from_secs(10);
+/// How long a write waits for a leader to move away from a full disk.
+const MOVE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A part on its way: position in the request, shard, bytes.
 type Numbered = (usize, u32, Bytes);
@@ -55,7 +59,8 @@ impl Router {
     /// All parts of one request. Ok once each is fsynced on a majority and visible; outcomes in the order of the parts.
     /// On an error some parts may have been applied: repeating the request completes it.
     pub async fn write(&self, parts: Vec<(u32, Bytes)>) -> Result<Vec<PartOutcome>, WriteError> {
-        let deadline = Instant::now() + WRITE_DEADLINE;
+        let started = Instant::now();
+        let deadline = started + WRITE_DEADLINE;
         let mut outcomes: Vec<Option<PartOutcome>> = vec![None; parts.len()];
         let mut left: Vec<Numbered> =
             parts.into_iter().enumerate().map(|(i, (shard, part))| (i, shard, part)).collect();
@@ -83,6 +88,13 @@ impl Router {
                     Err(SubmitError::Busy { what }) => {
                         return Err(WriteError::Busy { what: what.to_owned(), retry_after: RETRY_AFTER });
                     }
+                    Err(SubmitError::DiskFull { reason }) => {
+                        if started.elapsed() >= MOVE_PATIENCE || !self.may_move(part.1) {
+                            return Err(WriteError::DiskFull { reason, retry_after: RETRY_AFTER_FULL });
+                        }
+                        last_reason = reason;
+                        left.push(part);
+                    }
                     Err(SubmitError::NotLeader { leader_node }) => {
                         self.shared.hints.set(part.1, leader_node);
                         last_reason = "its leader has changed".to_owned();
@@ -98,6 +110,13 @@ impl Router {
             }
         }
         Ok(outcomes.into_iter().map(|o| o.expect("every part has left the loop with an outcome")).collect())
+    }
+
+    /// Whether a shard has a replica on a live node with room, so that its leader may move there.
+    fn may_move(&self, shard: u32) -> bool {
+        let (live, meta) = (self.shared.live(), self.shared.meta());
+        let replicas = meta.shards.get(&shard).map(|record| record.replicas.as_slice()).unwrap_or_default();
+        replicas.iter().any(|r| live.get(&r.node).is_some_and(|p| p.ready && !p.disk_full))
     }
 
     async fn send(
@@ -176,6 +195,7 @@ pub(crate) fn to_proto(result: Result<PartOutcome, SubmitError>) -> proto::PartR
             R::NotLeader(proto::NotLeader { leader_node: leader_node.unwrap_or(0) })
         }
         Err(SubmitError::Busy { what }) => R::Busy(what.to_owned()),
+        Err(SubmitError::DiskFull { reason }) => R::DiskFull(reason),
         Err(SubmitError::Invalid { reason }) => R::Invalid(reason),
         Err(SubmitError::Unknown { reason }) => R::Unknown(reason),
     };
@@ -204,6 +224,7 @@ fn from_proto(result: proto::PartResult) -> Result<PartOutcome, SubmitError> {
             Err(SubmitError::NotLeader { leader_node: (n.leader_node != 0).then_some(n.leader_node) })
         }
         Some(R::Busy(_)) => Err(SubmitError::Busy { what: "the shard's leader" }),
+        Some(R::DiskFull(reason)) => Err(SubmitError::DiskFull { reason }),
         Some(R::Invalid(reason)) => Err(SubmitError::Invalid { reason }),
         Some(R::Unknown(reason)) => Err(SubmitError::Unknown { reason }),
         None => Err(SubmitError::Unknown { reason: "an answer of an unknown kind".into() }),

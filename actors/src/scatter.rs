@@ -1,4 +1,6 @@
 //! The way of a query: one fragment to every node that leads a shard, frames back as they are made.
+mod damage;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +12,15 @@ use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use trine_query::fragment::{Fragment, FragmentLimits, Language, run_fragment};
+use trine_query::memory::{self, Exceeded};
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 use trine_query::{Error, Result};
 
 use crate::cluster::Shared;
 use crate::rpc::proto::{self, fragment_reply};
+use crate::shard::PoolError;
+pub(crate) use damage::Asked;
+use damage::{Patience, Watch, without_lost};
 
 /// Frames between the pool and whoever reads them, each at most about 1 MiB.
 const FRAMES_QUEUED: usize = 8;
@@ -58,12 +64,22 @@ struct Drive {
 struct NodeAnswer {
     /// Ask again: (shard, leader if known, why).
     again: Vec<(u32, Option<u64>, String)>,
+    /// The node has met a damaged block; whether waiting for its healing is hopeless.
+    damage: Option<bool>,
     /// The whole query is over: an error of the fragment, or nobody listens.
     over: bool,
 }
 
 impl Drive {
+    /// Ends early once nobody listens: dropping the asks cancels the fragments.
     async fn run(self) {
+        tokio::select! {
+            () = self.tx.closed() => {}
+            () = self.ask_all() => {}
+        }
+    }
+
+    async fn ask_all(&self) {
         let started = Instant::now();
         let mut pending: BTreeSet<u32> = self.shared.meta().shards.keys().copied().collect();
         if pending.is_empty() {
@@ -71,6 +87,7 @@ impl Drive {
             return self.send(Err(Error::ShardMissing { shard: 0, reason })).await;
         }
         let mut reasons: BTreeMap<u32, String> = BTreeMap::new();
+        let mut patience = Patience::default();
         let mut attempt = 0;
         while !pending.is_empty() {
             if attempt > 0 {
@@ -85,10 +102,14 @@ impl Drive {
             for shard in std::mem::take(&mut pending) {
                 by_node.entry(self.shared.leader_of(shard, attempt).unwrap_or(0)).or_default().push(shard);
             }
-            let asks = by_node.into_iter().map(|(node, shards)| self.ask(node, shards));
+            let accept_incomplete = patience.accept_incomplete();
+            let asks = by_node.into_iter().map(|(node, shards)| self.ask(node, Asked { shards, accept_incomplete }));
             for answer in join_all(asks).await {
                 if answer.over {
                     return;
+                }
+                if let Some(hopeless) = answer.damage {
+                    patience.met(hopeless);
                 }
                 for (shard, leader, reason) in answer.again {
                     self.shared.hints.set(shard, leader);
@@ -112,29 +133,29 @@ impl Drive {
         drop(self.tx.send(item).await);
     }
 
-    async fn ask(&self, node: u64, shards: Vec<u32>) -> NodeAnswer {
+    async fn ask(&self, node: u64, asked: Asked) -> NodeAnswer {
         if node == 0 {
-            let again = shards.into_iter().map(|s| (s, None, "no leader is known".to_owned())).collect();
-            return NodeAnswer { again, over: false };
+            return again(asked.shards, "no leader is known");
         }
-        let limits = FragmentLimits { reply_bytes_max: self.shared.budget.shares.query, deadline: self.ctx.deadline };
+        let reply_bytes_max = self.shared.budget.shares.query;
+        let limits = FragmentLimits::new(reply_bytes_max, self.ctx.deadline, self.ctx.memory.clone());
         let name = self.shared.node_name(node);
         let replies = if node == self.shared.node_id() {
             let fragment = self.fragment.clone();
-            local(self.shared.clone(), fragment, self.ctx.tenant.clone(), shards.clone(), limits)
+            local(self.shared.clone(), fragment, self.ctx.tenant.clone(), asked.clone(), limits)
         } else {
-            match self.remote(node, &shards, &limits).await {
+            match self.remote(node, &asked, &limits).await {
                 Ok(replies) => replies,
-                Err(reason) => return again(shards, &reason),
+                Err(reason) => return again(asked.shards, &reason),
             }
         };
-        self.forward(replies, shards, name).await
+        self.forward(replies, asked.shards, name).await
     }
 
     async fn remote(
         &self,
         node: u64,
-        shards: &[u32],
+        asked: &Asked,
         limits: &FragmentLimits,
     ) -> std::result::Result<BoxStream<'static, Result<Reply>>, String> {
         let mut client = self.shared.peers.client(node)?;
@@ -144,17 +165,24 @@ impl Drive {
             tenant: self.ctx.tenant.to_string(),
             language: u32::from(self.fragment.language as u8),
             payload: self.fragment.payload.clone(),
-            shards: shards.to_vec(),
+            shards: asked.shards.clone(),
             timeout_ms: patience.as_millis() as u64,
             reply_bytes_max: limits.reply_bytes_max,
+            accept_incomplete: asked.accept_incomplete,
         });
         request.set_timeout(patience);
         let opened = tokio::time::timeout(patience.min(Duration::from_secs(4)), client.run_fragment(request)).await;
         let opened = opened.map_err(|_| format!("node {node} did not answer in time"))?;
         let stream = opened.map_err(|status| format!("node {node}: {status}"))?.into_inner();
-        Ok(stream
-            .map(|reply| reply.map_err(|s| Error::Io(std::io::Error::other(s))).and_then(Reply::from_proto))
-            .boxed())
+        let memory = self.ctx.memory.clone();
+        let take = move |reply: std::result::Result<proto::FragmentReply, tonic::Status>| {
+            match Reply::from_proto(reply.map_err(|s| Error::Io(std::io::Error::other(s)))?)? {
+                // Charged until the engine has taken it apart.
+                Reply::Frame(frame) => Ok(Reply::Frame(memory::hold(&memory, frame)?)),
+                other => Ok(other),
+            }
+        };
+        Ok(stream.map(take).boxed())
     }
 
     /// Passes a node's replies on. Until [`HELD_BYTES`] are exceeded they are held back, so that a node that dies can be
@@ -175,9 +203,18 @@ impl Drive {
                     held_bytes += frame.len();
                     held.push(Item::Frame(frame));
                 }
-                Ok(Reply::Done { shard, position }) => {
+                Ok(Reply::Done { shard, incomplete: Some(reason), .. }) if self.ctx.strict => {
+                    self.send(Err(Error::ShardMissing { shard, reason })).await;
+                    answer.over = true;
+                    return answer;
+                }
+                Ok(Reply::Done { shard, position, incomplete }) => {
                     open.remove(&shard);
-                    held.push(Item::ShardDone(ShardAnswer { shard, node: name.clone(), position, error: None }));
+                    held.push(Item::ShardDone(ShardAnswer { shard, node: name.clone(), position, error: incomplete }));
+                }
+                Ok(Reply::Damage { hopeless, reason }) => {
+                    answer.damage = Some(hopeless);
+                    return self.broken(open, streaming, answer, name, &std::io::Error::other(reason)).await;
                 }
                 Ok(Reply::NotLeader { shard, leader }) => {
                     open.remove(&shard);
@@ -239,15 +276,29 @@ impl Drive {
 }
 
 fn again(shards: Vec<u32>, reason: &str) -> NodeAnswer {
-    NodeAnswer { again: shards.into_iter().map(|s| (s, None, reason.to_owned())).collect(), over: false }
+    let again = shards.into_iter().map(|s| (s, None, reason.to_owned())).collect();
+    NodeAnswer { again, ..NodeAnswer::default() }
 }
 
 /// One reply of a node.
 #[derive(Debug)]
 pub(crate) enum Reply {
     Frame(Bytes),
-    Done { shard: u32, position: u64 },
-    NotLeader { shard: u32, leader: Option<u64> },
+    /// `incomplete` says what is missing.
+    Done {
+        shard: u32,
+        position: u64,
+        incomplete: Option<String>,
+    },
+    /// The fragment ended at a damaged block: nothing of this answer counts.
+    Damage {
+        hopeless: bool,
+        reason: String,
+    },
+    NotLeader {
+        shard: u32,
+        leader: Option<u64>,
+    },
 }
 
 impl Reply {
@@ -255,10 +306,13 @@ impl Reply {
         use fragment_reply::Item as I;
         match reply.item {
             Some(I::Frame(frame)) => Ok(Self::Frame(frame)),
-            Some(I::Done(proto::ShardDone { shard, position, not_leader: None })) => Ok(Self::Done { shard, position }),
+            Some(I::Done(proto::ShardDone { shard, position, not_leader: None, incomplete })) => {
+                Ok(Self::Done { shard, position, incomplete: (!incomplete.is_empty()).then_some(incomplete) })
+            }
             Some(I::Done(proto::ShardDone { shard, not_leader: Some(n), .. })) => {
                 Ok(Self::NotLeader { shard, leader: (n.leader_node != 0).then_some(n.leader_node) })
             }
+            Some(I::Error(e)) if e.kind == DAMAGE => Ok(Self::Damage { hopeless: e.hopeless, reason: e.message }),
             Some(I::Error(e)) => Err(error_from_proto(e)),
             None => Err(Error::Corrupt { what: "fragment reply", reason: "unknown kind".into() }),
         }
@@ -268,10 +322,16 @@ impl Reply {
         use fragment_reply::Item as I;
         let item = match reply {
             Ok(Self::Frame(frame)) => I::Frame(frame),
-            Ok(Self::Done { shard, position }) => I::Done(proto::ShardDone { shard, position, not_leader: None }),
+            Ok(Self::Done { shard, position, incomplete }) => {
+                let incomplete = incomplete.unwrap_or_default();
+                I::Done(proto::ShardDone { shard, position, not_leader: None, incomplete })
+            }
+            Ok(Self::Damage { hopeless, reason }) => {
+                I::Error(proto::QueryError { kind: DAMAGE, message: reason, hopeless })
+            }
             Ok(Self::NotLeader { shard, leader }) => {
                 let not_leader = Some(proto::NotLeader { leader_node: leader.unwrap_or(0) });
-                I::Done(proto::ShardDone { shard, position: 0, not_leader })
+                I::Done(proto::ShardDone { shard, not_leader, ..proto::ShardDone::default() })
             }
             Err(error) => I::Error(error_to_proto(&error)),
         };
@@ -279,7 +339,10 @@ impl Reply {
     }
 }
 
-/// Numbers of query errors between nodes; never reuse one.
+/// Kind of a [`Reply::Damage`] among the query errors.
+const DAMAGE: u32 = 10;
+
+/// Numbers of query errors between nodes; never reuse one. 10 is [`DAMAGE`].
 fn error_to_proto(error: &Error) -> proto::QueryError {
     let kind = match error {
         Error::Parse { .. } => 1,
@@ -291,12 +354,16 @@ fn error_to_proto(error: &Error) -> proto::QueryError {
         Error::ShardMissing { .. } => 7,
         Error::Corrupt { .. } => 8,
         Error::Io(_) => 9,
+        Error::Memory(Exceeded::Query { .. }) => 11,
+        Error::Memory(Exceeded::Node { .. }) => 12,
+        Error::Overloaded { .. } => 13,
     };
     let message = match error {
+        Error::Memory(Exceeded::Query { bytes_max } | Exceeded::Node { bytes_max }) => bytes_max.to_string(),
         Error::Unsupported { what } => what.clone(),
         other => other.to_string(),
     };
-    proto::QueryError { kind, message }
+    proto::QueryError { kind, message, hopeless: false }
 }
 
 fn error_from_proto(error: proto::QueryError) -> Error {
@@ -307,6 +374,9 @@ fn error_from_proto(error: proto::QueryError) -> Error {
         4 => Error::Limit { message },
         5 => Error::Timeout,
         6 => Error::Canceled,
+        11 => Error::Memory(Exceeded::Query { bytes_max: message.parse().unwrap_or(0) }),
+        12 => Error::Memory(Exceeded::Node { bytes_max: message.parse().unwrap_or(0) }),
+        13 => Error::Overloaded { reason: message },
         8 | 9 => Error::Corrupt { what: "shard data", reason: message },
         _ => Error::Execution { message },
     }
@@ -317,11 +387,11 @@ pub(crate) fn local(
     shared: Arc<Shared>,
     fragment: Fragment,
     tenant: Arc<str>,
-    shards: Vec<u32>,
+    asked: Asked,
     limits: FragmentLimits,
 ) -> BoxStream<'static, Result<Reply>> {
     let (tx, rx) = mpsc::channel(FRAMES_QUEUED);
-    tokio::spawn(run_local(shared, fragment, tenant, shards, limits, tx));
+    tokio::spawn(run_local(shared, fragment, tenant, asked, limits, tx));
     ReceiverStream::new(rx).boxed()
 }
 
@@ -329,11 +399,12 @@ async fn run_local(
     shared: Arc<Shared>,
     fragment: Fragment,
     tenant: Arc<str>,
-    shards: Vec<u32>,
+    asked: Asked,
     limits: FragmentLimits,
     tx: mpsc::Sender<Result<Reply>>,
 ) {
-    let (views, not_led) = shared.confirmed_views(&shards).await;
+    let watch = Watch::new(&shared.handles(), &asked.shards);
+    let (views, not_led) = shared.confirmed_views(&asked.shards).await;
     for (shard, leader) in not_led {
         if tx.send(Ok(Reply::NotLeader { shard, leader })).await.is_err() {
             return;
@@ -342,19 +413,37 @@ async fn run_local(
     if views.is_empty() {
         return;
     }
+    let (views, mut missing) = if asked.accept_incomplete { without_lost(views) } else { (views, BTreeMap::new()) };
     let positions: Vec<(u32, u64)> = views.iter().map(|v| (v.shard, v.position)).collect();
     let frames = tx.clone();
+    let stop = limits.stop.clone();
+    let node = shared.node_name(shared.node_id());
     let job = move || {
         let mut sink = |frame: Bytes| frames.blocking_send(Ok(Reply::Frame(frame))).map_err(|_| Error::Canceled);
         run_fragment(&fragment, &tenant, &views, &limits, &mut sink)
     };
-    let result = match shared.query_pool.run(job).await {
+    // A fragment that still waits for a thread never begins, one that runs ends at its next look.
+    let _waiting = stop.on_drop();
+    let ran = tokio::select! {
+        ran = shared.query_pool.run(job) => ran,
+        () = tx.closed() => return,
+    };
+    let result = match ran {
         Ok(result) => result,
-        Err(e) => Err(Error::Execution { message: e.to_string() }),
+        Err(PoolError::Full) => {
+            Err(Error::Overloaded { reason: format!("too many queries wait on node {node}: try again later") })
+        }
+        Err(e @ PoolError::Broken(_)) => Err(Error::Execution { message: e.to_string() }),
     };
     let closing: Vec<Result<Reply>> = match result {
-        Ok(()) => positions.into_iter().map(|(shard, position)| Ok(Reply::Done { shard, position })).collect(),
-        Err(error) => vec![Err(error)],
+        Ok(()) => positions
+            .into_iter()
+            .map(|(shard, position)| Ok(Reply::Done { shard, position, incomplete: missing.remove(&shard) }))
+            .collect(),
+        Err(error) => match watch.explains(&error) {
+            Some(met) => vec![Ok(Reply::Damage { hopeless: met.hopeless, reason: met.reason })],
+            None => vec![Err(error)],
+        },
     };
     for reply in closing {
         if tx.send(reply).await.is_err() {

@@ -255,7 +255,9 @@ impl Steward {
             let nodes = record.replicas.iter().filter(|r| votes(r.replica)).map(|r| r.node).collect();
             voters.insert(*shard, nodes);
         }
-        let preferred = preferred_leaders(&voters, live);
+        let with_room = self.shared.with_room(&self.shared.live());
+        let live: BTreeSet<u64> = live.intersection(&with_room).copied().collect();
+        let preferred = preferred_leaders(&voters, &live);
         let me = self.shared.node_id();
         let mut moved = 0;
         for (shard, replica) in &self.replicas {
@@ -266,7 +268,7 @@ impl Steward {
             }
             let since = *self.led_since.entry(*shard).or_insert_with(Instant::now);
             let Some(&target) = preferred.get(shard) else { continue };
-            let rested = since.elapsed() >= LEADER_REST;
+            let rested = since.elapsed() >= LEADER_REST || self.shared.disk.is_full();
             if target == me || !rested || moved >= 4 || !peer_ready(&self.shared, target) {
                 continue;
             }

@@ -3,6 +3,7 @@ mod cluster;
 mod health;
 pub mod model;
 mod openapi;
+mod scrub;
 
 pub(crate) use cluster::routes;
 pub(crate) use health::routes as health_routes;

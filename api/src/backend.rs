@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::model::Slot;
 use trine_store::shard::PartOutcome;
 
-use crate::admin::model::{AdminCluster, AdminHealing, AdminNode, AdminShard, FlushReport, RemovedNode};
+use crate::admin::model::{AdminCluster, AdminHealing, AdminNode, AdminScrub, AdminShard, FlushReport, RemovedNode};
 
 /// A part and where it goes. `slot` is that of the part's first fact; all its facts are `shard`'s.
 #[derive(Clone, Debug)]
@@ -50,12 +51,18 @@ pub trait Backend: Send + Sync + 'static {
     /// How queries reach the shards.
     fn scatter(&self) -> Arc<dyn Scatter>;
 
+    /// The account of the queries on this node.
+    fn query_memory(&self) -> &QueryMemory;
+
     /// `Err` says why this node does not serve yet.
     fn ready(&self) -> Result<(), String>;
 
     async fn cluster(&self) -> AdminCluster;
     async fn nodes(&self) -> Vec<AdminNode>;
     async fn shards(&self) -> Vec<AdminShard>;
+
+    /// How far every node's scrub is, after starting one where none runs if `start`.
+    async fn scrub(&self, start: bool) -> AdminScrub;
 
     /// Seals every shard's head; returns once the blocks are durable.
     async fn flush(&self) -> Result<FlushReport, String>;

@@ -1,9 +1,10 @@
 //! Reading request bodies under limits: the budget is taken before a byte is read, and sizes are checked before they
 //! are allocated.
 use std::io::Read;
+use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -13,6 +14,8 @@ use crate::error::ApiError;
 
 /// What is reserved for a body that does not say its length, until it does.
 const UNKNOWN_LENGTH_BYTES: usize = 64 << 10;
+/// Longest pause of a client within its body: what it holds of the budget is others' too.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// Step in which decompressed bytes are taken from the budget.
 const GROW_BYTES: usize = 256 << 10;
 
@@ -31,25 +34,24 @@ pub(crate) async fn read(
     if length.is_some_and(|n| n > bytes_max) {
         return Err(too_large());
     }
-    let mut held = budget.take(length.unwrap_or(UNKNOWN_LENGTH_BYTES))?;
-    if length.is_some() {
-        let collected = Limited::new(body, bytes_max).collect().await.map_err(|e| read_error(&*e))?;
-        return Ok((collected.to_bytes(), held));
-    }
+    let mut reserved = length.unwrap_or(UNKNOWN_LENGTH_BYTES);
+    let mut held = budget.take(reserved)?;
     let mut body = Limited::new(body, bytes_max);
-    let (mut bytes, mut reserved) = (Vec::new(), UNKNOWN_LENGTH_BYTES);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| read_error(&*e))?;
-        if let Ok(data) = frame.into_data() {
-            if bytes.len() + data.len() > reserved {
-                let step = GROW_BYTES.max(data.len());
-                held.grow(step)?;
-                reserved += step;
-            }
-            bytes.extend_from_slice(&data);
+    let mut bytes = BytesMut::with_capacity(length.unwrap_or_default());
+    while let Some(frame) = tokio::time::timeout(FRAME_TIMEOUT, body.frame()).await.map_err(|_| stalled(bytes.len()))? {
+        let Ok(data) = frame.map_err(|e| read_error(&*e))?.into_data() else { continue };
+        if bytes.len() + data.len() > reserved {
+            let step = GROW_BYTES.max(data.len());
+            held.grow(step)?;
+            reserved += step;
         }
+        bytes.extend_from_slice(&data);
     }
-    Ok((bytes.into(), held))
+    Ok((bytes.freeze(), held))
+}
+
+fn stalled(read: usize) -> ApiError {
+    ApiError::BadRequest(format!("read the body: no byte after the first {read} for {} s", FRAME_TIMEOUT.as_secs()))
 }
 
 fn read_error(error: &(dyn std::error::Error + 'static)) -> ApiError {
@@ -115,6 +117,17 @@ mod tests {
         e.finish().unwrap().into()
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_gives_its_budget_back() {
+        let budget = Budget::new(1 << 20);
+        let first = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"abc"))]);
+        let body = Body::from_stream(futures::StreamExt::chain(first, futures::stream::pending()));
+        let headers = HeaderMap::from_iter([(CONTENT_LENGTH, http::HeaderValue::from(4096))]);
+        let error = read(&headers, body, 1 << 20, &budget).await.unwrap_err();
+        assert_eq!(error.to_string(), "read the body: no byte after the first 3 for 30 s");
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
     #[test]
     fn a_bomb_stops_at_the_limit() {
         let budget = Budget::new(64 << 20);
@@ -123,6 +136,7 @@ mod tests {
         let error = decode_content("gzip", bomb.clone(), 1 << 20, &mut held).unwrap().unwrap_err();
         assert!(matches!(error, ApiError::TooLarge(_)));
         let small = Budget::new(1 << 20);
+        let _others = small.take(300 << 10).unwrap();
         let mut held = small.take(0).unwrap();
         let error = decode_content("gzip", bomb, 64 << 20, &mut held).unwrap().unwrap_err();
         assert!(matches!(error, ApiError::Busy { .. }));

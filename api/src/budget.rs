@@ -34,12 +34,22 @@ impl Budget {
         Self { units: Arc::new(Semaphore::new(units_max)), units_max }
     }
 
-    /// Takes `bytes` now or refuses.
+    /// Takes `bytes` now or refuses: for a while, or for good when the whole budget would not do.
     pub(crate) fn take(&self, bytes: usize) -> Result<Held, ApiError> {
+        if units_of(bytes) as usize > self.units_max {
+            return Err(self.too_large());
+        }
         let permits = Arc::clone(&self.units)
             .try_acquire_many_owned(units_of(bytes))
             .map_err(|_| ApiError::Busy { retry_after_s: RETRY_AFTER_S })?;
         Ok(Held { budget: self.clone(), permits })
+    }
+
+    fn too_large(&self) -> ApiError {
+        let bytes_max = self.units_max * UNIT_BYTES;
+        let text =
+            format!("the request takes more than {bytes_max} bytes of memory once decoded: send it in smaller pieces");
+        ApiError::TooLarge(text)
     }
 
     /// Bytes taken now.
@@ -51,6 +61,9 @@ impl Budget {
 impl Held {
     /// Takes `bytes` more, for what a body decodes to.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
+        if self.permits.num_permits() + units_of(bytes) as usize > self.budget.units_max {
+            return Err(self.budget.too_large());
+        }
         let more = self.budget.take(bytes)?;
         self.permits.merge(more.permits);
         Ok(())
@@ -68,7 +81,11 @@ mod tests {
         assert!(matches!(budget.take(5 * UNIT_BYTES), Err(ApiError::Busy { .. })));
         held.grow(4 * UNIT_BYTES).unwrap();
         assert_eq!(budget.used_bytes(), 10 * UNIT_BYTES);
-        assert!(held.grow(1).is_err());
+        let other = budget.take(1).unwrap_err();
+        assert!(matches!(other, ApiError::Busy { .. }));
+        // Repeating what can never fit would not help.
+        assert!(matches!(held.grow(1), Err(ApiError::TooLarge(_))));
+        assert!(matches!(budget.take(11 * UNIT_BYTES), Err(ApiError::TooLarge(_))));
         drop(held);
         assert_eq!(budget.used_bytes(), 0);
     }

@@ -2,6 +2,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -91,6 +92,8 @@ where
     query_on(MethodFilter::GET.or(MethodFilter::POST), family, operation, handler)
 }
 
+type PathParams = Result<RawPathParams, RawPathParamsRejection>;
+
 /// A query route for GET only.
 pub(crate) fn get<H, F>(family: Family, operation: &'static str, handler: H) -> MethodRouter<Api>
 where
@@ -105,11 +108,12 @@ where
     H: Fn(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
-    on(methods, move |State(api): State<Api>, path: RawPathParams, request: Request| {
+    on(methods, move |State(api): State<Api>, path: PathParams, request: Request| {
         let handler = handler.clone();
         async move {
             let started = Instant::now();
             let outcome = async {
+                let path = path.map_err(|e| ApiError::BadRequest(e.body_text()))?;
                 let call = accept_query(&api, &path, request).await?;
                 handler(call).await
             };
@@ -145,8 +149,11 @@ where
 }
 
 fn finish(api: &Api, family: Family, operation: &'static str, started: Instant, outcome: Outcome) -> Response {
-    let response = outcome.unwrap_or_else(|error| error.respond(family));
-    api.registry().count_request(operation, response.status().as_u16(), started.elapsed());
+    let (status, response) = match outcome {
+        Ok(response) => (response.status(), response),
+        Err(error) => (error.status(family), error.respond(family)),
+    };
+    api.registry().count_request(operation, status.as_u16(), started.elapsed());
     response
 }
 
@@ -157,11 +164,12 @@ async fn accept_query(api: &Api, path: &RawPathParams, request: Request) -> Resu
     let (parts, inner) = request.into_parts();
     api.check_ready()?;
     let tenant = tenant_of(&parts.headers, api.config().require_tenant)?;
-    let (form_body, held) = if form {
+    let (form_body, mut held) = if form {
         body::read(&parts.headers, inner, limit, api.budget()).await?
     } else {
         (Bytes::new(), api.budget().take(0)?)
     };
+    held.grow(Params::decoded_bytes(&form_body, &uri))?;
     let params = Params::parse(&form_body, &uri);
     Ok(Call { api: api.clone(), tenant, headers: parts.headers, params, path: pairs(path), body: Bytes::new(), held })
 }

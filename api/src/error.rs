@@ -6,6 +6,7 @@ use axum::response::Response;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use prost::Message;
+use trine_query::memory::Exceeded;
 
 use crate::backend::WriteError;
 use crate::json::push_json_str;
@@ -29,6 +30,12 @@ pub enum ApiError {
     /// A bound on a query's cost was reached.
     #[error("{0}")]
     Limit(String),
+    /// The query holds as much memory as one query may.
+    #[error(transparent)]
+    QueryMemory(Exceeded),
+    /// The node has too much to do with other queries; the same one may pass later.
+    #[error("{reason}")]
+    Overloaded { reason: String },
     /// Some facts were refused by content; the others are stored.
     #[error("{0}")]
     Rejected(String),
@@ -36,6 +43,8 @@ pub enum ApiError {
     NotFound(String),
     #[error("{0}")]
     UnsupportedMedia(String),
+    #[error("{0}")]
+    Unimplemented(String),
     #[error("{0}")]
     TooLarge(String),
     #[error("{0}")]
@@ -55,6 +64,18 @@ pub enum ApiError {
     Canceled,
     #[error("{0}")]
     Internal(String),
+}
+
+/// Longest text of an answer: what came is quoted in it, and may be megabytes.
+const TEXT_BYTES_MAX: usize = 8 << 10;
+
+fn shorten(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        let dropped = text.len() - text.floor_char_boundary(TEXT_BYTES_MAX);
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push_str(&format!("… ({dropped} bytes more)"));
+    }
+    text
 }
 
 fn seconds_of(d: Duration) -> u64 {
@@ -83,6 +104,9 @@ impl From<trine_query::Error> for ApiError {
             Q::Execution { message } => Self::Execution(message),
             Q::Unsupported { .. } => Self::Execution(error.to_string()),
             Q::Limit { message } => Self::Limit(message),
+            Q::Memory(exceeded @ Exceeded::Query { .. }) => Self::QueryMemory(exceeded),
+            Q::Memory(Exceeded::Node { .. }) => Self::Overloaded { reason: error.to_string() },
+            Q::Overloaded { reason } => Self::Overloaded { reason },
             Q::Timeout => Self::Timeout,
             Q::Canceled => Self::Canceled,
             Q::ShardMissing { .. } => Self::Unavailable { reason: error.to_string(), retry_after_s: RETRY_AFTER_S },
@@ -108,6 +132,8 @@ pub enum Family {
     LokiOtlp,
     /// `{"error": …}`.
     Admin,
+    /// Status and message in the trailers.
+    Grpc,
 }
 
 impl ApiError {
@@ -118,16 +144,21 @@ impl ApiError {
             Self::NoTenant if matches!(family, Family::Otlp { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoTenant => StatusCode::UNAUTHORIZED,
             Self::BadTenant(_) | Self::BadRequest(_) | Self::Rejected(_) => StatusCode::BAD_REQUEST,
-            Self::Execution(_) | Self::Limit(_) => match family {
+            Self::Execution(_) | Self::Limit(_) | Self::QueryMemory(_) => match family {
                 Family::Prometheus => StatusCode::UNPROCESSABLE_ENTITY,
                 _ => StatusCode::BAD_REQUEST,
             },
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::UnsupportedMedia(_) if family == Family::LokiOtlp => StatusCode::BAD_REQUEST,
             Self::UnsupportedMedia(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unimplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Overloaded { .. } => match family {
+                Family::Prometheus => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::TOO_MANY_REQUESTS,
+            },
             Self::Unavailable { .. } | Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => match family {
                 Family::Loki | Family::Tempo => StatusCode::GATEWAY_TIMEOUT,
@@ -151,11 +182,13 @@ impl ApiError {
             | Self::Rejected(_)
             | Self::Execution(_)
             | Self::Limit(_)
+            | Self::QueryMemory(_)
             | Self::UnsupportedMedia(_)
             | Self::TooLarge(_)
             | Self::Unprocessable(_) => tonic::Code::InvalidArgument,
             Self::NotFound(_) => tonic::Code::NotFound,
-            Self::Busy { .. } => tonic::Code::ResourceExhausted,
+            Self::Unimplemented(_) => tonic::Code::Unimplemented,
+            Self::Busy { .. } | Self::Overloaded { .. } => tonic::Code::ResourceExhausted,
             Self::Unavailable { .. } | Self::NotReady { .. } => tonic::Code::Unavailable,
             Self::Timeout => tonic::Code::DeadlineExceeded,
             Self::Canceled => tonic::Code::Cancelled,
@@ -166,25 +199,34 @@ impl ApiError {
     fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::Busy { retry_after_s } | Self::Unavailable { retry_after_s, .. } => Some((*retry_after_s).max(1)),
-            Self::NotReady { .. } => Some(RETRY_AFTER_S),
+            Self::NotReady { .. } | Self::Overloaded { .. } => Some(RETRY_AFTER_S),
             _ => None,
         }
     }
 
     fn error_type(&self) -> &'static str {
         match self {
-            Self::Execution(_) | Self::Limit(_) | Self::Unprocessable(_) => "execution",
+            Self::Execution(_) | Self::Limit(_) | Self::QueryMemory(_) | Self::Unprocessable(_) => "execution",
             Self::Timeout => "timeout",
             Self::Canceled => "canceled",
             Self::NotFound(_) => "not_found",
-            Self::Unavailable { .. } | Self::NotReady { .. } | Self::Busy { .. } => "unavailable",
+            Self::Unavailable { .. } | Self::NotReady { .. } | Self::Busy { .. } | Self::Overloaded { .. } => {
+                "unavailable"
+            }
             Self::Internal(_) => "internal",
             _ => "bad_data",
         }
     }
 
     fn text(&self, family: Family) -> String {
+        shorten(self.full_text(family))
+    }
+
+    fn full_text(&self, family: Family) -> String {
         match self {
+            Self::QueryMemory(_) if family == Family::Prometheus => {
+                "query processing would load too many samples into memory in query execution".to_owned()
+            }
             Self::Canceled if family == Family::Loki => "the request was cancelled by the client".to_owned(),
             Self::Timeout if family == Family::Loki => {
                 "request timed out, decrease the duration of the request or add \
@@ -206,6 +248,9 @@ impl ApiError {
         if status.is_server_error() {
             tracing::warn!(%status, error = %self, "request failed");
         }
+        if family == Family::Grpc {
+            return self.to_grpc().into_http();
+        }
         let text = self.text(family);
         // Ahead of the tenant and of readiness nothing protocol-specific answers in the originals either.
         let plain = matches!(self, Self::NoTenant | Self::NotReady { .. }) && family == Family::Prometheus;
@@ -223,7 +268,7 @@ impl ApiError {
                 body.push('}');
                 ("application/json", body.into_bytes())
             }
-            Family::Prometheus | Family::RemoteWrite | Family::Loki | Family::Tempo => {
+            Family::Prometheus | Family::RemoteWrite | Family::Loki | Family::Tempo | Family::Grpc => {
                 let newline = if matches!(family, Family::RemoteWrite | Family::Loki) { "\n" } else { "" };
                 ("text/plain; charset=utf-8", format!("{text}{newline}").into_bytes())
             }
@@ -265,10 +310,10 @@ impl ApiError {
     /// The gRPC status; a busy one carries the `RetryInfo` without which exporters drop the batch.
     pub fn to_grpc(&self) -> tonic::Status {
         let text = self.text(Family::Tempo);
-        let Self::Busy { retry_after_s } = self else {
+        let (Self::Busy { .. } | Self::Overloaded { .. }, Some(retry_after_s)) = (self, self.retry_after_s()) else {
             return tonic::Status::new(self.code(), text);
         };
-        let delay = ProtoDuration { seconds: (*retry_after_s).max(1) as i64, nanos: 0 };
+        let delay = ProtoDuration { seconds: retry_after_s as i64, nanos: 0 };
         let retry = Any {
             type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
             value: RetryInfo { retry_delay: Some(delay) }.encode_to_vec(),
@@ -322,9 +367,16 @@ mod tests {
     fn one_fact_in_every_protocol() {
         let busy = ApiError::Busy { retry_after_s: 3 };
         let bad = ApiError::BadRequest("x".to_owned());
+        let memory = ApiError::QueryMemory(Exceeded::Query { bytes_max: 5 << 20 });
+        let overloaded = ApiError::Overloaded { reason: "o".to_owned() };
         let run = ApiError::Execution("y".to_owned());
         let broken = ApiError::Internal("z".to_owned());
         for (error, family, status) in [
+            (&memory, Family::Prometheus, 422),
+            (&memory, Family::Loki, 400),
+            (&overloaded, Family::Prometheus, 503),
+            (&overloaded, Family::Loki, 429),
+            (&overloaded, Family::Tempo, 429),
             (&busy, Family::Prometheus, 429),
             (&busy, Family::Otlp { json: false }, 429),
             (&bad, Family::Loki, 400),
@@ -343,5 +395,12 @@ mod tests {
         assert_eq!(busy.respond(Family::Loki).headers()[RETRY_AFTER], "3");
         assert_eq!(bad.envelope("x"), r#"{"status":"error","errorType":"bad_data","error":"x"}"#);
         assert!(!busy.to_grpc().details().is_empty());
+        assert!(!overloaded.to_grpc().details().is_empty());
+        assert_eq!(overloaded.respond(Family::Prometheus).headers()[RETRY_AFTER], "5");
+        let text = "query processing would load too many samples into memory in query execution";
+        assert_eq!(memory.text(Family::Prometheus), text);
+        assert!(memory.text(Family::Tempo).starts_with("query needs more than 5 MiB of memory"));
+        let long = ApiError::BadRequest("é".repeat(1 << 20)).to_grpc();
+        assert!(long.message().len() < 9000 && long.message().ends_with("é… (2088960 bytes more)"));
     }
 }

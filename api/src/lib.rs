@@ -10,8 +10,11 @@ mod budget;
 mod call;
 pub mod config;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grpc;
 mod json;
+mod later;
 pub mod loki;
 pub mod metrics;
 mod number;
@@ -27,6 +30,7 @@ pub mod tempo;
 pub mod tenant;
 mod time;
 mod wire;
+mod writer;
 
 pub use backend::{Backend, ShardPart, WriteError};
 pub use config::ApiConfig;

@@ -5,7 +5,7 @@ pub(crate) mod level;
 mod metadata;
 mod params;
 pub(crate) mod push;
-mod push_decode;
+pub(crate) mod push_decode;
 mod query;
 mod render;
 mod selector;
@@ -15,6 +15,7 @@ use axum::Router;
 
 use crate::call::{ingest, query as query_route};
 use crate::error::Family;
+use crate::later::later;
 use crate::state::Api;
 
 pub(crate) fn routes() -> Router<Api> {
@@ -46,5 +47,9 @@ pub(crate) fn routes() -> Router<Api> {
             query_route(family, "loki_detected_fields", detected::values),
         )
         .route("/loki/api/v1/detected_labels", query_route(family, "loki_detected_labels", metadata::detected_labels))
+        .route("/loki/api/v1/index/shards", later(family, "index shards"))
+        .route("/loki/api/v1/tail", later(family, "tailing"))
+        .route("/api/prom/tail", later(family, "tailing"))
+        .route("/loki/api/v1/delete", later(family, "deletion requests"))
         .merge(status::routes())
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use trine_query::memory::QueryMemory;
 use trine_store::shard::PartOutcome;
 
 use crate::number::push_float;
@@ -84,7 +85,7 @@ impl Registry {
     }
 
     /// This crate's families; `inflight_bytes` is what the budget holds now.
-    pub(crate) fn families(&self, inflight_bytes: usize) -> Vec<MetricFamily> {
+    pub(crate) fn families(&self, inflight_bytes: usize, queries: &QueryMemory) -> Vec<MetricFamily> {
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let by_request = |value: fn(&RequestCount) -> f64| {
@@ -123,6 +124,24 @@ impl Registry {
                 "Bytes of request bodies in flight, encoded and decoded.",
                 MetricKind::Gauge,
                 plain(inflight_bytes as f64),
+            ),
+            family(
+                "trine_api_query_bytes",
+                "Bytes that running queries hold of their share of the budget.",
+                MetricKind::Gauge,
+                plain(queries.held_bytes() as f64),
+            ),
+            family(
+                "trine_api_query_bytes_max",
+                "Bytes that running queries may hold together.",
+                MetricKind::Gauge,
+                plain(queries.bytes_max() as f64),
+            ),
+            family(
+                "trine_api_query_refusals_total",
+                "Times that a query did not get memory that it needed.",
+                MetricKind::Counter,
+                plain(queries.refused_count() as f64),
             ),
             family(
                 "trine_api_facts_total",
@@ -194,7 +213,7 @@ mod tests {
         let r = Registry::default();
         r.count_request("push", 204, Duration::from_millis(500));
         r.count_rejected("logs", "line_too_long", 2);
-        let text = render(&r.families(1024));
+        let text = render(&r.families(1024, &QueryMemory::unbounded()));
         assert!(text.contains(
             "# TYPE trine_api_requests_total counter\ntrine_api_requests_total{operation=\"push\",code=\"204\"} 1\n"
         ));

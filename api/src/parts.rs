@@ -8,6 +8,8 @@ use trine_store::model::{Scope, Signal, Slot, Value};
 use trine_store::part::{MetricsPartBuilder, PART_BODY_BYTES_TARGET, RowsPartBuilder, SampleKind};
 
 use crate::backend::ShardPart;
+use crate::budget::Held;
+use crate::error::ApiError;
 
 /// Most float samples added between two looks at a part's size; at most 19 encoded bytes each.
 const FLOATS_STEP: usize = 1024;
@@ -23,17 +25,49 @@ pub(crate) struct Blob<'a> {
     pub(crate) payload: &'a [u8],
 }
 
+/// Finished parts, and the budget that they are taken from: a small body can spell out much (shared symbols, the attributes
+/// of a resource for each of its records).
+struct Done<'a> {
+    parts: Vec<ShardPart>,
+    held: &'a mut Held,
+    refused: Option<ApiError>,
+}
+
+impl<'a> Done<'a> {
+    fn new(held: &'a mut Held) -> Self {
+        Self { parts: Vec::new(), held, refused: None }
+    }
+
+    /// Once the budget refused, nothing more is kept.
+    fn push(&mut self, part: ShardPart) {
+        if self.refused.is_none() {
+            match self.held.grow(part.part.len()) {
+                Ok(()) => self.parts.push(part),
+                Err(error) => {
+                    self.parts = Vec::new();
+                    self.refused = Some(error);
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Vec<ShardPart>, ApiError> {
+        self.refused.map_or(Ok(self.parts), Err)
+    }
+}
+
 /// Splits metrics.
 pub(crate) struct MetricsSplit<'a> {
     tenant: &'a str,
     shard_of: ShardOf<'a>,
     open: BTreeMap<u32, (Slot, MetricsPartBuilder)>,
-    done: Vec<ShardPart>,
+    done: Done<'a>,
 }
 
 impl<'a> MetricsSplit<'a> {
-    pub(crate) fn new(tenant: &'a str, shard_of: ShardOf<'a>) -> Self {
-        Self { tenant, shard_of, open: BTreeMap::new(), done: Vec::new() }
+    /// Parts are taken from `held` as they are cut.
+    pub(crate) fn new(tenant: &'a str, shard_of: ShardOf<'a>, held: &'a mut Held) -> Self {
+        Self { tenant, shard_of, open: BTreeMap::new(), done: Done::new(held) }
     }
 
     /// Adds samples of the series with canonical labels `key`.
@@ -41,7 +75,7 @@ impl<'a> MetricsSplit<'a> {
         let hash = key_hash(self.tenant, key);
         let slot = slot_of_hash(hash);
         let shard = (self.shard_of)(slot);
-        while !floats.is_empty() || !blobs.is_empty() {
+        while self.done.refused.is_none() && !(floats.is_empty() && blobs.is_empty()) {
             let (_, part) = self.open.entry(shard).or_insert_with(|| (slot, MetricsPartBuilder::new(self.tenant)));
             let series = part.series(hash, key);
             while !floats.is_empty() && part.bytes_len() < PART_BODY_BYTES_TARGET {
@@ -74,14 +108,14 @@ impl<'a> MetricsSplit<'a> {
         }
     }
 
-    /// Full parts in the order they filled, then the open ones by shard.
-    pub(crate) fn finish(mut self) -> Vec<ShardPart> {
+    /// Full parts in the order they filled, then the open ones by shard; an error when the budget has no room for them.
+    pub(crate) fn finish(mut self) -> Result<Vec<ShardPart>, ApiError> {
         for (shard, (slot, part)) in self.open {
             if !part.is_empty() {
                 self.done.push(ShardPart { shard, slot, part: part.finish().into() });
             }
         }
-        self.done
+        self.done.finish()
     }
 }
 
@@ -110,15 +144,27 @@ pub(crate) struct RowsSplit<'a> {
     /// Given to rows whose time is 0; 0 leaves them at 0.
     assigned_ns: i64,
     open: BTreeMap<u32, OpenRows>,
-    done: Vec<ShardPart>,
+    done: Done<'a>,
 }
 
 impl<'a> RowsSplit<'a> {
-    pub(crate) fn new(signal: Signal, tenant: &'a str, shard_of: ShardOf<'a>, assigned_ns: i64) -> Self {
-        Self { signal, tenant, shard_of, assigned_ns, open: BTreeMap::new(), done: Vec::new() }
+    /// Parts are taken from `held` as they are cut.
+    pub(crate) fn new(
+        signal: Signal,
+        tenant: &'a str,
+        shard_of: ShardOf<'a>,
+        assigned_ns: i64,
+        held: &'a mut Held,
+    ) -> Self {
+        Self { signal, tenant, shard_of, assigned_ns, open: BTreeMap::new(), done: Done::new(held) }
     }
 
-    /// Adds a row to the shard of `slot`.
+    /// Whether the budget has refused a part: nothing more is kept, and [`Self::finish`] says why.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.done.refused.is_some()
+    }
+
+    /// Adds a row to the shard of `slot` and returns the encoded bytes it took.
     pub(crate) fn row<'v>(
         &mut self,
         slot: Slot,
@@ -126,7 +172,10 @@ impl<'a> RowsSplit<'a> {
         time_ns: i64,
         body: &[u8],
         attrs: impl Iterator<Item = (Scope, &'v str, &'v Value)> + Clone,
-    ) {
+    ) -> usize {
+        if self.is_refused() {
+            return 0;
+        }
         let shard = (self.shard_of)(slot);
         let open = self.open.entry(shard).or_insert_with(|| OpenRows {
             slot,
@@ -144,20 +193,23 @@ impl<'a> RowsSplit<'a> {
         if time_ns == 0 && self.assigned_ns != 0 {
             open.part.assign_time(self.assigned_ns);
         }
+        let before = open.part.bytes_len();
         open.part.row(position, time_ns, body, attrs);
+        let took = open.part.bytes_len() - before;
         if open.part.bytes_len() >= PART_BODY_BYTES_TARGET
             && let Some(open) = self.open.remove(&shard)
         {
             self.done.push(ShardPart { shard, slot: open.slot, part: open.part.finish().into() });
         }
+        took
     }
 
-    /// Full parts in the order they filled, then the open ones by shard.
-    pub(crate) fn finish(mut self) -> Vec<ShardPart> {
+    /// Full parts in the order they filled, then the open ones by shard; an error when the budget has no room for them.
+    pub(crate) fn finish(mut self) -> Result<Vec<ShardPart>, ApiError> {
         for (shard, open) in self.open {
             self.done.push(ShardPart { shard, slot: open.slot, part: open.part.finish().into() });
         }
-        self.done
+        self.done.finish()
     }
 }
 
@@ -166,19 +218,35 @@ mod tests {
     use trine_store::part::{MetricsBody, PartRef, RowsBody};
 
     use super::*;
+    use crate::budget::Budget;
+
+    #[test]
+    fn parts_beyond_the_budget_are_refused() {
+        let budget = Budget::new(1 << 20);
+        let mut held = budget.take(0).unwrap();
+        let key = [&b"\x08__name__\x80\x80\x01"[..], &[b'x'; 16 << 10]].concat();
+        let mut split = MetricsSplit::new("t", &|slot: Slot| u32::from(slot.0), &mut held);
+        for i in 0..100_000u32 {
+            split.add(&[&key[..], &i.to_be_bytes()].concat(), &[(1, 1)], &[]);
+        }
+        assert!(split.done.parts.is_empty(), "what was kept is dropped at once");
+        assert!(matches!(split.finish(), Err(ApiError::TooLarge(_))));
+        assert!(budget.used_bytes() <= 1 << 20);
+    }
 
     #[test]
     fn metrics_are_cut_and_come_out_alike() {
         let shard_of = |slot: Slot| u32::from(slot.0) % 4;
         let build = || {
-            let mut split = MetricsSplit::new("t", &shard_of);
+            let mut held = Budget::new(64 << 20).take(0).unwrap();
+            let mut split = MetricsSplit::new("t", &shard_of, &mut held);
             for i in 0..200u32 {
                 let key = format!("\x08__name__\x04m{i:03}");
                 let floats: Vec<(i64, u64)> = (0..100).map(|t| (t * 15_000, u64::from(i))).collect();
                 split.add(key.as_bytes(), &floats, &[]);
             }
             split.metadata("m", 1, "help", "");
-            split.finish()
+            split.finish().unwrap()
         };
         let (one, two) = (build(), build());
         assert_eq!(one.len(), two.len());
@@ -198,12 +266,13 @@ mod tests {
     #[test]
     fn a_stream_is_defined_once_a_part() {
         let shard_of = |_: Slot| 0;
-        let mut split = RowsSplit::new(Signal::Logs, "t", &shard_of, 9);
+        let mut held = Budget::new(64 << 20).take(0).unwrap();
+        let mut split = RowsSplit::new(Signal::Logs, "t", &shard_of, 9, &mut held);
         let stream = StreamKey { number: 3, key: b"\x01a\x01b", hash: 1 };
         for t in 0..3 {
             split.row(Slot(0), stream, t, b"line", std::iter::empty());
         }
-        let parts = split.finish();
+        let parts = split.finish().unwrap();
         let part = PartRef::decode(&parts[0].part).unwrap();
         assert_eq!((part.defs.len(), part.facts_count, part.assigned_ns), (1, 3, 9));
         RowsBody::check(part.body, 1).unwrap();

@@ -1,6 +1,7 @@
 //! Prometheus and Mimir: remote write, the query API, rules and status.
 pub(crate) mod decode;
-mod decode_v2;
+pub(crate) mod decode_v2;
+mod histogram;
 mod query;
 mod render;
 mod series;
@@ -12,6 +13,7 @@ pub(crate) use write::conflict_texts;
 
 use crate::call::{get, ingest, query as query_route};
 use crate::error::Family;
+use crate::later::later;
 use crate::state::Api;
 
 /// Everything at the root, and the query API again under Mimir's `/prometheus`.
@@ -38,5 +40,12 @@ fn query_api() -> Router<Api> {
         .route("/api/v1/label/{name}/values", get(family, "prom_label_values", series::label_values))
         .route("/api/v1/series", query_route(family, "prom_series", series::series))
         .route("/api/v1/metadata", get(family, "prom_metadata", series::metadata))
+        .route("/federate", later(Family::RemoteWrite, "federation"))
+        .route("/api/v1/read", later(Family::RemoteWrite, "remote read"))
+        .route("/api/v1/status/tsdb", later(family, "statistics of the TSDB"))
+        .route("/api/v1/features", later(family, "the list of features"))
+        .route("/api/v1/admin/tsdb/delete_series", later(family, "deletion of series"))
+        .route("/api/v1/admin/tsdb/clean_tombstones", later(family, "deletion of series"))
+        .route("/api/v1/admin/tsdb/snapshot", later(family, "snapshots"))
         .merge(status::routes())
 }

@@ -1,9 +1,13 @@
 //! Replies that several protocols share.
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, StatusCode};
+use trine_query::memory::{Account, hold};
 use trine_query::scatter::Completeness;
+
+use crate::error::ApiError;
 
 /// `answered/total` shards of a query reply (P4).
 pub(crate) const COMPLETENESS_HEADER: HeaderName = HeaderName::from_static("x-trine-completeness");
@@ -24,6 +28,16 @@ pub(crate) fn json(body: String) -> Response {
 /// 200 with JSON whose type names its charset, as Loki does.
 pub(crate) fn json_utf8(body: String) -> Response {
     with_type(StatusCode::OK, "application/json; charset=UTF-8", body)
+}
+
+/// 200 with a body that is charged until it has been sent.
+pub(crate) fn charged(
+    memory: &Account,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Result<Response, ApiError> {
+    let body = hold(memory, body.into()).map_err(trine_query::Error::from)?;
+    Ok(with_type(StatusCode::OK, content_type, body))
 }
 
 /// Plain text.

@@ -66,7 +66,7 @@ impl Api {
 
     /// Every metric family of this process, as `/metrics` shows them.
     pub fn families(&self) -> Vec<MetricFamily> {
-        let mut families = self.registry().families(self.budget().used_bytes());
+        let mut families = self.registry().families(self.budget().used_bytes(), self.backend().query_memory());
         families.extend(self.sources().iter().flat_map(|source| source.families()));
         families
     }
@@ -114,7 +114,8 @@ impl Api {
     pub(crate) fn query_context(&self, tenant: &Arc<str>, timeout_ms: Option<i64>, strict: bool) -> QueryContext {
         let wanted = timeout_ms.map(|ms| std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
         let deadline = Instant::now() + self.config().query_timeout(wanted);
-        QueryContext { tenant: Arc::clone(tenant), deadline, strict }
+        let memory = self.backend().query_memory().account();
+        QueryContext { tenant: Arc::clone(tenant), deadline, strict, memory }
     }
 }
 

@@ -9,9 +9,12 @@ use tempfile::TempDir;
 
 use crate::admin::{Admin, NodeState, Shard, caught_up, replicated};
 use crate::binary;
+use crate::clock::Clocks;
+use crate::disk::LoopDisk;
 use crate::error::{Error, Result, io};
 use crate::machine_lock::MachineLock;
-use crate::node::{Addresses, Node};
+use crate::net::{Network, Pids, Realm};
+use crate::node::{Addresses, Host, Node};
 use crate::wait;
 
 /// What a cluster starts as.
@@ -21,11 +24,30 @@ pub struct Options {
     pub nodes: usize,
     /// More arguments of `trine node`, for every node.
     pub arguments: Vec<String>,
+    /// What surrounds the processes, to be broken.
+    pub surroundings: Surroundings,
+}
+
+/// What can be broken about a cluster besides its processes.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Nodes reach each other through a [`Network`].
+    pub network: bool,
+    /// Without, namespaces where root allows them.
+    pub realm: Option<Realm>,
+    /// Each node's data is on a disk of its own of so many bytes; needs root.
+    pub disk_bytes: Option<u64>,
+    /// Each node has a wall clock of its own.
+    pub clocks: bool,
+    /// Variables of every process.
+    pub environment: Vec<(String, String)>,
+    /// The program; [`binary::path`] without.
+    pub binary: Option<PathBuf>,
 }
 
 impl Options {
     pub fn nodes(nodes: usize) -> Self {
-        Self { nodes, arguments: Vec::new() }
+        Self { nodes, arguments: Vec::new(), surroundings: Surroundings::default() }
     }
 
     pub fn with(mut self, arguments: &[&str]) -> Self {
@@ -48,6 +70,7 @@ const LOG_TAIL_BYTES: u64 = 6 << 10;
 /// Processes with their data. Ends what it started when dropped, and shows the logs unless [`Cluster::end`] was called.
 #[derive(Debug)]
 pub struct Cluster {
+    // The processes go before what surrounds them.
     nodes: Vec<Node>,
     options: Options,
     binary: PathBuf,
@@ -56,6 +79,10 @@ pub struct Cluster {
     dir: TempDir,
     /// First three bytes of the nodes' addresses.
     net: [u8; 3],
+    network: Option<Network>,
+    disks: Vec<LoopDisk>,
+    clocks: Option<Clocks>,
+    pids: Pids,
     /// Dropped last: until then no other cluster starts on this machine.
     _machine: MachineLock,
 }
@@ -64,15 +91,48 @@ impl Cluster {
     /// Starts the nodes and waits until all are ready and every shard has a voter on each.
     pub async fn start(options: Options) -> Result<Self> {
         let machine = MachineLock::take().await?;
-        let binary = binary::path()?;
+        let binary = options.surroundings.binary.clone().map_or_else(binary::path, Ok)?;
         let dir = tempfile::Builder::new().prefix("trine-chaos-").tempdir().map_err(io("create a directory"))?;
         let mut rng = rand::rng();
         let net = [127, rng.random_range(1..255), rng.random_range(1..255)];
         let nodes = Vec::new();
         let http = reqwest::Client::new();
-        let mut cluster = Self { nodes, options, binary, http, ended: false, dir, net, _machine: machine };
+        let (disks, pids) = (Vec::new(), Pids::default());
+        let (network, clocks) = (None, None);
+        let mut cluster = Self {
+            nodes,
+            options,
+            binary,
+            http,
+            ended: false,
+            dir,
+            net,
+            network,
+            disks,
+            clocks,
+            pids,
+            _machine: machine,
+        };
+        cluster.surround()?;
         cluster.boot().await?;
         Ok(cluster)
+    }
+
+    /// Makes what the processes will live in.
+    fn surround(&mut self) -> Result<()> {
+        let (count, wanted) = (self.options.nodes, self.options.surroundings.clone());
+        if wanted.network {
+            self.network = Some(Network::new(count, wanted.realm)?);
+        }
+        if let Some(bytes) = wanted.disk_bytes {
+            for n in 0..count {
+                self.disks.push(LoopDisk::create(self.dir.path(), &format!("disk-{}", n + 1), bytes)?);
+            }
+        }
+        if wanted.clocks {
+            self.clocks = Some(Clocks::create(self.dir.path(), count)?);
+        }
+        Ok(())
     }
 
     async fn boot(&mut self) -> Result<()> {
@@ -80,6 +140,9 @@ impl Cluster {
             let count = self.options.nodes;
             let all = (0..count).map(|n| self.address(n)).collect::<Result<Vec<_>>>()?;
             self.nodes.clear();
+            if let Some(network) = &mut self.network {
+                network.start(&all, self.pids.clone()).await?;
+            }
             for (n, at) in all.iter().enumerate() {
                 self.push(n, *at, &all, count)?;
             }
@@ -92,19 +155,95 @@ impl Cluster {
     }
 
     fn address(&self, n: usize) -> Result<Addresses> {
+        if let Some(network) = &self.network {
+            return network.address(n);
+        }
         let last = u8::try_from(n + 1).expect("a cluster of a test has few nodes");
         let [a, b, c] = self.net;
         Addresses::free_on(Ipv4Addr::new(a, b, c, last))
     }
 
     fn push(&mut self, n: usize, at: Addresses, seeds: &[Addresses], expect: usize) -> Result<()> {
-        let seeds: Vec<String> = seeds.iter().map(|s| s.gossip.to_string()).collect();
+        let reached = |(n, s): (usize, &Addresses)| match &self.network {
+            None => s.gossip,
+            Some(network) => SocketAddr::from((network.advertised(n), s.gossip.port())),
+        };
+        let seeds: Vec<String> = seeds.iter().enumerate().map(|s| reached(s).to_string()).collect();
         let mut arguments = vec!["--join".into(), seeds.join(","), "--bootstrap-expect".into(), expect.to_string()];
         arguments.extend(self.options.arguments.iter().cloned());
-        let mut node = Node::new(self.dir.path(), format!("node-{}", n + 1), at, arguments);
-        node.spawn(&self.binary)?;
+        let node = Node::new(self.dir.path(), format!("node-{}", n + 1), at, arguments, self.host(n));
         self.nodes.push(node);
-        Ok(())
+        self.restart(n)
+    }
+
+    fn host(&self, n: usize) -> Host {
+        let mut environment = self.options.surroundings.environment.clone();
+        environment.push(("TRINE_TEST_FILE_FAULTS".into(), self.faults_path(n).display().to_string()));
+        environment.extend(self.clocks.iter().flat_map(|clocks| clocks.environment(n)));
+        Host {
+            prefix: self.network.as_ref().map(|network| network.prefix(n)).unwrap_or_default(),
+            advertised: self.network.as_ref().map(|network| network.advertised(n)),
+            environment,
+            data_dir: self.disks.get(n).map(|disk| disk.mount().join("data")),
+        }
+    }
+
+    /// The links between the nodes, if they were asked for.
+    pub fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
+    }
+
+    /// A node's own disk, if it was asked for.
+    pub fn disk(&mut self, n: usize) -> Option<&mut LoopDisk> {
+        self.disks.get_mut(n)
+    }
+
+    /// The nodes' clocks, if they were asked for.
+    pub fn clocks(&self) -> Option<&Clocks> {
+        self.clocks.as_ref()
+    }
+
+    /// What a node's file operations suffer from now on, in the words of `store::faults`; only a build with the
+    /// feature `fault-injection` minds.
+    pub fn file_faults(&self, n: usize, rule: Option<&str>) -> Result<()> {
+        let (path, new) = (self.faults_path(n), self.faults_path(n).with_extension("new"));
+        let written = std::fs::write(&new, rule.unwrap_or_default()).and_then(|()| std::fs::rename(&new, &path));
+        written.map_err(io(format!("write {}", path.display())))
+    }
+
+    fn faults_path(&self, n: usize) -> PathBuf {
+        self.dir.path().join(format!("file-faults-{}", n + 1))
+    }
+
+    /// Where a node's data is.
+    pub fn data_dir(&self, n: usize) -> &Path {
+        self.nodes[n].data_dir()
+    }
+
+    /// Where a node's log is.
+    pub fn log_path(&self, n: usize) -> &Path {
+        self.nodes[n].log_path()
+    }
+
+    /// Where everything of this cluster is.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Whether a node's process has been started and not killed since; it may have ended by itself.
+    pub fn is_started(&self, n: usize) -> bool {
+        self.nodes[n].pid().is_some()
+    }
+
+    /// How a node's process ended, if it did by itself.
+    pub fn exit_status(&mut self, n: usize) -> Option<String> {
+        self.nodes[n].exit_status()
+    }
+
+    /// Keeps data and logs when this ends; says where.
+    pub fn keep(&mut self) -> PathBuf {
+        self.dir.disable_cleanup(true);
+        self.dir.path().to_path_buf()
     }
 
     async fn wait_all_ready(&mut self) -> Result<()> {
@@ -198,11 +337,6 @@ impl Cluster {
         self.nodes[n].log_lines(text)
     }
 
-    /// Where a node keeps its data.
-    pub fn data_dir(&self, n: usize) -> &Path {
-        self.nodes[n].dir()
-    }
-
     /// A path beside a node's data, on the same file system.
     pub fn beside_data(&self, n: usize, what: &str) -> PathBuf {
         self.dir.path().join(format!("{}-{what}", self.nodes[n].name))
@@ -230,7 +364,9 @@ impl Cluster {
 
     /// Starts a node that ended, on its old data and addresses; does not wait.
     pub fn restart(&mut self, n: usize) -> Result<()> {
-        self.nodes[n].spawn(&self.binary)
+        self.nodes[n].spawn(&self.binary)?;
+        self.pids.set(n, self.nodes[n].pid());
+        Ok(())
     }
 
     /// Removes the data of a node that ended.

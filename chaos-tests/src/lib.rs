@@ -6,11 +6,15 @@
 pub mod admin;
 pub mod binary;
 pub mod client;
+pub mod clock;
 pub mod cluster;
+pub mod disk;
 mod error;
 pub mod fact;
 pub mod healing;
 mod machine_lock;
+pub mod nemesis;
+pub mod net;
 mod node;
 pub mod oracle;
 pub mod readers;

@@ -36,18 +36,41 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) at: Addresses,
     dir: PathBuf,
+    log_path: PathBuf,
     arguments: Vec<String>,
+    host: Host,
     child: Option<Child>,
+}
+
+/// What surrounds a node's process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Host {
+    /// What the process is started with, before the program: a network namespace.
+    pub(crate) prefix: Vec<String>,
+    /// What the node says that it can be reached by; its own address without.
+    pub(crate) advertised: Option<Ipv4Addr>,
+    /// Variables for the process.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Where its data is; beside the log without.
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 impl Node {
     /// Nothing runs before [`Node::spawn`].
-    pub(crate) fn new(root: &Path, name: String, at: Addresses, arguments: Vec<String>) -> Self {
-        Self { dir: root.join(&name), name, at, arguments, child: None }
+    pub(crate) fn new(root: &Path, name: String, at: Addresses, arguments: Vec<String>, host: Host) -> Self {
+        let log_path = root.join(&name).with_extension("log");
+        let dir = host.data_dir.clone().unwrap_or_else(|| root.join(&name));
+        Self { dir, log_path, name, at, arguments, host, child: None }
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.dir.with_extension("log")
+    /// Where its standard output and error are.
+    pub(crate) fn log_path(&self) -> &Path {
+        &self.log_path
+    }
+
+    /// Where its data is.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Starts the process on the data that is there.
@@ -56,8 +79,16 @@ impl Node {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path());
         let log = log.map_err(io(format!("open {}", self.log_path().display())))?;
         let out = log.try_clone().map_err(io("share the log"))?;
-        let ip = self.at.http.ip().to_string();
-        let mut command = Command::new(binary);
+        let ip = self.host.advertised.map_or_else(|| self.at.http.ip().to_string(), |ip| ip.to_string());
+        let mut command = match self.host.prefix.split_first() {
+            None => Command::new(binary),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary);
+                command
+            }
+        };
+        command.envs(self.host.environment.iter().cloned());
         command.arg("node").args(["--node-name", &self.name, "--advertise", &ip]);
         command.arg("--data-dir").arg(&self.dir);
         command.args(["--http", &self.at.http.to_string(), "--rpc", &self.at.rpc.to_string()]);
@@ -112,11 +143,6 @@ impl Node {
         }
     }
 
-    /// Where its data is.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Gives an argument of later starts another value.
     pub(crate) fn set_argument(&mut self, flag: &str, value: &str) {
         if let Some(at) = self.arguments.iter().position(|a| a == flag) {
@@ -144,7 +170,7 @@ impl Node {
     /// Lines of the log with this text.
     pub(crate) fn log_lines(&self, text: &str) -> Result<usize> {
         let path = self.log_path();
-        let log = std::fs::read(&path).map_err(io(format!("read {}", path.display())))?;
+        let log = std::fs::read(path).map_err(io(format!("read {}", path.display())))?;
         Ok(String::from_utf8_lossy(&log).lines().filter(|l| l.contains(text)).count())
     }
 

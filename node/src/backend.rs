@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use trine_actors::Cluster;
-use trine_actors::cluster::NodeView;
+use trine_actors::cluster::{NodeView, ScrubView};
 use trine_actors::meta::META_SHARD;
-use trine_actors::rpc::proto::ReplicaStatus;
+use trine_actors::rpc::proto::{ReplicaStatus, ScrubFinding};
 use trine_api::admin::model::{
-    AdminCluster, AdminHealing, AdminNode, AdminReplica, AdminShard, FlushReport, RemovedNode,
+    AdminCluster, AdminHealing, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode, AdminShard,
+    FlushReport, RemovedNode,
 };
 use trine_api::{Backend, ShardPart, WriteError};
+use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::model::{SLOTS, Slot};
 use trine_store::shard::PartOutcome;
@@ -33,7 +35,9 @@ fn write_error(error: trine_actors::WriteError) -> WriteError {
     use trine_actors::WriteError as E;
     match error {
         E::Busy { retry_after, .. } => WriteError::Busy { retry_after },
-        E::Unavailable { retry_after, .. } => WriteError::Unavailable { reason: error.to_string(), retry_after },
+        E::Unavailable { retry_after, .. } | E::DiskFull { retry_after, .. } => {
+            WriteError::Unavailable { reason: error.to_string(), retry_after }
+        }
         E::Invalid { reason } => WriteError::Invalid(reason),
     }
 }
@@ -42,6 +46,35 @@ fn write_error(error: trine_actors::WriteError) -> WriteError {
 fn replicas_of(nodes: &[NodeView], shard: u32) -> Vec<(&str, &ReplicaStatus)> {
     let answered = nodes.iter().filter_map(|n| Some((n.record.name.as_str(), n.status.as_ref().ok()?)));
     answered.filter_map(|(name, s)| Some((name, s.replicas.iter().find(|r| r.shard == shard)?))).collect()
+}
+
+fn scrub_node(view: ScrubView) -> AdminScrubNode {
+    let node = view.record.name;
+    let p = match view.progress {
+        Ok(progress) => progress,
+        Err(reason) => return AdminScrubNode { node, unreachable: Some(reason), ..AdminScrubNode::default() },
+    };
+    let finding = |f: ScrubFinding| AdminScrubFinding { shard: f.shard, file: f.file, text: f.text };
+    let time = |ms: u64| (ms != 0).then_some(ms);
+    AdminScrubNode {
+        node,
+        unreachable: None,
+        running: p.running,
+        scheduled: p.scheduled,
+        started_unix_ms: time(p.started_unix_ms),
+        finished_unix_ms: time(p.finished_unix_ms),
+        shards_total: p.shards_total,
+        shards_done: p.shards_done,
+        blocks_total: p.blocks_total,
+        blocks_done: p.blocks_done,
+        bytes_total: p.bytes_total,
+        bytes_done: p.bytes_done,
+        damaged: p.damaged,
+        disagreeing: p.disagreeing,
+        runs: p.runs,
+        findings: p.findings.into_iter().map(finding).collect(),
+        errors: p.errors,
+    }
 }
 
 #[async_trait]
@@ -57,6 +90,10 @@ impl Backend for ClusterBackend {
 
     fn scatter(&self) -> Arc<dyn Scatter> {
         self.scatter.clone()
+    }
+
+    fn query_memory(&self) -> &QueryMemory {
+        self.cluster.query_memory()
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -144,7 +181,17 @@ impl Backend for ClusterBackend {
             .collect()
     }
 
+    async fn scrub(&self, start: bool) -> AdminScrub {
+        let mut nodes: Vec<_> = self.cluster.scrub(start).await.into_iter().map(scrub_node).collect();
+        nodes.sort_by(|a, b| a.node.cmp(&b.node));
+        AdminScrub { nodes }
+    }
+
     async fn flush(&self) -> Result<FlushReport, String> {
+        if self.cluster.meta().shards.is_empty() {
+            let why = self.cluster.ready().err().unwrap_or_else(|| "it knows no shards".to_owned());
+            return Err(format!("nothing was flushed, this node is {why}"));
+        }
         let flushed = self.cluster.flush().await;
         if !flushed.errors.is_empty() {
             return Err(flushed.errors.join("; "));

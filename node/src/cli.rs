@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::{listen_address, size};
+
 /// Metrics, logs and traces in one replicated binary.
 #[derive(Debug, Parser)]
 #[command(name = "trine", version, about, after_help = EXAMPLES)]
@@ -57,28 +59,32 @@ pub(crate) struct NodeFlags {
     #[arg(long)]
     pub(crate) bootstrap_expect: Option<usize>,
     /// Listen for every HTTP and gRPC API here.
-    #[arg(long)]
+    #[arg(long, value_parser = listen_address)]
     pub(crate) http: Option<SocketAddr>,
     /// Listen for other nodes here.
-    #[arg(long)]
+    #[arg(long, value_parser = listen_address)]
     pub(crate) rpc: Option<SocketAddr>,
     /// Listen for gossip (UDP) here.
-    #[arg(long)]
+    #[arg(long, value_parser = listen_address)]
     pub(crate) gossip: Option<SocketAddr>,
-    /// Memory budget in bytes [default: from the cgroup or the machine].
-    #[arg(long)]
+    /// Memory budget, in bytes or as 512MiB [default: from the cgroup or the machine].
+    #[arg(long, value_parser = size::parse)]
     pub(crate) memory_bytes: Option<u64>,
     /// Any other key, as `section.key=value`; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Stop when standard input ends: for a process that starts nodes and must not leave them behind.
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DevFlags {
-    /// Where the three nodes keep their data.
+    /// Where the nodes keep their data.
     #[arg(long, default_value = "data")]
     pub(crate) data_dir: PathBuf,
-    /// HTTP port of the first node; the others take the next ones. Loki, Tempo and OTLP ports belong to the first node.
+    /// HTTP port of the first node; the others take the next ones. With the default the first node also listens at the
+    /// ports of Loki, Tempo, Mimir and OTLP that are free.
     #[arg(long, default_value_t = 9090)]
     pub(crate) port: u16,
     /// Number of nodes: 1 or 3.
@@ -108,6 +114,12 @@ pub(crate) enum AdminCommand {
     },
     /// Seal every head now and wait until the blocks are durable.
     Flush,
+    /// Read every block of every node, compare the replicas, and have healed what is damaged.
+    Scrub {
+        /// Start none: follow the ones that run, or show how the last ones ended.
+        #[arg(long)]
+        watch: bool,
+    },
     /// Show what was found damaged, what heals it, and how far that is.
     Healing {
         /// Print the raw document instead.

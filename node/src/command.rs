@@ -4,3 +4,4 @@ pub(crate) mod bench;
 pub(crate) mod dev;
 pub(crate) mod node;
 mod peers;
+mod url;

@@ -16,6 +16,8 @@ use crate::memory;
 mod deployed;
 #[cfg(test)]
 mod document;
+mod refusal;
+pub(crate) mod size;
 
 /// Everything that can be configured. Later sources win: defaults, file, environment, flags.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -25,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) listen: ListenConfig,
     pub(crate) cluster: ClusterSection,
     pub(crate) storage: StorageConfig,
+    pub(crate) scrub: ScrubConfig,
     pub(crate) recovery: RecoveryConfig,
     pub(crate) limits: LimitsConfig,
     pub(crate) tenancy: TenancyConfig,
@@ -43,7 +46,8 @@ pub(crate) struct NodeConfig {
     pub(crate) zone: String,
     /// Host that the other nodes reach this one by. Empty: the host of `listen.rpc`, or 127.0.0.1.
     pub(crate) advertise: String,
-    /// Memory budget in bytes. 0: half of the cgroup's or the machine's limit.
+    /// Memory budget, in bytes or as `"512MiB"`; at least 128 MiB. 0: half of the cgroup's or the machine's limit.
+    #[serde(deserialize_with = "size::deserialize")]
     pub(crate) memory_bytes: u64,
 }
 
@@ -54,7 +58,8 @@ impl Default for NodeConfig {
     }
 }
 
-/// Listeners, as `address:port`. An empty string turns one off.
+/// Listeners, as `address:port`; the address is an IP address, not a name. An empty string turns one off, but `http`, `rpc`
+/// and `gossip` must be on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListenConfig {
@@ -118,17 +123,37 @@ impl Default for ClusterSection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StorageConfig {
-    /// Facts older than this are refused, in seconds.
+    /// Facts older than this are refused, in seconds: 1 to 3153600000 (100 years).
     pub(crate) retention_s: u64,
-    /// Seal a head when it is this old, in seconds. Larger: better compression, longer replay after a crash.
+    /// Seal a head when it is this old, in seconds: at least 1. Larger: better compression, longer replay after a crash.
     pub(crate) head_age_s: u64,
-    /// Keep this many bytes of log before the shards that hold it back are sealed.
+    /// Keep this much log before the shards that hold it back are sealed, in bytes or as `"2GiB"`; at least 256 MiB.
+    #[serde(deserialize_with = "size::deserialize")]
     pub(crate) wal_bytes: u64,
+    /// Free bytes of the disk below which this node takes no writes; queries go on. Keep room for some 64 MiB segments of log
+    /// and for a seal. 0: a twentieth of the disk, at least 512 MiB, at most 10 GiB or a quarter of the disk.
+    pub(crate) disk_reserve_bytes: u64,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30 }
+        Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30, disk_reserve_bytes: 0 }
+    }
+}
+
+/// Checking sealed data against its checksums and the other replicas.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ScrubConfig {
+    /// Scrub this node's blocks when the last scrub is this long ago, in seconds. 0: only by request.
+    pub(crate) interval_s: u64,
+    /// Bytes a second that a scrub reads.
+    pub(crate) bytes_per_second: u64,
+}
+
+impl Default for ScrubConfig {
+    fn default() -> Self {
+        Self { interval_s: 7 * 24 * 3600, bytes_per_second: 32 << 20 }
     }
 }
 
@@ -191,14 +216,20 @@ impl Default for TelemetryConfig {
 /// Keys whose value is text even where it looks like a number: a key of digits, a node named `7`.
 const TEXT_KEYS: [&str; 4] = ["cluster.key", "node.name", "node.zone", "node.advertise"];
 
+/// No duration is longer: 100 years. In ms and in ns it fits 63 bits.
+const SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
+
 impl Config {
     /// Reads all sources and validates the result.
     pub(crate) fn load(flags: &NodeFlags) -> Result<Self, Error> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         if let Some(path) = &flags.config {
-            if !path.exists() {
-                let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-                return Err(Error::Io { what: format!("read the configuration {}", path.display()), source });
+            // For the reason in the system's words: figment leaves a file out that it cannot find.
+            if let Err(error) = std::fs::read_to_string(path) {
+                let path = path.display();
+                return Err(Error::ConfigSource(format!(
+                    "cannot read the configuration file {path}, which --config or TRINE_CONFIG names: {error}"
+                )));
             }
             figment = figment.merge(Toml::file_exact(path));
         }
@@ -212,14 +243,14 @@ impl Config {
         for pair in &flags.set {
             let (key, value) = pair
                 .split_once('=')
-                .ok_or_else(|| Error::Config { key: pair.clone(), reason: "--set takes section.key=value".into() })?;
+                .ok_or_else(|| Error::ConfigSource(format!("--set {pair}: it takes section.key=value")))?;
             // The value is TOML when it reads as TOML (numbers, booleans, lists), else a string.
             let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut t| t.remove("v"));
             let parsed = parsed.filter(|p| p.is_str() || !TEXT_KEYS.contains(&key));
             let parsed = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
             figment = figment.merge(Serialized::default(key, parsed));
         }
-        let mut config: Self = figment.extract().map_err(|e| config_error(&e))?;
+        let mut config: Self = figment.extract().map_err(|e| refusal::refusal(&e))?;
         config.override_with(flags);
         config.fill()?;
         config.validate()?;
@@ -261,7 +292,7 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        let bad = |key: &str, reason: String| Err(Error::Config { key: key.into(), reason });
+        let bad = |key: &str, reason: String| Err(Error::Config { key: key.into(), reason: format!(": {reason}") });
         for (key, value) in self.listeners() {
             if !value.is_empty() {
                 address(key, value)?;
@@ -291,6 +322,22 @@ impl Config {
         if self.node.memory_bytes < 128 << 20 {
             return bad("node.memory_bytes", format!("{} is less than 128 MiB", self.node.memory_bytes));
         }
+        if let Some(peer) = self.cluster.join.iter().find(|peer| !is_host_and_port(peer)) {
+            return bad(
+                "cluster.join",
+                format!("{peer:?} is not host:port, like trine-0:7071 (the peer's gossip port)"),
+            );
+        }
+        for (key, seconds, least) in [
+            ("storage.retention_s", self.storage.retention_s, 1),
+            ("storage.head_age_s", self.storage.head_age_s, 1),
+            ("limits.query_timeout_s", self.limits.query_timeout_s, 0),
+            ("telemetry.interval_s", self.telemetry.interval_s, 1),
+        ] {
+            if !(least..=SECONDS_MAX).contains(&seconds) {
+                return bad(key, format!("{seconds} is not a number of seconds within {least} and {SECONDS_MAX}"));
+            }
+        }
         if self.cluster.shards == 0 || self.cluster.shards > 4096 {
             return bad("cluster.shards", format!("{} is not within 1 and 4096", self.cluster.shards));
         }
@@ -300,11 +347,11 @@ impl Config {
         if self.storage.wal_bytes < 256 << 20 {
             return bad("storage.wal_bytes", format!("{} is less than 256 MiB", self.storage.wal_bytes));
         }
+        if self.scrub.bytes_per_second == 0 {
+            return bad("scrub.bytes_per_second", "0 bytes a second never ends".into());
+        }
         if !["text", "json"].contains(&self.telemetry.log_format.as_str()) {
             return bad("telemetry.log_format", format!("{:?} is neither text nor json", self.telemetry.log_format));
-        }
-        if self.telemetry.interval_s == 0 {
-            return bad("telemetry.interval_s", "0 is not an interval".into());
         }
         Ok(())
     }
@@ -344,6 +391,9 @@ impl Config {
             memory_budget_bytes: self.node.memory_bytes,
             head_age_ms_max: self.storage.head_age_s * 1000,
             wal_bytes_soft: self.storage.wal_bytes,
+            disk_reserve_bytes: self.storage.disk_reserve_bytes,
+            scrub_interval_ms: self.scrub.interval_s.saturating_mul(1000),
+            scrub_bytes_per_second: self.scrub.bytes_per_second,
             pool_threads: cores,
             quarantine_keep_ms: self.recovery.quarantine_s.saturating_mul(1000),
             quarantine_bytes_max: self.recovery.quarantine_bytes,
@@ -372,19 +422,28 @@ impl Config {
 
 /// Parses a listener's address.
 pub(crate) fn address(key: &str, value: &str) -> Result<SocketAddr, Error> {
-    value.parse().map_err(|_| Error::Config {
-        key: key.into(),
-        reason: format!("{value:?} is not an address like 0.0.0.0:9090"),
+    let parsed = if value.is_empty() { Err("cannot be turned off".to_owned()) } else { listen_address(value) };
+    parsed.map_err(|reason| Error::Config { key: key.into(), reason: format!(": {reason}") })
+}
+
+/// Parses a listener's address; the error says what is expected.
+pub(crate) fn listen_address(value: &str) -> Result<SocketAddr, String> {
+    value.parse().map_err(|_| {
+        let port = value.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).unwrap_or(9090);
+        format!(
+            "{value:?} is not an IP address with a port, like 0.0.0.0:{port} for every interface or 127.0.0.1:{port} for \
+             this machine only; names are not resolved here"
+        )
     })
 }
 
-/// Names the key that figment complains about.
-fn config_error(error: &figment::Error) -> Error {
-    let key = error.path.join(".");
-    if key.is_empty() {
-        return Error::ConfigSource(Box::new(error.clone()));
-    }
-    Error::Config { key, reason: error.kind.to_string() }
+/// Whether a peer is given as `host:port`; the host may be a name.
+fn is_host_and_port(peer: &str) -> bool {
+    let parts = peer.rsplit_once(':').filter(|(host, _)| {
+        let bare = !host.is_empty() && !host.contains([':', '/', ' ']);
+        bare || host.starts_with('[') && host.ends_with(']')
+    });
+    parts.and_then(|(_, port)| port.parse::<u16>().ok()).is_some_and(|port| port > 0)
 }
 
 #[cfg(test)]
@@ -398,18 +457,45 @@ mod tests {
     #[test]
     fn defaults_are_valid_and_keys_are_named_in_errors() {
         assert!(load(&[]).is_ok());
-        let refused = |set: &str, key: &str| {
+        for (set, parts) in [
+            ("cluster.shards=0", ["`cluster.shards`", "0 is not within 1 and 4096"]),
+            ("cluster.replication_factor=2", ["`cluster.replication_factor`", "2 is not 1, 3 or 5"]),
+            ("listen.http=nowhere", ["`listen.http`", "\"nowhere\" is not an IP address with a port"]),
+            ("listen.http=localhost:9191", ["127.0.0.1:9191", "names are not resolved"]),
+            ("listen.rpc=\"\"", ["`listen.rpc`", "cannot be turned off"]),
+            ("listen.loki=0.0.0.0:9090", ["`listen.loki`", "taken by listen.http"]),
+            ("node.memory_bytes=5", ["`node.memory_bytes`", "5 is less than 128 MiB"]),
+            (
+                "node.memory_bytes=512M",
+                ["`node.memory_bytes` in --set", "\"512M\" is not a number of bytes, or a size like"],
+            ),
+            ("node.memory_bytes=-1", ["`node.memory_bytes`", "-1 is not a number of bytes"]),
+            ("storage.wal_bytes=true", ["`storage.wal_bytes`", "a size like 512MiB"]),
+            ("node.colour=red", ["`node.colour` in --set: there is no such key", "[node] has advertise, data_dir"]),
+            ("colour=red", ["`colour` in --set: there is no such key", "the sections are cluster, limits"]),
+            ("nod.name=red", ["`nod` in --set: there is no such key", "docs/config.md"]),
+            ("cluster.shards=many", ["`cluster.shards`", "string \"many\" is not a whole number, 0 or more"]),
+            ("cluster.shards=-4", ["`cluster.shards`", "`-4` is not a whole number, 0 or more"]),
+            ("tenancy.require_tenant=2", ["`tenancy.require_tenant`", "is not true or false"]),
+            ("cluster.join=[\"nope\"]", ["`cluster.join`", "\"nope\" is not host:port"]),
+            ("cluster.join=[\"a:1\", \"b:0\"]", ["`cluster.join`", "\"b:0\""]),
+            ("cluster.join=[\"::1:7071\"]", ["`cluster.join`", "\"::1:7071\""]),
+            (
+                "storage.retention_s=0",
+                ["`storage.retention_s`", "0 is not a number of seconds within 1 and 3153600000"],
+            ),
+            ("storage.head_age_s=0", ["`storage.head_age_s`", "0 is not a number of seconds within 1"]),
+            ("storage.head_age_s=9223372036854775807", ["`storage.head_age_s`", "3153600000"]),
+            ("limits.query_timeout_s=9223372036854775807", ["`limits.query_timeout_s`", "within 0 and"]),
+            ("telemetry.interval_s=0", ["`telemetry.interval_s`", "within 1 and"]),
+            ("colour", ["--set colour", "section.key=value"]),
+        ] {
             let text = load(&[set]).unwrap_err().to_string();
-            assert!(text.contains(key), "{text}");
-        };
-        refused("cluster.shards=0", "cluster.shards");
-        refused("cluster.replication_factor=2", "cluster.replication_factor");
-        refused("listen.http=nowhere", "listen.http");
-        refused("listen.rpc=\"\"", "listen.rpc");
-        refused("listen.loki=0.0.0.0:9090", "listen.loki");
-        refused("node.memory_bytes=5", "node.memory_bytes");
-        refused("node.colour=red", "colour");
-        refused("cluster.shards=many", "cluster.shards");
+            assert!(parts.iter().all(|p| text.contains(p)), "{set}: {text}");
+        }
+        for set in ["cluster.join=[\"a:1\", \"[::1]:7071\", \"10.0.0.1:7071\"]", "limits.query_timeout_s=0"] {
+            assert!(load(&[set]).is_ok(), "{set}");
+        }
         assert_eq!(load(&["cluster.key=123"]).unwrap().cluster.key, "123");
     }
 
@@ -422,5 +508,43 @@ mod tests {
         let config = Config::load(&flags).unwrap();
         assert_eq!((config.node.name.as_str(), config.node.zone.as_str()), ("flag", "z"));
         assert_eq!(config.cluster.join, ["a:1"]);
+    }
+    #[test]
+    fn sizes_are_read_from_every_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trine.toml");
+        std::fs::write(&path, "[node]\nmemory_bytes = \"512MiB\"\n[storage]\nwal_bytes = 1073741824\n").unwrap();
+        let set = |set: &[&str]| set.iter().map(ToString::to_string).collect();
+        let flags = NodeFlags { config: Some(path.clone()), set: set(&[]), ..NodeFlags::default() };
+        let config = Config::load(&flags).unwrap();
+        assert_eq!((config.node.memory_bytes, config.storage.wal_bytes), (512 << 20, 1 << 30));
+        let config = Config::load(&NodeFlags { set: set(&["storage.wal_bytes=2Gi"]), ..flags }).unwrap();
+        assert_eq!((config.node.memory_bytes, config.storage.wal_bytes), (512 << 20, 2 << 30));
+    }
+
+    #[test]
+    fn a_bad_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trine.toml");
+        let refused = |config: &std::path::Path| {
+            let flags = NodeFlags { config: Some(config.to_owned()), ..NodeFlags::default() };
+            Config::load(&flags).unwrap_err().to_string()
+        };
+        for (text, parts) in [
+            ("[node]\ncolour = 1\n", ["`node.colour` in ", "[node] has advertise"]),
+            ("[node]\nmemory_bytes = \"lots\"\n", ["`node.memory_bytes` in ", "\"lots\" is not a number of bytes"]),
+            ("[cluster]\nshards = \"many\"\n", ["`cluster.shards` in ", "string \"many\" is not a whole number"]),
+            ("[node\n", ["configuration in ", "line 1"]),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let said = refused(&path);
+            assert!(parts.iter().all(|p| said.contains(p)) && said.contains("trine.toml"), "{text}: {said}");
+            assert!(!said.contains("``") && !said.contains("one of"), "{said}");
+        }
+        for missing in [dir.path().join("none.toml"), dir.path().to_owned()] {
+            let said = refused(&missing);
+            let reason = if missing.is_dir() { "Is a directory" } else { "No such file" };
+            assert!(said.contains(reason) && said.contains(&missing.display().to_string()), "{said}");
+        }
     }
 }

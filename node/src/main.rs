@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod memory;
 mod run;
+mod stop;
 mod telemetry;
 
 use clap::Parser;

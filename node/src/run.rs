@@ -2,7 +2,7 @@
 //! close the shards, raft, and the log.
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 use trine_actors::Cluster;
@@ -10,18 +10,25 @@ use trine_api::{Api, Backend, server};
 
 use crate::backend::ClusterBackend;
 use crate::config::{Config, address};
-use crate::error::{Error, io};
+use crate::error::Error;
+use crate::stop::Stop;
 use crate::telemetry;
 
-/// Runs a node until SIGTERM or SIGINT.
-pub(crate) async fn run(config: Config, own: telemetry::Captured) -> Result<(), Error> {
+/// Runs a node until it is asked to stop.
+pub(crate) async fn run(config: Config, own: telemetry::Captured, mut stop: Stop) -> Result<(), Error> {
     let mut listeners = Vec::new();
     for (key, value) in config.listeners() {
-        if key == "listen.rpc" || key == "listen.gossip" || value.is_empty() {
+        if value.is_empty() {
             continue;
         }
         let at = address(key, value)?;
-        listeners.push((key, TcpListener::bind(at).await.map_err(io(format!("listen on {at} ({key})")))?));
+        let taken = |cause| Error::listen(at, key, cause);
+        match key {
+            // The cluster opens these two itself; here they only fail in words that name the key.
+            "listen.gossip" => drop(UdpSocket::bind(at).await.map_err(taken)?),
+            "listen.rpc" => drop(TcpListener::bind(at).await.map_err(taken)?),
+            _ => listeners.push((key, TcpListener::bind(at).await.map_err(taken)?)),
+        }
     }
     let cluster = Cluster::start(config.cluster_config()?).await?;
     let backend = Arc::new(ClusterBackend::new(cluster.clone()));
@@ -52,7 +59,7 @@ pub(crate) async fn run(config: Config, own: telemetry::Captured) -> Result<(), 
         let backend: Arc<dyn Backend> = backend;
         tokio::spawn(telemetry::ingest(backend, api.clone(), config.clone(), own))
     });
-    signalled().await?;
+    stop.asked().await;
     info!("stopping");
     if let Some(task) = ingest {
         task.abort();
@@ -64,17 +71,5 @@ pub(crate) async fn run(config: Config, own: telemetry::Captured) -> Result<(), 
         }
     }
     info!("stopped");
-    Ok(())
-}
-
-/// Waits for SIGTERM or SIGINT.
-pub(crate) async fn signalled() -> Result<(), Error> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).map_err(io("wait for SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(io("wait for SIGINT"))?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
     Ok(())
 }

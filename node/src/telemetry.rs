@@ -34,7 +34,7 @@ pub(crate) struct Captured {
 /// Starts logging to the terminal, and captures what [`ingest`] will keep.
 pub(crate) fn init(config: &TelemetryConfig) -> Result<Captured, Error> {
     let filter = EnvFilter::try_new(&config.log)
-        .map_err(|e| Error::Config { key: "telemetry.log".into(), reason: e.to_string() })?;
+        .map_err(|e| Error::Config { key: "telemetry.log".into(), reason: format!(": {e}") })?;
     let terminal = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let terminal =
         if config.log_format == "json" { terminal.json().boxed() } else { terminal.with_ansi(false).boxed() };
@@ -44,7 +44,7 @@ pub(crate) fn init(config: &TelemetryConfig) -> Result<Captured, Error> {
         .with(terminal.with_filter(filter))
         .with(capture)
         .try_init()
-        .map_err(|e| Error::Config { key: "telemetry.log".into(), reason: e.to_string() })?;
+        .map_err(|e| Error::Config { key: "telemetry.log".into(), reason: format!(": {e}") })?;
     Ok(Captured { lines })
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong with a query, in facts; `api` words it for each protocol.
 
+use crate::memory::Exceeded;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The text is not a query; the message has the language's own words and position.
@@ -11,6 +13,12 @@ pub enum Error {
     /// A construct that this version does not evaluate; never a wrong result.
     #[error("unsupported: {what}")]
     Unsupported { what: String },
+    /// The query, or all queries of a node, hold as much memory as they may.
+    #[error(transparent)]
+    Memory(#[from] Exceeded),
+    /// The node has too much to do; the same query may pass later.
+    #[error("{reason}")]
+    Overloaded { reason: String },
     /// A bound on the query's cost was reached.
     #[error("{message}")]
     Limit { message: String },

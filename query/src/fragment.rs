@@ -1,8 +1,13 @@
 //! A fragment: what a query asks of every shard of a node, in one message; and how a node runs it.
+use std::sync::Arc;
+use std::time::Instant;
+
 use bytes::Bytes;
 use trine_store::shard::ShardView;
 
 use crate::error::Result;
+use crate::memory::{self, Account};
+use crate::stop::Stop;
 
 /// Whose messages a fragment carries. On the wire: never reuse a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,29 +32,41 @@ pub struct Fragment {
 }
 
 /// Bounds under which a fragment runs on a node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FragmentLimits {
     /// Encoded bytes of frames that one fragment may send; beyond it the query fails with [`crate::Error::Limit`].
     pub reply_bytes_max: u64,
-    /// Monotonic instant after which the fragment gives up with [`crate::Error::Timeout`].
-    pub deadline: std::time::Instant,
+    /// What the query holds on this node.
+    pub memory: Account,
+    /// Until when to run.
+    pub stop: Stop,
+}
+
+impl FragmentLimits {
+    /// Limits of a fragment that may run until `deadline`.
+    pub fn new(reply_bytes_max: u64, deadline: Instant, memory: Account) -> Self {
+        Self { reply_bytes_max, memory, stop: Stop::at(deadline) }
+    }
 }
 
 /// Takes frames as they are made; an error means that nobody waits for more.
 pub type Sink<'a> = dyn FnMut(Bytes) -> Result<()> + 'a;
 
 /// Runs a fragment over the views of one node's shards. Synchronous: call it on the read pool. Frames are at most about
-/// 1 MiB each; the order of frames is the language's own.
+/// 1 MiB each and charged until they are dropped; the order of frames is the language's own.
 pub fn run_fragment(
     fragment: &Fragment,
     tenant: &str,
-    shards: &[std::sync::Arc<ShardView>],
+    shards: &[Arc<ShardView>],
     limits: &FragmentLimits,
     sink: &mut Sink<'_>,
 ) -> Result<()> {
+    limits.stop.check()?;
+    let _running = limits.memory.charge(memory::FRAGMENT_BYTES)?;
+    let mut held = |frame: Bytes| sink(memory::hold(&limits.memory, frame)?);
     match fragment.language {
-        Language::PromQl => crate::promql::local::run(&fragment.payload, tenant, shards, limits, sink),
-        Language::LogQl => crate::logql::local::run(&fragment.payload, tenant, shards, limits, sink),
-        Language::TraceQl => crate::traceql::local::run(fragment, tenant, shards, limits, sink),
+        Language::PromQl => crate::promql::local::run(&fragment.payload, tenant, shards, limits, &mut held),
+        Language::LogQl => crate::logql::local::run(&fragment.payload, tenant, shards, limits, &mut held),
+        Language::TraceQl => crate::traceql::local::run(fragment, tenant, shards, limits, &mut held),
     }
 }

@@ -6,8 +6,10 @@
 pub mod error;
 pub mod fragment;
 pub mod logql;
+pub mod memory;
 pub mod promql;
 pub mod scatter;
+pub mod stop;
 pub mod traceql;
 
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 
 use crate::error::Result;
 use crate::fragment::Fragment;
+use crate::memory::Account;
 
 /// Who asks, and until when.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ pub struct QueryContext {
     pub deadline: Instant,
     /// Fail instead of answering in part when a shard does not answer.
     pub strict: bool,
+    /// What the query holds on this node: frames on their way, what the engine makes of them, and fragments that run here.
+    pub memory: Account,
 }
 
 /// One shard's account of its part in an answer (P4).

@@ -19,6 +19,7 @@ use compare::Outcome;
 use memory::{MemoryScatter, Series};
 use script::{Command, Eval, When};
 use stored::StoreScatter;
+use trine_query::memory::Account;
 use trine_query::promql::{self, InstantQuery, RangeQuery};
 use trine_query::scatter::{QueryContext, Scatter};
 
@@ -77,6 +78,7 @@ async fn run_eval(scatter: &Arc<dyn Scatter>, eval: &Eval) -> Outcome {
         tenant: Arc::from(stored::TENANT),
         deadline: Instant::now() + Duration::from_secs(60),
         strict: true,
+        memory: Account::unbounded(),
     };
     let lookback_ms = promql::LOOKBACK_MS_DEFAULT;
     let query = eval.query.clone();

@@ -1,8 +1,33 @@
 //! Settings of all groups of a node.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ids::NodeId;
+use crate::ids::{GroupId, NodeId};
+
+/// Whether there is room for entries and snapshots of a group's leader elsewhere; yes by default. While there is none, appends are
+/// refused and their leaders back off: the group goes on with its other replicas, and this one catches up later.
+#[derive(Clone, Default)]
+pub struct Admit(Option<Arc<Ask>>);
+
+type Ask = dyn Fn(GroupId) -> bool + Send + Sync;
+
+impl Admit {
+    pub fn new(ask: impl Fn(GroupId) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+
+    pub(crate) fn ask(&self, group: GroupId) -> bool {
+        self.0.as_ref().is_none_or(|ask| ask(group))
+    }
+}
+
+impl fmt::Debug for Admit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Admit(asked)" } else { "Admit(always)" })
+    }
+}
 
 /// Settings of a [`crate::Multi`].
 #[derive(Clone, Debug)]
@@ -23,6 +48,8 @@ pub struct MultiConfig {
     pub snapshot_timeout: Duration,
     /// So many groups recover at once: each holds up to 64 entries in memory while it re-applies.
     pub replays_at_once: usize,
+    /// Asked before entries of other leaders are taken.
+    pub admit: Admit,
     /// Entries of one append request; [`crate::READ_BYTES_MAX`] bounds its bytes.
     pub append_entries_max: u64,
 }
@@ -39,6 +66,7 @@ impl MultiConfig {
             election_max: Duration::from_millis(1000),
             snapshot_timeout: Duration::from_secs(600),
             replays_at_once: 3,
+            admit: Admit::default(),
             append_entries_max: 256,
         }
     }

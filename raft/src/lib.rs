@@ -9,6 +9,8 @@ mod confirm;
 mod connections;
 mod device;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod group;
 mod hand_over;
 mod ids;
@@ -32,7 +34,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::MultiConfig;
+pub use config::{Admit, MultiConfig};
 pub use device::{Bounds, Done, LogDevice, Mark};
 pub use error::{Error, NoReadPoint, NotLeader, ProposeError};
 pub use group::{Group, LEARNER_BEHIND_MAX, Proposed};

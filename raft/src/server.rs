@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::config::MultiConfig;
+use crate::config::{Admit, MultiConfig};
 use crate::ids::{GroupId, NodeId};
 use crate::registry::{Opened, Registry};
 use crate::type_config::{
@@ -34,7 +34,8 @@ const REPLIES_WAITING_MAX: usize = 64;
 pub type RaftServer = raft_server::RaftServer<Service>;
 
 pub(crate) fn service(config: &MultiConfig, registry: Arc<Registry>, handle: Handle) -> RaftServer {
-    let local = Arc::new(Local { cluster: config.cluster.clone(), node: config.node, registry });
+    let admit = config.admit.clone();
+    let local = Arc::new(Local { cluster: config.cluster.clone(), node: config.node, registry, admit });
     raft_server::RaftServer::new(Service { local, handle })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
@@ -51,6 +52,12 @@ struct Local {
     cluster: String,
     node: NodeId,
     registry: Arc<Registry>,
+    admit: Admit,
+}
+
+/// This node takes no entries now.
+fn no_room() -> Status {
+    Status::resource_exhausted("there is no room for more entries here")
 }
 
 impl Local {
@@ -166,9 +173,13 @@ impl raft_server::Raft for Service {
         let local = Arc::clone(&self.local);
         self.on_runtime(async move {
             let message = request.into_inner();
+            let group = message.target.as_ref().map(|target| GroupId(target.group));
             let opened = local.find(message.target.as_ref())?;
             let vote = wire::vote(message.vote.as_ref()).map_err(|error| invalid(&error))?;
             let snapshot = snapshot(message).map_err(|error| invalid(&error))?;
+            if !group.is_some_and(|group| local.admit.ask(group)) {
+                return Err(no_room());
+            }
             let reply: SnapshotResponse<TypeConfig> =
                 opened.raft.install_full_snapshot(vote, snapshot).await.map_err(failed)?;
             Ok(proto::SnapshotReply { vote: Some((&reply.vote).into()) })
@@ -195,9 +206,11 @@ async fn serve_appends(
     replies: &mpsc::Sender<Result<proto::AppendReply, Status>>,
 ) -> Result<(), Status> {
     let Some(first) = messages.message().await? else { return Ok(()) };
+    let group = first.target.as_ref().map_or(GroupId(0), |target| GroupId(target.group));
     let opened = local.find(first.target.as_ref())?;
+    let admit = local.admit.clone();
     let broken = Arc::new(Mutex::new(None));
-    let requests = requests(first, messages, Arc::clone(&broken));
+    let requests = requests(first, messages, Arc::clone(&broken), move || admit.ask(group));
     let mut outcomes = std::pin::pin!(opened.raft.stream_append(requests));
     loop {
         let outcome = tokio::select! {
@@ -218,15 +231,17 @@ fn requests(
     first: proto::AppendRequest,
     messages: Streaming<proto::AppendRequest>,
     broken: Arc<Mutex<Option<Status>>>,
+    admit: impl Fn() -> bool + Clone + Send + 'static,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
     futures::stream::unfold((Some(first), messages), move |(first, mut messages)| {
-        let broken = Arc::clone(&broken);
+        let (broken, admit) = (Arc::clone(&broken), admit.clone());
         async move {
             let message = match first {
                 Some(first) => Ok(Some(first)),
                 None => messages.message().await,
             };
             let request = match message {
+                Ok(Some(message)) if !message.entries.is_empty() && !admit() => Err(no_room()),
                 Ok(Some(message)) => append_request(message).map_err(|error| invalid(&error)),
                 Ok(None) => return None,
                 Err(status) => Err(status),

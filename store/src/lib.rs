@@ -6,6 +6,7 @@
 pub mod codec;
 pub mod entry;
 pub mod index;
+pub mod memory;
 pub mod model;
 pub mod part;
 pub mod read_at;

@@ -5,6 +5,43 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
+/// What is wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DamageKind {
+    /// There is no such file.
+    Missing,
+    /// It is shorter or longer than it should be.
+    Length,
+    /// The device does not give its bytes.
+    Unreadable,
+    /// Its bytes are not those that were written.
+    Checksum,
+    /// Its bytes are those that were written, but the content is not what it should be.
+    Content,
+}
+
+impl DamageKind {
+    /// One word, for labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Length => "length",
+            Self::Unreadable => "unreadable",
+            Self::Checksum => "checksum",
+            Self::Content => "content",
+        }
+    }
+
+    /// What an error of reading says.
+    pub fn of_read(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::UnexpectedEof => Self::Length,
+            _ => Self::Unreadable,
+        }
+    }
+}
+
 /// Something of known length that can be read at any offset, from any thread.
 pub trait ReadAt: Send + Sync + std::fmt::Debug {
     /// Total length in bytes.
@@ -16,6 +53,10 @@ pub trait ReadAt: Send + Sync + std::fmt::Debug {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Told by a reader that `section` at `offset` cannot be read or is not what was written. Nothing by default; a
+    /// shard's block files tell their replica, which has them healed.
+    fn report(&self, _offset: u64, _section: &'static str, _kind: DamageKind, _reason: &dyn std::fmt::Display) {}
 
     /// `len` bytes from `offset`, refused before allocating when they are not there.
     fn read_range(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {

@@ -29,7 +29,7 @@ mod traces;
 mod view;
 mod write;
 
-pub use block::{Block, BlockSummary, seal};
+pub use block::{Block, BlockSummary, seal, verify};
 pub use config::HeadConfig;
 pub use error::{Error, Result};
 pub use freeze::{FreezeJob, Frozen};

@@ -1,18 +1,26 @@
 //! One shard's state over the three engines: what an entry does to it, what readers see, and its files.
+mod blocks;
+mod check;
 mod config;
+mod damage;
 mod dedup;
+mod files;
 mod manifest;
 mod outcome;
 mod seal;
 mod state;
+#[cfg(test)]
+mod tests;
 mod view;
 
+pub use blocks::{BlockOpener, OpenBlocks, entry_of};
+pub use check::{FileCheck, verify_block};
 pub use config::ShardConfig;
+pub use damage::{BlockDamage, OnDamage};
 pub use dedup::DedupWindow;
+pub use files::{BLOCKS_DIR, FileError, MANIFEST_FILE, read_manifest, remove_strays, write_manifest};
 pub use manifest::{BlockEntry, LogPosition, Manifest};
 pub use outcome::{Conflict, PartOutcome};
-pub use seal::{
-    BLOCKS_DIR, MANIFEST_FILE, OpenBlocks, SealJob, Sealed, open_blocks, read_manifest, remove_strays, write_manifest,
-};
-pub use state::{Applied, FileError, ProposerTable, ShardState};
+pub use seal::{SealJob, Sealed};
+pub use state::{Applied, ProposerTable, ShardState};
 pub use view::ShardView;

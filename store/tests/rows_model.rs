@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use trine_store::index::{MatchOp, Matcher};
+use trine_store::memory::Account;
 use trine_store::model::signal::key_hash;
 use trine_store::model::{Attr, AttrsBuilder, Labels, Scope, Signal, Value, intrinsic};
 use trine_store::part::{PartRef, RowsPartBuilder};
@@ -191,7 +192,7 @@ fn check_streams(view: &RowsView, tenant: usize, rows: &[ModelRow]) {
     assert!(stats.entries as usize >= rows.len());
     let users: BTreeSet<String> =
         rows.iter().flat_map(|r| &r.attrs).filter(|a| a.key == "user").map(|a| format!("{:?}", a.value)).collect();
-    let got = view.attr_values(TENANTS[tenant], Scope::Record, "user", min, max, 100).unwrap();
+    let got = view.attr_values(TENANTS[tenant], Scope::Record, "user", min, max, 100, &Account::unbounded()).unwrap();
     assert_eq!(got.iter().map(|v| format!("{v:?}")).collect::<BTreeSet<_>>(), users);
     let columns = view.attr_columns(TENANTS[tenant], min, max).unwrap();
     let want: BTreeSet<_> =
@@ -234,11 +235,11 @@ fn check_traces(both: &mut Both) {
             }
         }
         for (id, rows) in &of_trace {
-            let found = view.trace(name, id).unwrap();
+            let found = view.trace(name, id, &Account::unbounded()).unwrap();
             let found: Vec<_> = found.rows().map(|r| model_row(Signal::Traces, tenant, r)).collect();
             assert_eq!(sorted(found), sorted(rows.clone()));
         }
-        assert!(view.trace(name, &[0xee; 16]).unwrap().is_empty());
+        assert!(view.trace(name, &[0xee; 16], &Account::unbounded()).unwrap().is_empty());
         let spans: Vec<_> = of_trace.values().flatten().filter(|r| in_range(r)).cloned().collect();
         assert_eq!(sorted(read(&view, tenant, &RowScan::new(name, 20, 60))), sorted(spans));
     }

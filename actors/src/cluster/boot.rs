@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
-use trine_raft::{GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
+use trine_raft::{Admit, GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
 use trine_store::model::SLOTS;
 use trine_store::shard::ShardConfig;
 use trine_store::tsdb::BlockCache;
@@ -23,6 +23,7 @@ use super::{Cluster, preflight};
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
 use crate::device::WalDevice;
+use crate::disk::DiskGuard;
 use crate::error::Error;
 use crate::gossip::{Gossip, Own, Peer};
 use crate::healing::{Found, Healing, Kind};
@@ -30,9 +31,12 @@ use crate::identity::{Identity, io_error};
 use crate::meta::{Command, MetaMachine, NodeRecord};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
+use crate::scrub::{self, Scrub};
 use crate::shard::{Arbiters, Fetches, Pool, ReplicaContext};
 use crate::steward::Steward;
 
+/// Fragments that may wait for the query pool, for each of the node's pool threads.
+const QUERIES_WAITING: usize = 64;
 /// How long a seed's name may take to resolve.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a node asks whether it is still one of the cluster.
@@ -48,6 +52,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
     let identity = preflight::identity(&config, &healing)?;
     let budget = Arc::new(Budget::new(config.memory_budget_bytes));
     let (wal, corrupt_streams) = open_wal(&config, &budget)?;
+    let disk = Arc::new(DiskGuard::new(&config.data_dir, &config.node_name, config.disk_reserve_bytes));
     let book = Arc::new(PeerBook::new());
     let peers = Arc::new(Peers::new(book.clone()));
     let shared = Arc::new(Shared {
@@ -57,10 +62,12 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         peers,
         wal,
         pool: Pool::new(config.pool_threads),
-        query_pool: Pool::new(config.pool_threads * 2),
+        query_pool: Pool::with_queue(config.pool_threads * 2, config.pool_threads * QUERIES_WAITING),
         budget,
         hints: LeaderHints::default(),
         healing,
+        scrub: Scrub::default(),
+        disk,
         gossip: OnceLock::new(),
         meta: OnceLock::new(),
         handles: ArcSwap::default(),
@@ -155,7 +162,7 @@ async fn start_gossip(shared: &Arc<Shared>, rpc_listen: SocketAddr) -> Result<()
         version: config.version.clone(),
     };
     let own = Own {
-        peer: Peer { node, cluster: identity.cluster.clone(), ready: false, gossip: Some(advertise) },
+        peer: Peer { node, cluster: identity.cluster.clone(), ready: false, disk_full: false, gossip: Some(advertise) },
         listen: config.gossip_listen,
         advertise,
         seeds: config.join.clone(),
@@ -326,7 +333,12 @@ fn become_member(shared: &Shared, cluster: &str, meta_replica: u64) -> Result<Id
 
 async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListener) -> Result<(), Error> {
     let raft_error = |reason: String| Error::Raft { group: 0, reason };
-    let multi_config = MultiConfig::new(identity.cluster.clone(), NodeId(identity.node_id));
+    let disk = shared.disk.clone();
+    let multi_config = MultiConfig {
+        // The metadata is small, and a full node must learn what becomes of it.
+        admit: Admit::new(move |group| group == GroupId(0) || disk.admits_appends()),
+        ..MultiConfig::new(identity.cluster.clone(), NodeId(identity.node_id))
+    };
     let multi = Multi::start(multi_config, shared.book.clone()).map_err(|e| raft_error(e.to_string()))?;
     let multi = Arc::new(multi);
     serve(shared, &multi, listener);
@@ -402,6 +414,7 @@ async fn run_steward(shared: Arc<Shared>) {
     };
     let context = ReplicaContext {
         data_dir: config.data_dir.clone(),
+        node: NodeId(shared.node_id()),
         multi,
         device: Arc::new(WalDevice(shared.wal.clone())),
         arbiters: arbiters.clone(),
@@ -417,10 +430,14 @@ async fn run_steward(shared: Arc<Shared>) {
             .clamp(1 << 20, 64 << 20),
         head_age_max: Duration::from_millis(config.head_age_ms_max),
         log_pressure: log_pressure_rx,
+        healing: shared.healing.clone(),
+        disk: shared.disk.clone(),
     };
     let watching = tokio::spawn(watch_node(shared.clone(), log_pressure));
+    let scrubbing = tokio::spawn(scrub::schedule(shared.clone()));
     Steward::new(shared.clone(), context).run(shared.stopping.subscribe()).await;
     watching.abort();
+    scrubbing.abort();
     arbiters.stop();
 }
 
@@ -432,6 +449,10 @@ async fn watch_node(shared: Arc<Shared>, log_pressure: watch::Sender<Vec<u64>>) 
     let mut gone_checked = Instant::now();
     loop {
         ticks.tick().await;
+        shared.disk.refresh();
+        if let Some(gossip) = shared.gossip.get() {
+            gossip.announce_disk(shared.disk.is_full());
+        }
         let ready = shared.ready().is_ok();
         if was_ready.swap(ready, Ordering::Relaxed) != ready {
             info!(ready, "readiness changed");

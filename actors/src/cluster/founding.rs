@@ -85,7 +85,7 @@ mod tests {
     fn peer(n: u8, cluster: &str) -> (u64, Peer) {
         let s = String::new;
         let node = NodeRecord { id: n.into(), name: format!("n{n}"), rpc: s(), http: s(), zone: s(), version: s() };
-        (n.into(), Peer { node, cluster: cluster.into(), ready: false, gossip: Some(at(n)) })
+        (n.into(), Peer { node, cluster: cluster.into(), ready: false, disk_full: false, gossip: Some(at(n)) })
     }
 
     fn moves(me: u8, peers: &[(u8, &str)], seeds: &[u8], expect: usize, rejoin: &str) -> String {

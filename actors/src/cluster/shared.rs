@@ -1,5 +1,5 @@
 //! What the parts of a running node share.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,14 +13,17 @@ use trine_store::model::{SLOTS, Slot};
 use trine_store::shard::{PartOutcome, ShardView};
 use trine_store::wal::{Wal, WalConfig};
 
+use super::waiting::waits_for;
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
+use crate::disk::DiskGuard;
 use crate::gossip::{self, Gossip};
 use crate::healing::Healing;
 use crate::identity::Identity;
 use crate::meta::{META_SHARD, MetaMachine, MetaState};
 use crate::router::LeaderHints;
 use crate::rpc::{Peers, proto};
+use crate::scrub::Scrub;
 use crate::shard::{Fetches, Pool, ShardHandle, SubmitError};
 
 /// The metadata group on this node.
@@ -47,6 +50,8 @@ pub struct Shared {
     pub(crate) hints: LeaderHints,
     /// What was found damaged here, and how far it is healed.
     pub(crate) healing: Healing,
+    pub(crate) scrub: Scrub,
+    pub(crate) disk: Arc<DiskGuard>,
     pub(crate) gossip: OnceLock<Gossip>,
     pub(crate) meta: OnceLock<MetaGroup>,
     /// Replicas that run on this node.
@@ -112,6 +117,12 @@ impl Shared {
         self.gossip.get().map(|g| g.live().borrow().clone()).unwrap_or_default()
     }
 
+    /// Live nodes whose disk has room; all live nodes when none has.
+    pub(crate) fn with_room(&self, peers: &gossip::Peers) -> BTreeSet<u64> {
+        let roomy: BTreeSet<u64> = peers.iter().filter(|(_, p)| !p.disk_full).map(|(id, _)| *id).collect();
+        if roomy.is_empty() { peers.keys().copied().collect() } else { roomy }
+    }
+
     pub(crate) fn node_name(&self, node: u64) -> String {
         self.meta().nodes.get(&node).map_or_else(|| format!("node {node}"), |n| n.name.clone())
     }
@@ -170,6 +181,9 @@ impl Shared {
         let handle = self.handles.load().get(&shard).cloned()?;
         let manifest = handle.observed().manifest.load_full();
         manifest.blocks.iter().find(|b| b.file == file)?;
+        if handle.observed().lost.load().contains_key(file) {
+            return None;
+        }
         let dir = crate::shard::directory(&self.config.data_dir, shard, handle.replica);
         Some(dir.join(trine_store::shard::BLOCKS_DIR).join(file))
     }
@@ -191,7 +205,7 @@ impl Shared {
     fn ready_first(&self) -> Result<(), String> {
         let meta = self.meta();
         if meta.shards.is_empty() {
-            return Err("not in a cluster yet".into());
+            return Err(waits_for(&self.live(), &self.cluster_id(), self.config.bootstrap_expect));
         }
         let handles = self.handles.load();
         let me = self.node_id();
@@ -255,6 +269,7 @@ fn replica_status(handle: &ShardHandle) -> proto::ReplicaStatus {
         head_bytes: observed.head_bytes.load(Ordering::Relaxed),
         head_facts: observed.head_facts.load(Ordering::Relaxed),
         blocks_count: manifest.blocks.len() as u64,
+        blocks_lost: observed.lost.load().len() as u64,
         blocks_bytes: manifest.blocks.iter().map(|b| b.bytes).sum(),
         ..group_status(handle.shard, &handle.group)
     }

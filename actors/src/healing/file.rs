@@ -32,7 +32,7 @@ pub(super) fn encode(records: &[Record]) -> Vec<u8> {
     body.into_bytes()
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Record>, String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Record>, String> {
     let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
     let (body, last) = text.trim_end().rsplit_once('\n').ok_or("too short")?;
     let body = format!("{body}\n");

@@ -10,13 +10,18 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tonic::transport::{Channel, Endpoint};
 use trine_raft::{NodeId, PeerBook};
+use trine_store::model::Signal;
+use trine_store::shard::BlockEntry;
 
 use super::proto::node_client::NodeClient;
-use super::proto::{Addressed, ReadBlockRequest};
-use crate::shard::BlockSource;
+use super::proto::{Addressed, BlockRecord, ListBlocksRequest, ReadBlockRequest};
+use crate::shard::{BlockSource, ListedBlock, ListedBlocks};
 
 /// Largest message either way: a request's parts, or a frame.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// How long a node may take to list a shard's blocks.
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections to peers by node id.
 #[derive(Debug)]
@@ -89,4 +94,26 @@ impl BlockSource for Peers {
         let stream = client.read_block(request).await.map_err(io::Error::other)?.into_inner();
         Ok(stream.map(|chunk| chunk.map(|c| c.data).map_err(io::Error::other)).boxed())
     }
+
+    async fn list_blocks(&self, node: NodeId, shard: u32) -> io::Result<ListedBlocks> {
+        let mut client = self.client(node.0).map_err(io::Error::other)?;
+        let request = ListBlocksRequest { to: self.to(node.0), shard };
+        let reply = tokio::time::timeout(LIST_TIMEOUT, client.list_blocks(request)).await;
+        let reply = reply.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        let reply = reply.into_inner();
+        let blocks = reply.blocks.into_iter().map(listed).collect::<io::Result<_>>()?;
+        Ok(ListedBlocks { position: reply.position, blocks })
+    }
+}
+
+fn listed(record: BlockRecord) -> io::Result<ListedBlock> {
+    let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, format!("{what} of a listed block"));
+    let signal = u8::try_from(record.signal).ok().and_then(Signal::from_u8).ok_or_else(|| invalid("signal"))?;
+    let digest = <[u8; 16]>::try_from(&*record.digest).map_err(|_| invalid("digest"))?;
+    let BlockRecord { file, bytes, crc, facts, series, min_time, max_time, damaged, .. } = record;
+    let digest = u128::from_le_bytes(digest);
+    Ok(ListedBlock {
+        entry: BlockEntry { signal, file, bytes, crc, facts, series, min_time, max_time, digest },
+        damaged,
+    })
 }

@@ -8,17 +8,20 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 use trine_query::fragment::{Fragment, FragmentLimits};
 use trine_store::entry::SealReason;
+use trine_store::shard::BlockEntry;
 
 use super::client::MESSAGE_BYTES_MAX;
 use super::proto::node_server::{Node, NodeServer};
 use super::proto::{
-    Addressed, BlockChunk, FlushReply, FlushRequest, FragmentReply, FragmentRequest, HealingReply, HealingRequest,
-    JoinReply, JoinRequest, NodeRecord, ProposeReply, ProposeRequest, ReadBlockRequest, StandingReply, StandingRequest,
-    StatusReply, StatusRequest, SubmitReply, SubmitRequest,
+    Addressed, BlockChunk, BlockRecord, FlushReply, FlushRequest, FragmentReply, FragmentRequest, HealingReply,
+    HealingRequest, JoinReply, JoinRequest, ListBlocksReply, ListBlocksRequest, NodeRecord, ProposeReply,
+    ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest, StandingReply, StandingRequest, StatusReply,
+    StatusRequest, SubmitReply, SubmitRequest,
 };
 use crate::cluster::Shared;
 use crate::router::to_proto;
 use crate::scatter::{self, Reply};
+use crate::scrub;
 
 /// Bytes of a block in one message.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -74,9 +77,11 @@ impl Node for NodeService {
             .ok_or_else(|| Status::unimplemented(format!("query language {}", request.language)))?;
         let fragment = Fragment { language, payload: request.payload };
         let deadline = Instant::now() + Duration::from_millis(request.timeout_ms.min(3_600_000));
-        let limits = FragmentLimits { reply_bytes_max: request.reply_bytes_max, deadline };
+        let memory = self.shared.budget.queries.account();
+        let limits = FragmentLimits::new(request.reply_bytes_max, deadline, memory);
         let tenant: Arc<str> = request.tenant.into();
-        let replies = scatter::local(self.shared.clone(), fragment, tenant, request.shards, limits);
+        let asked = scatter::Asked { shards: request.shards, accept_incomplete: request.accept_incomplete };
+        let replies = scatter::local(self.shared.clone(), fragment, tenant, asked, limits);
         Ok(Response::new(replies.map(|reply| Ok(Reply::into_proto(reply))).boxed()))
     }
 
@@ -106,6 +111,28 @@ impl Node for NodeService {
         Ok(Response::new(chunks.boxed()))
     }
 
+    async fn list_blocks(&self, request: Request<ListBlocksRequest>) -> Result<Response<ListBlocksReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
+        let handle = self.shared.handles().get(&request.shard).cloned();
+        let handle = handle.ok_or_else(|| Status::not_found(format!("shard {} is not here", request.shard)))?;
+        let (manifest, lost) = (handle.observed().manifest.load_full(), handle.observed().lost.load_full());
+        let record = |b: &BlockEntry| BlockRecord {
+            signal: u32::from(b.signal as u8),
+            file: b.file.clone(),
+            bytes: b.bytes,
+            crc: b.crc,
+            facts: b.facts,
+            series: b.series,
+            min_time: b.min_time,
+            max_time: b.max_time,
+            digest: b.digest.to_le_bytes().to_vec().into(),
+            damaged: lost.contains_key(&b.file),
+        };
+        let blocks = manifest.blocks.iter().map(record).collect();
+        Ok(Response::new(ListBlocksReply { position: manifest.position.index, blocks }))
+    }
+
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
         let request = request.into_inner();
         let cluster = self.shared.cluster_id();
@@ -130,6 +157,15 @@ impl Node for NodeService {
             }
         }
         Ok(Response::new(reply))
+    }
+
+    async fn scrub(&self, request: Request<ScrubRequest>) -> Result<Response<ScrubReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
+        if request.start {
+            scrub::start(&self.shared, false);
+        }
+        Ok(Response::new(self.shared.scrub.progress()))
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {

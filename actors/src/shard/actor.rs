@@ -1,22 +1,24 @@
 //! The actor that owns one shard replica's state. Its handlers stay under a millisecond: they apply committed entries,
 //! swap pieces that the pool has made, and publish views; they never touch a disk.
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use trine_raft::{Committed, Payload, Position};
 use trine_store::shard::{
-    Applied, FileError, LogPosition, Manifest, OpenBlocks, SealJob, Sealed, ShardState, ShardView,
+    Applied, BlockDamage, FileError, LogPosition, Manifest, OpenBlocks, SealJob, Sealed, ShardState, ShardView,
 };
 use trine_store::{rows, tsdb};
 
 use super::pool::Pool;
+use super::repair::Repair;
 use super::reply::EntryReply;
 use crate::budget::Budget;
 
@@ -30,7 +32,22 @@ pub struct Observed {
     pub head_facts: AtomicU64,
     /// Raft term of the last applied entry.
     pub applied_term: AtomicU64,
+    /// Blocks that are in quarantine, by file.
+    pub lost: ArcSwap<BTreeMap<String, Lost>>,
+    /// Counts damage that readers have met: one that fails can see whether that was why.
+    pub damage_met: Arc<AtomicU64>,
 }
+
+/// A block in quarantine.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    pub damage: BlockDamage,
+    /// No replica that answered has it: it will not come back soon.
+    pub hopeless: bool,
+}
+
+/// Between two tries to write a block on a full disk.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Ends the life of the replica: its state can no longer follow the log.
 #[derive(Clone, Debug)]
@@ -41,16 +58,19 @@ pub(super) struct Failed {
 /// Owner of a [`ShardState`].
 #[derive(Debug)]
 pub struct ShardActor {
-    shard: u32,
-    dir: PathBuf,
-    state: ShardState,
-    config: trine_store::shard::ShardConfig,
-    observed: Arc<Observed>,
+    pub(super) shard: u32,
+    pub(super) dir: PathBuf,
+    pub(super) state: ShardState,
+    pub(super) config: trine_store::shard::ShardConfig,
+    pub(super) observed: Arc<Observed>,
     budget: Arc<Budget>,
-    pool: Pool,
-    /// Seals waiting to be written; the first is being written when `sealing`.
+    pub(super) pool: Pool,
+    /// Seals waiting to be written.
     seals: VecDeque<Box<SealJob>>,
-    sealing: bool,
+    /// Repaired blocks waiting to be put in.
+    pub(super) repairs: VecDeque<Repair>,
+    /// Whether a seal or a repair is being written: one at a time, since each makes a new manifest of the last one.
+    pub(super) writing: bool,
     /// Bytes of sealing heads, by seal.
     sealing_bytes: VecDeque<u64>,
     accounted_bytes: u64,
@@ -58,7 +78,7 @@ pub struct ShardActor {
     generation: u64,
     freezing: [bool; 3],
     /// Counts snapshots that replaced the state.
-    resets: u64,
+    pub(super) resets: u64,
     /// Log index of the newest durable manifest.
     sealed: watch::Sender<u64>,
     failed: watch::Sender<Option<Failed>>,
@@ -90,7 +110,8 @@ impl ShardActor {
             budget,
             pool,
             seals,
-            sealing: false,
+            repairs: VecDeque::new(),
+            writing: false,
             sealing_bytes,
             accounted_bytes: 0,
             generation: 0,
@@ -102,7 +123,7 @@ impl ShardActor {
     }
 
     /// Publishes what the last change made visible, and the account of memory.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.observed.view.store(Arc::new(self.state.view()));
         let head = self.state.head_bytes();
         self.observed.head_bytes.store(head, Ordering::Relaxed);
@@ -118,17 +139,29 @@ impl ShardActor {
         ctx.stop();
     }
 
-    fn start_seal(&mut self, ctx: &mut Context<Self>) {
-        if self.sealing {
+    /// Writes the next seal, or else puts in the next repaired block.
+    pub(super) fn start_writing(&mut self, ctx: &mut Context<Self>) {
+        if self.writing {
             return;
         }
-        let Some(job) = self.seals.pop_front() else { return };
-        self.sealing = true;
+        let Some(job) = self.seals.pop_front().map(Arc::<SealJob>::from) else { return self.start_repair(ctx) };
+        self.writing = true;
         let (dir, before, pool) = (self.dir.clone(), self.observed.manifest.load_full(), self.pool.clone());
         let (addr, resets) = (ctx.address(), self.resets);
+        let shard = self.shard;
         let work = async move {
-            let done = pool.run(move || job.run(&dir, &before)).await;
-            let result = done.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e)));
+            let result = loop {
+                let (sealing, dir, before) = (job.clone(), dir.clone(), before.clone());
+                let done = pool.run(move || sealing.run(&dir, &before)).await;
+                match done {
+                    // The head is in memory and its log on disk: wait, it is written once there is room.
+                    Ok(Err(error)) if error.is_disk_full() => {
+                        warn!(shard, error = chain(&error), "no room to seal, trying again");
+                        tokio::time::sleep(FULL_PAUSE).await;
+                    }
+                    done => break done.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e))),
+                }
+            };
             let sent = addr.send(SealDone { resets, result: result.map(Box::new) }).await;
             if sent.is_err() {
                 info!("seal finished after its shard had stopped");
@@ -152,7 +185,7 @@ impl ShardActor {
                 self.generation += 1;
                 self.freezing = [false; 3];
                 self.seals.push_back(job);
-                self.start_seal(ctx);
+                self.start_writing(ctx);
                 Ok(EntryReply::Sealed)
             }
             Err(e) => {
@@ -323,7 +356,7 @@ impl Handler<SealDone> for ShardActor {
             // A snapshot came in between: the manifest is another one now.
             return;
         }
-        self.sealing = false;
+        self.writing = false;
         match msg.result {
             Ok(sealed) => {
                 let Sealed { manifest, added } = *sealed;
@@ -335,7 +368,7 @@ impl Handler<SealDone> for ShardActor {
                 self.publish();
                 self.sealed.send_replace(index);
                 info!(shard = self.shard, epoch, index, facts, "sealed");
-                self.start_seal(ctx);
+                self.start_writing(ctx);
             }
             // The old manifest and the log are still in force; going on would only grow memory.
             Err(reason) => self.fail(format!("seal: {reason}"), ctx),
@@ -357,9 +390,12 @@ impl Handler<Reset> for ShardActor {
     fn handle(&mut self, msg: Reset, _ctx: &mut Self::Context) {
         self.generation += 1;
         self.resets += 1;
-        self.sealing = false;
+        self.writing = false;
         self.freezing = [false; 3];
         self.seals.clear();
+        // Whoever waits for a repair is told by its end; all files are sound now.
+        self.repairs.clear();
+        self.observed.lost.store(Arc::default());
         self.sealing_bytes.clear();
         let (index, term) = (msg.manifest.position.index, msg.manifest.position.term);
         self.observed.manifest.store(Arc::new(msg.manifest.clone()));
@@ -371,7 +407,7 @@ impl Handler<Reset> for ShardActor {
     }
 }
 
-/// Whether a seal is being written or waits for it. A snapshot replaces the directory's manifest only when none is; no new
+/// Whether a seal or a repair is being written or waits for it. A snapshot replaces the directory's manifest only when none is; no new
 /// one comes while it is installed, since raft applies nothing meanwhile.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
@@ -381,7 +417,7 @@ impl Handler<IsSealing> for ShardActor {
     type Result = bool;
 
     fn handle(&mut self, _msg: IsSealing, _ctx: &mut Self::Context) -> bool {
-        self.sealing || !self.seals.is_empty()
+        self.writing || !self.seals.is_empty() || !self.repairs.is_empty()
     }
 }
 
@@ -398,17 +434,27 @@ impl Handler<Stop> for ShardActor {
     }
 }
 
+/// A shard's state as its directory has it.
+pub(super) struct Recovered {
+    pub(super) state: ShardState,
+    pub(super) manifest: Manifest,
+    /// Blocks that are missing or do not open: the others are served.
+    pub(super) damaged: Vec<BlockDamage>,
+}
+
 /// Recovers a shard's state from its directory: manifest, blocks, no strays.
 pub(super) fn recover(
     shard: u32,
     dir: &std::path::Path,
     config: trine_store::shard::ShardConfig,
-) -> Result<(ShardState, Manifest), FileError> {
+) -> Result<Recovered, FileError> {
     let manifest = trine_store::shard::read_manifest(dir)?;
     trine_store::shard::remove_strays(dir, manifest.as_ref())?;
     let Some(manifest) = manifest else {
-        return Ok((ShardState::new(shard, config, None), Manifest { shard, ..Manifest::default() }));
+        let manifest = Manifest { shard, ..Manifest::default() };
+        return Ok(Recovered { state: ShardState::new(shard, config, None), manifest, damaged: Vec::new() });
     };
-    let blocks = trine_store::shard::open_blocks(dir, &manifest.blocks, &config.block_cache)?;
-    Ok((ShardState::new(shard, config, Some((manifest.clone(), blocks))), manifest))
+    let (blocks, damaged) = config.opener().open(dir, &manifest.blocks)?;
+    let state = ShardState::new(shard, config, Some((manifest.clone(), blocks)));
+    Ok(Recovered { state, manifest, damaged })
 }

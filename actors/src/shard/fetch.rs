@@ -39,6 +39,25 @@ pub trait BlockSource: Send + Sync + 'static {
         file: &str,
         offset: u64,
     ) -> io::Result<BoxStream<'static, io::Result<Bytes>>>;
+
+    /// The blocks of `shard` that the manifest on `node` names.
+    async fn list_blocks(&self, node: NodeId, shard: u32) -> io::Result<ListedBlocks>;
+}
+
+/// A replica's blocks as another node sees them.
+#[derive(Clone, Debug, Default)]
+pub struct ListedBlocks {
+    /// Log index of the manifest.
+    pub position: u64,
+    pub blocks: Vec<ListedBlock>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct ListedBlock {
+    pub entry: BlockEntry,
+    /// It cannot be read there.
+    pub damaged: bool,
 }
 
 /// All fetching of a node: so many replicas at a time, and so many bytes a second together, since what the disk and the
@@ -128,6 +147,24 @@ impl Fetches {
         fs::File::open(&blocks)?.sync_all()?;
         let bytes: u64 = fetched.iter().map(|e| e.bytes).sum();
         info!(shard, files = fetched.len(), bytes, from = %from, "fetched a snapshot's blocks");
+        Ok(())
+    }
+
+    /// Brings one block to `path`, which is in a directory of its own. Durable and of the right checksum on return.
+    pub(super) async fn fetch_block(
+        &self,
+        source: &dyn BlockSource,
+        from: NodeId,
+        shard: u32,
+        path: &Path,
+        entry: &BlockEntry,
+    ) -> io::Result<()> {
+        let _slot = self.slots.acquire().await.map_err(io::Error::other)?;
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        self.fetch_one(source, from, shard, path, entry).await?;
+        self.files.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

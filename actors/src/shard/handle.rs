@@ -9,7 +9,9 @@ use trine_store::entry::SealReason;
 use trine_store::shard::{PartOutcome, ShardView};
 
 use super::actor::Observed;
+use super::healer::Complaint;
 use crate::budget::Budget;
+use crate::disk::DiskGuard;
 
 /// Why a part was not applied, as the leader's node sees it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,6 +22,9 @@ pub enum SubmitError {
     /// Nothing was proposed.
     #[error("{what} is over its memory bound")]
     Busy { what: &'static str },
+    /// Nothing was proposed: the leader's disk is full.
+    #[error("{reason}")]
+    DiskFull { reason: String },
     /// Nothing was proposed: no replica would take it.
     #[error("invalid part: {reason}")]
     Invalid { reason: String },
@@ -54,7 +59,9 @@ pub struct ShardHandle {
     pub group: Group,
     pub(super) observed: Arc<Observed>,
     pub(super) budget: Arc<Budget>,
+    pub(super) disk: Arc<DiskGuard>,
     pub(super) work: mpsc::Sender<Work>,
+    pub(super) complain: mpsc::Sender<Complaint>,
     pub(super) sealed: tokio::sync::watch::Receiver<u64>,
 }
 
@@ -64,6 +71,9 @@ impl ShardHandle {
         let status = self.group.status();
         if !status.is_leader {
             return Err(SubmitError::NotLeader { leader_node: status.leader.map(|(_, node)| node.0) });
+        }
+        if self.disk.is_full() {
+            return Err(SubmitError::DiskFull { reason: self.disk.refuse() });
         }
         if !self.budget.heads_have_room() {
             return Err(SubmitError::Busy { what: "memory for unsealed data" });
@@ -87,6 +97,13 @@ impl ShardHandle {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(stopped(())),
             Err(_) => Err(SubmitError::Unknown { reason: "the seal is still being written".into() }),
+        }
+    }
+
+    /// Has a block looked at, and healed if it needs to be. Returns before that.
+    pub(crate) async fn complain(&self, complaint: Complaint) {
+        if self.complain.send(complaint).await.is_err() {
+            tracing::debug!(shard = self.shard, "the replica stopped before it could look at a block");
         }
     }
 

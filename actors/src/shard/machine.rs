@@ -6,7 +6,7 @@ use actix::Addr;
 use async_trait::async_trait;
 use bytes::Bytes;
 use trine_raft::{Committed, Machine, NodeId, Position, Recovered, SnapshotManifest};
-use trine_store::shard::{LogPosition, Manifest, open_blocks, write_manifest};
+use trine_store::shard::{BlockOpener, LogPosition, Manifest, write_manifest};
 
 use super::actor::{Apply, IsSealing, Observed, Reset, ShardActor, chain};
 use super::fetch::{self, BlockSource, Fetches};
@@ -21,7 +21,7 @@ pub(super) struct ShardMachine {
     pub(super) source: Arc<dyn BlockSource>,
     pub(super) fetches: Arc<Fetches>,
     pub(super) pool: Pool,
-    pub(super) block_cache: Arc<trine_store::tsdb::BlockCache>,
+    pub(super) opener: BlockOpener,
 }
 
 fn position(p: LogPosition) -> Position {
@@ -79,9 +79,9 @@ impl Machine for ShardMachine {
         while self.addr.send(IsSealing).await.map_err(|e| other(e.to_string()))? {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
-        let (dir, made, cache) = (self.dir.clone(), manifest.clone(), self.block_cache.clone());
+        let (dir, made, opener) = (self.dir.clone(), manifest.clone(), self.opener.clone());
         let blocks = self.pool.run(move || {
-            let blocks = open_blocks(&dir, &made.blocks, &cache)?;
+            let blocks = opener.open_sound(&dir, &made.blocks)?;
             write_manifest(&dir, &made)?;
             Ok(blocks)
         });

@@ -1,31 +1,37 @@
 //! Opening and closing a shard's replica on this node.
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use trine_raft::{GroupId, LogDevice, Multi, ReplicaId, Storage};
-use trine_store::shard::{FileError, ShardConfig};
+use trine_raft::{GroupId, LogDevice, Multi, NodeId, ReplicaId, Storage};
+use trine_store::shard::{BlockDamage, FileError, OnDamage, ShardConfig};
 
-use super::actor::{ActorParts, Failed, Observed, ShardActor, Stop, chain, recover};
+use super::actor::{ActorParts, Failed, Lost, Observed, Recovered, ShardActor, Stop, chain, recover};
 use super::arbiters::Arbiters;
 use super::fetch::{BlockSource, Fetches};
 use super::handle::{QUEUE_PARTS, ShardHandle};
+use super::healer::{COMPLAINTS_QUEUED, Complaint, Healer};
 use super::keeper::{SealPolicy, keep};
 use super::machine::ShardMachine;
 use super::pool::Pool;
 use super::proposer::Proposer;
 use crate::budget::Budget;
+use crate::disk::DiskGuard;
 use crate::error::Error;
+use crate::healing::Healing;
 
 /// What all replicas of a node share.
 #[derive(Clone)]
 pub struct ReplicaContext {
     pub data_dir: PathBuf,
+    /// This node.
+    pub node: NodeId,
     pub multi: Arc<Multi>,
     pub device: Arc<dyn LogDevice>,
     pub arbiters: Arbiters,
@@ -39,6 +45,9 @@ pub struct ReplicaContext {
     pub head_age_max: Duration,
     /// Streams that hold the write-ahead log back.
     pub log_pressure: watch::Receiver<Vec<u64>>,
+    /// Where damage is written down.
+    pub healing: Healing,
+    pub disk: Arc<DiskGuard>,
 }
 
 /// Raft group of a shard: group 0 is the metadata group.
@@ -60,9 +69,12 @@ impl Replica {
     pub async fn open(context: &ReplicaContext, shard: u32, replica: u64) -> Result<Self, Error> {
         let dir = directory(&context.data_dir, shard, replica);
         std::fs::create_dir_all(&dir).map_err(crate::identity::io_error("create directory", &dir))?;
-        let (recover_dir, config) = (dir.clone(), context.config.clone());
-        let recovered = context.pool.run(move || recover(shard, &recover_dir, config)).await;
-        let (state, manifest) = recovered
+        let (complain, complaints) = mpsc::channel(COMPLAINTS_QUEUED);
+        let damage_met = Arc::new(AtomicU64::new(0));
+        let config = ShardConfig { on_damage: on_damage(&complain, &damage_met), ..context.config.clone() };
+        let (recover_dir, recover_config) = (dir.clone(), config.clone());
+        let recovered = context.pool.run(move || recover(shard, &recover_dir, recover_config)).await;
+        let Recovered { state, manifest, damaged } = recovered
             .map_err(|e| Error::Raft { group: group_of(shard).0, reason: e.to_string() })?
             .map_err(|source| file_error(shard, source))?;
         let applied_term = AtomicU64::new(manifest.position.term);
@@ -74,11 +86,13 @@ impl Replica {
             head_bytes: AtomicU64::new(0),
             head_facts: AtomicU64::new(0),
             applied_term,
+            lost: ArcSwap::from_pointee(lost(damaged)),
+            damage_met,
         });
         let parts = ActorParts {
             shard,
             dir: dir.clone(),
-            config: context.config.clone(),
+            config: config.clone(),
             budget: context.budget.clone(),
             pool: context.pool.clone(),
             observed: observed.clone(),
@@ -88,13 +102,13 @@ impl Replica {
         let addr = ShardActor::start_in_arbiter(context.arbiters.of(shard), |_| ShardActor::new(parts, state));
         let machine = ShardMachine {
             shard,
-            dir,
+            dir: dir.clone(),
             addr: addr.clone(),
             observed: observed.clone(),
             source: context.source.clone(),
             fetches: context.fetches.clone(),
             pool: context.pool.clone(),
-            block_cache: context.config.block_cache.clone(),
+            opener: config.opener(),
         };
         let storage = Storage::Device(context.device.clone());
         let opened = context.multi.open(group_of(shard), ReplicaId(replica), storage, Arc::new(machine)).await;
@@ -107,11 +121,35 @@ impl Replica {
         };
         let (work, queue) = mpsc::channel(QUEUE_PARTS);
         let budget = context.budget.clone();
-        let handle = ShardHandle { shard, replica, group: group.clone(), observed, budget, work, sealed: sealed_rx };
+        let handle = ShardHandle {
+            shard,
+            replica,
+            group: group.clone(),
+            observed,
+            budget,
+            disk: context.disk.clone(),
+            work,
+            complain,
+            sealed: sealed_rx,
+        };
         let (stop, stop_rx) = watch::channel(false);
         let policy = SealPolicy { head_bytes_max: context.head_bytes_max, head_age_max: context.head_age_max };
+        let healer = Healer {
+            handle: handle.clone(),
+            addr: addr.clone(),
+            name: format!("{SHARDS_DIR}/{}", name(shard, replica)),
+            dir,
+            node: context.node,
+            source: context.source.clone(),
+            fetches: context.fetches.clone(),
+            pool: context.pool.clone(),
+            healing: context.healing.clone(),
+            complaints,
+            outvoted: BTreeMap::new(),
+        };
+        let healer = tokio::spawn(healer.run(stop_rx.clone()));
         let keeper = keep(handle.clone(), policy, context.budget.clone(), context.log_pressure.clone(), stop_rx);
-        let tasks = vec![tokio::spawn(Proposer::new(shard, group, queue).run()), tokio::spawn(keeper)];
+        let tasks = vec![tokio::spawn(Proposer::new(shard, group, queue).run()), tokio::spawn(keeper), healer];
         Ok(Self { handle, addr, failed: failed_rx, stop, tasks })
     }
 
@@ -133,6 +171,29 @@ impl Replica {
     }
 }
 
+/// Passes damage on to the healer, and counts it for the reader that met it.
+fn on_damage(complain: &mpsc::Sender<Complaint>, met: &Arc<AtomicU64>) -> OnDamage {
+    let (complain, met) = (complain.clone(), met.clone());
+    OnDamage::new(move |damage| {
+        met.fetch_add(1, Ordering::AcqRel);
+        // Full or closed: the next scrub meets the damage again.
+        if let Err(error) = complain.try_send(Complaint::Damage(damage)) {
+            tracing::warn!(%error, "damage was met that nobody can look at now");
+        }
+    })
+}
+
+fn lost(damaged: Vec<BlockDamage>) -> BTreeMap<String, Lost> {
+    damaged.into_iter().map(|damage| (damage.file.clone(), Lost { damage, hopeless: false })).collect()
+}
+
+/// Directory of all replicas in the data directory.
+const SHARDS_DIR: &str = "shards";
+
+fn name(shard: u32, replica: u64) -> String {
+    format!("{shard:05}-{replica}")
+}
+
 /// The disk cannot read what it holds.
 const EIO: i32 = 5;
 
@@ -152,7 +213,11 @@ fn file_error(shard: u32, source: FileError) -> Error {
         FileError::Io { source, .. } if source.raw_os_error() == Some(EIO) => "file_unreadable",
         FileError::Io { .. } => return Error::ShardFiles { shard, source: Box::new(source) },
         FileError::Manifest { .. } => "manifest_damaged",
-        FileError::Mismatch { .. } | FileError::Metrics { .. } | FileError::Rows { .. } => "block_damaged",
+        FileError::Mismatch { .. }
+        | FileError::Length { .. }
+        | FileError::Damaged { .. }
+        | FileError::Metrics { .. }
+        | FileError::Rows { .. } => "block_damaged",
     };
     Error::Damaged { shard, reason, detail: chain(&source) }
 }
@@ -174,5 +239,5 @@ fn raft_error(shard: u32, error: &trine_raft::Error) -> Error {
 
 /// Where a replica keeps its manifest and blocks.
 pub fn directory(data_dir: &std::path::Path, shard: u32, replica: u64) -> PathBuf {
-    data_dir.join("shards").join(format!("{shard:05}-{replica}"))
+    data_dir.join(SHARDS_DIR).join(name(shard, replica))
 }

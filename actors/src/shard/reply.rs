@@ -5,7 +5,7 @@ use trine_store::shard::{Conflict, PartOutcome};
 
 /// Decoded reply of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum EntryReply {
+pub(crate) enum EntryReply {
     Parts(Vec<PartOutcome>),
     UnknownTable,
     Sealed,
@@ -36,7 +36,7 @@ impl EntryReply {
         out.into()
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let mut r = Reader::new(bytes);
         match r.u8("reply kind")? {
             0 => {

@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::model::{AdminCluster, AdminHealing, AdminNode, AdminShard, FlushReport, RemovedNode};
-use super::openapi;
+use super::{openapi, scrub};
 use crate::error::{ApiError, Family};
 use crate::state::Api;
 
@@ -21,6 +21,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/admin/v1/nodes/{name}/remove", post(remove_node))
         .route("/admin/v1/metadata/export", get(export_metadata))
         .route("/admin/v1/openapi.json", get(openapi::document))
+        .merge(scrub::routes())
 }
 
 /// The cluster as this node sees it.

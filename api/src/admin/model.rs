@@ -146,3 +146,49 @@ pub struct FlushReport {
     pub blocks_count: u64,
     pub bytes: u64,
 }
+
+/// The scrub of every node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdminScrub {
+    /// By name.
+    pub nodes: Vec<AdminScrubNode>,
+}
+
+/// A node's scrub: the running one, or the last since the node started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdminScrubNode {
+    pub node: String,
+    /// Why the node did not answer; then all else is empty.
+    pub unreachable: Option<String>,
+    pub running: bool,
+    /// By the schedule and not by request.
+    pub scheduled: bool,
+    /// Unix time; none when there was no scrub.
+    pub started_unix_ms: Option<u64>,
+    /// None while running.
+    pub finished_unix_ms: Option<u64>,
+    pub shards_total: u64,
+    pub shards_done: u64,
+    pub blocks_total: u64,
+    pub blocks_done: u64,
+    pub bytes_total: u64,
+    pub bytes_done: u64,
+    /// Blocks whose file is not what was written.
+    pub damaged: u64,
+    /// Blocks on which the replicas do not agree.
+    pub disagreeing: u64,
+    /// Scrubs that ended since the node started.
+    pub runs: u64,
+    /// What was found, the first few hundred.
+    pub findings: Vec<AdminScrubFinding>,
+    /// What could not be checked, and why.
+    pub errors: Vec<String>,
+}
+
+/// Something that a scrub found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdminScrubFinding {
+    pub shard: u32,
+    pub file: String,
+    pub text: String,
+}

@@ -2,15 +2,18 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::cluster;
 use super::model::{
-    AdminCluster, AdminHealing, AdminHealingRecord, AdminNode, AdminReplacement, AdminReplica, AdminShard, FlushReport,
-    RemovedNode,
+    AdminCluster, AdminHealing, AdminHealingRecord, AdminNode, AdminReplacement, AdminReplica, AdminScrub,
+    AdminScrubFinding, AdminScrubNode, AdminShard, FlushReport, RemovedNode,
 };
+use super::{cluster, scrub};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Trine admin API", description = "What the cluster is, flushing it, and what is healed."),
+    info(
+        title = "Trine admin API",
+        description = "What the cluster is, flushing and scrubbing it, and what is healed."
+    ),
     paths(
         cluster::cluster,
         cluster::nodes,
@@ -18,7 +21,9 @@ use super::model::{
         cluster::flush,
         cluster::healing,
         cluster::remove_node,
-        cluster::export_metadata
+        cluster::export_metadata,
+        scrub::progress,
+        scrub::start
     ),
     components(schemas(
         AdminCluster,
@@ -27,6 +32,9 @@ use super::model::{
         AdminNode,
         AdminReplacement,
         AdminReplica,
+        AdminScrub,
+        AdminScrubFinding,
+        AdminScrubNode,
         AdminShard,
         FlushReport,
         RemovedNode

@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use trine_query::logql::{self, Direction, LogEntry, LogQuery, LogValue};
+use trine_query::memory::Charge;
+use trine_query::scatter::Completeness;
 
 use super::params;
 use crate::call::{Call, Outcome};
@@ -35,7 +37,10 @@ struct Field {
 
 type Fields = BTreeMap<String, Field>;
 
-async fn detect(call: &Call) -> Result<(Fields, usize, trine_query::scatter::Completeness), ApiError> {
+/// What the fields of lines weigh at most, in weights of the lines.
+const FIELDS_FACTOR: u64 = 4;
+
+async fn detect(call: &Call) -> Result<(Fields, usize, Completeness, Charge), ApiError> {
     let (start_ns, end_ns) = params::range(call)?;
     let limit = params::limit(call, &["limit", "field_limit"], LIMIT)?;
     let query = LogQuery {
@@ -47,14 +52,17 @@ async fn detect(call: &Call) -> Result<(Fields, usize, trine_query::scatter::Com
         limit: params::limit(call, &["line_limit"], LINES)?.min(call.api.config().log_entries_max),
         direction: Direction::Backward,
     };
-    let answer = logql::query_range(&call.scatter(), &call.context(None), &query).await?;
+    let ctx = call.context(None);
+    let answer = logql::query_range(&call.scatter(), &ctx, &query).await?;
+    // Names and values of all fields once more, and a line as JSON.
+    let held = ctx.memory.charge(FIELDS_FACTOR * answer.held.bytes()).map_err(trine_query::Error::from)?;
     let mut fields = Fields::new();
     if let LogValue::Streams(streams) = &answer.value {
         for entry in streams.iter().flat_map(|s| &s.entries) {
             add_entry(&mut fields, entry);
         }
     }
-    Ok((fields, limit, answer.completeness))
+    Ok((fields, limit, answer.completeness, held))
 }
 
 fn add(fields: &mut Fields, name: &str, value: &str, parser: Option<Parser>, path: &[&str]) {
@@ -177,7 +185,7 @@ fn push_field(out: &mut String, name: &str, field: &Field) {
 
 /// `/loki/api/v1/detected_fields`: not wrapped.
 pub(super) async fn fields(call: Call) -> Outcome {
-    let (fields, limit, completeness) = detect(&call).await?;
+    let (fields, limit, completeness, _held) = detect(&call).await?;
     let mut body = String::from("{\"fields\":");
     push_json_list(&mut body, fields.iter().take(limit), |out, (name, field)| push_field(out, name, field));
     body.push_str(&format!(",\"limit\":{limit}}}"));
@@ -186,7 +194,7 @@ pub(super) async fn fields(call: Call) -> Outcome {
 
 /// `/loki/api/v1/detected_field/{name}/values`: not wrapped.
 pub(super) async fn values(call: Call) -> Outcome {
-    let (fields, limit, completeness) = detect(&call).await?;
+    let (fields, limit, completeness, _held) = detect(&call).await?;
     let values = fields.get(call.path("name")).map(|f| &f.values);
     let mut body = String::from("{\"values\":");
     push_json_strs(&mut body, values.into_iter().flatten().take(limit).map(String::as_str));

@@ -4,7 +4,9 @@ use trine_store::model::{Labels, LabelsBuilder, Scope, Signal, Slot, Value};
 
 use super::level;
 use crate::backend::ShardPart;
+use crate::budget::Held;
 use crate::config::ApiConfig;
+use crate::error::ApiError;
 use crate::parts::{RowsSplit, ShardOf, StreamKey};
 use crate::time::rfc3339_text;
 
@@ -58,6 +60,11 @@ impl EntryLimits {
             metadata_bytes: config.structured_metadata_bytes_max,
         }
     }
+
+    /// Whether an entry with this metadata is refused.
+    pub(crate) fn metadata_is_over(&self, metadata: &[(&str, &str)]) -> bool {
+        metadata.len() > self.metadata_entries || bytes_of(metadata) > self.metadata_bytes
+    }
 }
 
 /// A decoded request.
@@ -94,11 +101,11 @@ pub(crate) struct Stream {
 }
 
 impl<'a> Collector<'a> {
-    pub(crate) fn new(tenant: &'a str, limits: &'a EntryLimits, shard_of: ShardOf<'a>) -> Self {
+    pub(crate) fn new(tenant: &'a str, limits: &'a EntryLimits, shard_of: ShardOf<'a>, held: &'a mut Held) -> Self {
         Self {
             tenant,
             limits,
-            split: RowsSplit::new(Signal::Logs, tenant, shard_of, limits.now_ns),
+            split: RowsSplit::new(Signal::Logs, tenant, shard_of, limits.now_ns, held),
             builder: LabelsBuilder::default(),
             out: Entries::default(),
             values: Vec::new(),
@@ -191,7 +198,7 @@ impl<'a> Collector<'a> {
 
     fn bad_entry(&self, stream: &Stream, time_ns: i64, line: &str, metadata: &[(&str, &str)]) -> Option<String> {
         let (l, labels) = (self.limits, &stream.labels);
-        let metadata_bytes: usize = metadata.iter().map(|(n, v)| n.len() + v.len()).sum();
+        let metadata_bytes = bytes_of(metadata);
         if line.len() > l.line_bytes {
             Some(format!(
                 "max entry size '{}' bytes exceeded for stream '{labels}' while adding an entry with length '{}' bytes",
@@ -222,10 +229,14 @@ impl<'a> Collector<'a> {
         }
     }
 
-    pub(crate) fn finish(mut self) -> Entries {
-        self.out.parts = self.split.finish();
-        self.out
+    pub(crate) fn finish(mut self) -> Result<Entries, ApiError> {
+        self.out.parts = self.split.finish()?;
+        Ok(self.out)
     }
+}
+
+fn bytes_of(metadata: &[(&str, &str)]) -> usize {
+    metadata.iter().map(|(n, v)| n.len() + v.len()).sum()
 }
 
 fn add_service_name(pairs: &mut Vec<(String, String)>) {

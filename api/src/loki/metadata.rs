@@ -1,26 +1,33 @@
 //! Labels, series, statistics and volumes.
-use trine_query::logql::{self, VolumeBy, VolumeQuery};
-use trine_query::scatter::Completeness;
+use trine_query::logql::{self, Metadata, VolumeBy, VolumeQuery};
+use trine_query::scatter::QueryContext;
 
 use super::{params, render};
 use crate::call::{Call, Outcome};
 use crate::error::ApiError;
-use crate::json::{push_json_list, push_json_map, push_json_strs};
+use crate::json::{push_json_list, push_json_map, push_json_str};
 use crate::reply;
+use crate::writer::Writer;
 
 /// Groups of a volume query that names no limit.
 const VOLUME_LIMIT: usize = 100;
+/// Selectors of a request, by either name.
+const SELECTORS_MAX: usize = 1000;
 /// Most labels whose values are counted for `detected_labels`.
 const DETECTED_LABELS_MAX: usize = 100;
 
 /// Which version of the API is answered: they differ in the envelope.
-fn strings(values: &[String], legacy: bool, completeness: &Completeness) -> axum::response::Response {
-    let mut data = String::new();
-    push_json_strs(&mut data, values.iter().map(String::as_str));
+fn strings(ctx: &QueryContext, answer: &Metadata<Vec<String>>, legacy: bool) -> Outcome {
+    let mut writer = if legacy { Writer::new(&ctx.memory) } else { render::open(ctx) };
     if legacy {
-        return reply::complete(reply::json_utf8(format!("{{\"values\":{data}}}")), completeness);
+        writer.text().push_str("{\"values\":");
     }
-    render::success(&data, completeness)
+    writer.list(&answer.value, |out, text| push_json_str(out, text))?;
+    if !legacy {
+        return render::close(writer, &answer.completeness);
+    }
+    writer.text().push('}');
+    Ok(reply::complete(writer.respond("application/json; charset=UTF-8")?, &answer.completeness))
 }
 
 /// `query`, unless it is absent or selects everything.
@@ -30,16 +37,17 @@ fn selector(call: &Call) -> Option<&str> {
 
 async fn names(call: Call, legacy: bool) -> Outcome {
     let (start_ns, end_ns) = params::range(&call)?;
-    let answer = logql::labels(&call.scatter(), &call.context(None), selector(&call), start_ns, end_ns).await?;
-    Ok(strings(&answer.value, legacy, &answer.completeness))
+    let ctx = call.context(None);
+    let answer = logql::labels(&call.scatter(), &ctx, selector(&call), start_ns, end_ns).await?;
+    strings(&ctx, &answer, legacy)
 }
 
 async fn values(call: Call, legacy: bool) -> Outcome {
     let (start_ns, end_ns) = params::range(&call)?;
     let name = call.path("name").to_owned();
-    let answer =
-        logql::label_values(&call.scatter(), &call.context(None), &name, selector(&call), start_ns, end_ns).await?;
-    Ok(strings(&answer.value, legacy, &answer.completeness))
+    let ctx = call.context(None);
+    let answer = logql::label_values(&call.scatter(), &ctx, &name, selector(&call), start_ns, end_ns).await?;
+    strings(&ctx, &answer, legacy)
 }
 
 /// `/loki/api/v1/labels`.
@@ -65,17 +73,19 @@ pub(super) async fn label_values_legacy(call: Call) -> Outcome {
 /// `/loki/api/v1/series`: the union of the selectors, or all streams.
 pub(super) async fn series(call: Call) -> Outcome {
     let (start_ns, end_ns) = params::range(&call)?;
-    let texts: Vec<&str> = call.params.all("match").chain(call.params.all("match[]")).collect();
+    let mut texts = call.params.distinct("match", SELECTORS_MAX)?;
+    texts.extend(call.params.distinct("match[]", SELECTORS_MAX)?);
     let mut sets = Vec::new();
     if !texts.iter().all(|t| t.trim() == "{}") {
         for text in texts {
             sets.push(logql::parse_selector(text)?);
         }
     }
-    let answer = logql::series(&call.scatter(), &call.context(None), &sets, start_ns, end_ns).await?;
-    let mut data = String::new();
-    push_json_list(&mut data, &answer.value, |out, labels| push_json_map(out, labels.iter()));
-    Ok(render::success(&data, &answer.completeness))
+    let ctx = call.context(None);
+    let answer = logql::series(&call.scatter(), &ctx, &sets, start_ns, end_ns).await?;
+    let mut writer = render::open(&ctx);
+    writer.list(&answer.value, |out, labels| push_json_map(out, labels.iter()))?;
+    render::close(writer, &answer.completeness)
 }
 
 /// `/loki/api/v1/index/stats`: not wrapped.
@@ -122,10 +132,13 @@ async fn volumes(call: Call, over_time: bool) -> Outcome {
         by,
         step_ms: if over_time { Some(params::step_ms(&call, start_ns, end_ns)?) } else { None },
     };
-    let answer = logql::index_volume(&call.scatter(), &call.context(None), &query).await?;
+    let ctx = call.context(None);
+    let answer = logql::index_volume(&call.scatter(), &ctx, &query).await?;
     // As the contract has it: a matrix whose every series has one point is a vector.
     let matrix = over_time && answer.value.iter().any(|v| v.points.len() != 1);
-    Ok(render::success(&render::volumes(&answer.value, matrix), &answer.completeness))
+    let mut writer = render::open(&ctx);
+    render::volumes(&mut writer, &answer.value, matrix)?;
+    render::close(writer, &answer.completeness)
 }
 
 /// `/loki/api/v1/detected_labels`: not wrapped; labels that only number things are hidden.
@@ -143,7 +156,7 @@ pub(super) async fn detected_labels(call: Call) -> Outcome {
     let mut body = String::from("{\"detectedLabels\":");
     push_json_list(&mut body, &detected, |out, (name, cardinality)| {
         out.push_str("{\"label\":");
-        crate::json::push_json_str(out, name);
+        push_json_str(out, name);
         out.push_str(&format!(",\"cardinality\":{cardinality}}}"));
     });
     body.push('}');

@@ -32,10 +32,15 @@ pub(super) async fn push_legacy(call: Call) -> Outcome {
 
 fn form_of(content_type: &str, json: Form) -> Result<Form, ApiError> {
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    let well_formed =
-        media_type.split_once('/').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' '));
-    if !well_formed {
-        let reason = if content_type.is_empty() { "no media type" } else { "expected slash after first token" };
+    // RFC 9110 §5.6.2.
+    let is_token =
+        |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    if !media_type.split_once('/').is_some_and(|(a, b)| is_token(a) && is_token(b)) {
+        let reason = match media_type.split_once('/') {
+            _ if media_type.is_empty() => "no media type",
+            None => "expected slash after first token",
+            Some(_) => "expected token after slash",
+        };
         return Err(ApiError::BadRequest(format!("mime: {reason}")));
     }
     Ok(if media_type.eq_ignore_ascii_case("application/json") { json } else { Form::Protobuf })
@@ -50,15 +55,15 @@ async fn store(call: Call, json: Form) -> Outcome {
     let (entries, held) = decode_off_thread(body.len(), move || {
         let mut held = held;
         let body = decompress(&encoding, body, form, &decoder_api, &mut held)?;
-        held.grow(body.len())?;
         let shard_of = |slot: Slot| decoder_api.shard_of(slot);
-        let mut collector = Collector::new(&tenant, &limits, &shard_of);
+        let mut collector = Collector::new(&tenant, &limits, &shard_of, &mut held);
         match form {
             Form::Protobuf => decode_protobuf(&body, &mut collector)?,
             Form::Json => decode_json(&body, &mut collector)?,
             Form::LegacyJson => decode_legacy_json(&body, &mut collector)?,
         }
-        Ok((collector.finish(), held))
+        let entries = collector.finish()?;
+        Ok((entries, held))
     })
     .await?;
     if entries.streams == 0 {

@@ -5,7 +5,7 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::entries::Collector;
-use super::selector::parse_labels;
+use super::selector::{is_label_name, parse_labels};
 use crate::error::ApiError;
 use crate::time::rfc3339_time_ns;
 use crate::wire::{Field, WireError, fields};
@@ -24,7 +24,7 @@ fn labels_of(text: &str) -> Result<Vec<(String, String)>, ApiError> {
 }
 
 /// `logproto.PushRequest`.
-pub(super) fn decode_protobuf(body: &[u8], collector: &mut Collector<'_>) -> Result<(), ApiError> {
+pub(crate) fn decode_protobuf(body: &[u8], collector: &mut Collector<'_>) -> Result<(), ApiError> {
     let mut request = fields(body, "PushRequest");
     while let Some((number, field)) = request.next_field()? {
         if let (1, Field::Bytes(stream)) = (number, field) {
@@ -179,11 +179,14 @@ fn bad_json(error: serde_json::Error) -> ApiError {
 }
 
 /// `{"streams":[{"stream":{…},"values":[[…]]}]}`.
-pub(super) fn decode_json(body: &[u8], collector: &mut Collector<'_>) -> Result<(), ApiError> {
+pub(crate) fn decode_json(body: &[u8], collector: &mut Collector<'_>) -> Result<(), ApiError> {
     let push: PushJson = serde_json::from_slice(body).map_err(bad_json)?;
     for StreamJson { stream, values } in push.streams {
         if values.is_empty() {
             continue;
+        }
+        if let Some((name, _)) = stream.0.iter().find(|(name, _)| !is_label_name(name)) {
+            return Err(ApiError::BadRequest(format!("couldn't parse labels: {name:?} is not a label name")));
         }
         let Some(stream) = collector.stream(stream.0, values.len() as u64) else { continue };
         for entry in &values {
@@ -215,7 +218,7 @@ struct LegacyPush {
 }
 
 /// `{"streams":[{"labels":"{…}","entries":[{"ts":…,"line":…}]}]}`.
-pub(super) fn decode_legacy_json(body: &[u8], collector: &mut Collector<'_>) -> Result<(), ApiError> {
+pub(crate) fn decode_legacy_json(body: &[u8], collector: &mut Collector<'_>) -> Result<(), ApiError> {
     let push: LegacyPush = serde_json::from_slice(body).map_err(bad_json)?;
     for stream in push.streams {
         let pairs = labels_of(&stream.labels)?;

@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use http::StatusCode;
 use trine_query::logql::{self, LogAnswer, LogInstant, LogQuery, LogValue};
+use trine_query::scatter::QueryContext;
 
 use super::{params, render};
 use crate::call::{Call, Outcome};
@@ -10,6 +11,7 @@ use crate::error::ApiError;
 use crate::json::{push_json_list, push_json_str};
 use crate::reply;
 use crate::time::rfc3339_text;
+use crate::writer::Writer;
 
 fn query_text(call: &Call) -> Result<String, ApiError> {
     let text = call.params.get("query").unwrap_or_default();
@@ -32,19 +34,21 @@ pub(super) async fn instant(call: Call) -> Outcome {
         limit: params::line_limit(&call)?,
         direction: params::direction(&call)?,
     };
-    let answer = logql::instant(&call.scatter(), &call.context(None), &query).await?;
+    let ctx = call.context(None);
+    let answer = logql::instant(&call.scatter(), &ctx, &query).await?;
     check_series(&call, &answer)?;
-    Ok(render::answer(&answer, params::categorize(&call), started.elapsed()))
+    render::answer(&ctx, &answer, params::categorize(&call), started.elapsed())
 }
 
 /// `/loki/api/v1/query_range`.
 pub(super) async fn range(call: Call) -> Outcome {
     let started = Instant::now();
-    let answer = run_range(&call, query_text(&call)?).await?;
-    Ok(render::answer(&answer, params::categorize(&call), started.elapsed()))
+    let ctx = call.context(None);
+    let answer = run_range(&call, &ctx, query_text(&call)?).await?;
+    render::answer(&ctx, &answer, params::categorize(&call), started.elapsed())
 }
 
-async fn run_range(call: &Call, query: String) -> Result<LogAnswer, ApiError> {
+async fn run_range(call: &Call, ctx: &QueryContext, query: String) -> Result<LogAnswer, ApiError> {
     let (start_ns, end_ns) = params::range(call)?;
     params::check_range(call, start_ns, end_ns)?;
     let query = LogQuery {
@@ -63,7 +67,7 @@ async fn run_range(call: &Call, query: String) -> Result<LogAnswer, ApiError> {
             query.limit
         )));
     }
-    let answer = logql::query_range(&call.scatter(), &call.context(None), &query).await?;
+    let answer = logql::query_range(&call.scatter(), ctx, &query).await?;
     check_series(call, &answer)?;
     Ok(answer)
 }
@@ -94,12 +98,14 @@ pub(super) async fn legacy(call: Call) -> Outcome {
     if let Some(regexp) = call.params.get("regexp") {
         query.push_str(&format!(" |~ {regexp:?}"));
     }
-    let answer = run_range(&call, query).await?;
+    let ctx = call.context(None);
+    let answer = run_range(&call, &ctx, query).await?;
     let LogValue::Streams(streams) = &answer.value else {
         return Err(ApiError::BadRequest("legacy endpoints only support streams result type".to_owned()));
     };
-    let mut out = String::from("{\"streams\":");
-    push_json_list(&mut out, streams, |out, stream| {
+    let mut writer = Writer::new(&ctx.memory);
+    writer.text().push_str("{\"streams\":");
+    writer.list(streams, |out, stream| {
         out.push_str("{\"labels\":");
         push_json_str(out, &stream.labels.to_string());
         out.push_str(",\"entries\":");
@@ -111,9 +117,9 @@ pub(super) async fn legacy(call: Call) -> Outcome {
             out.push('}');
         });
         out.push('}');
-    });
-    out.push_str(",\"stats\":{}}\n");
-    Ok(reply::complete(reply::json_utf8(out), &answer.completeness))
+    })?;
+    writer.text().push_str(",\"stats\":{}}\n");
+    Ok(reply::complete(writer.respond("application/json; charset=UTF-8")?, &answer.completeness))
 }
 
 /// `/loki/api/v1/format_query`.

@@ -2,18 +2,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::response::Response;
 use trine_query::logql::{LogAnswer, LogEntry, LogStats, LogStream, LogValue, Volume};
-use trine_query::scatter::Completeness;
+use trine_query::scatter::{Completeness, QueryContext};
 use trine_store::model::Labels;
 
+use crate::call::Outcome;
+use crate::error::ApiError;
 use crate::json::{push_json_list, push_json_map, push_json_str, push_json_strs};
 use crate::number::{push_float_plain, push_seconds_short};
 use crate::reply;
+use crate::writer::Writer;
+
+/// Loki names the charset.
+const JSON: &str = "application/json; charset=UTF-8";
+/// What an entry and a label of it weigh while entries are grouped by all of their labels.
+const MERGED_ENTRY_BYTES: u64 = 64;
+const MERGED_LABEL_BYTES: u64 = 128;
 
 /// 200 with what a query found. `categorize` keeps the three kinds of labels apart.
-pub(super) fn answer(answer: &LogAnswer, categorize: bool, took: Duration) -> Response {
-    let mut out = String::from("{\"status\":\"success\"");
+pub(super) fn answer(ctx: &QueryContext, answer: &LogAnswer, categorize: bool, took: Duration) -> Outcome {
+    let mut writer = Writer::new(&ctx.memory);
+    let out = writer.text();
+    out.push_str("{\"status\":\"success\"");
     let mut warnings = answer.warnings.clone();
     for missing in answer.completeness.warnings() {
         if !warnings.contains(&missing) {
@@ -22,18 +32,20 @@ pub(super) fn answer(answer: &LogAnswer, categorize: bool, took: Duration) -> Re
     }
     if !warnings.is_empty() {
         out.push_str(",\"warnings\":");
-        push_json_strs(&mut out, warnings.iter().map(String::as_str));
+        push_json_strs(out, warnings.iter().map(String::as_str));
     }
     out.push_str(",\"data\":");
-    push_data(&mut out, &answer.value, categorize);
+    push_data(&mut writer, ctx, &answer.value, categorize)?;
+    let out = writer.text();
     out.push_str(",\"stats\":");
-    push_stats(&mut out, &answer.stats, took);
+    push_stats(out, &answer.stats, took);
     out.push_str("}}\n");
-    reply::complete(reply::json_utf8(out), &answer.completeness)
+    Ok(reply::complete(writer.respond(JSON)?, &answer.completeness))
 }
 
 /// From the opening brace to the end of `result`.
-fn push_data(out: &mut String, value: &LogValue, categorize: bool) {
+fn push_data(writer: &mut Writer, ctx: &QueryContext, value: &LogValue, categorize: bool) -> Result<(), ApiError> {
+    let out = writer.text();
     let kind = match value {
         LogValue::Streams(_) => "streams",
         LogValue::Vector(_) => "vector",
@@ -48,21 +60,24 @@ fn push_data(out: &mut String, value: &LogValue, categorize: bool) {
     }
     out.push_str(",\"result\":");
     match value {
-        LogValue::Streams(streams) if categorize => push_json_list(out, streams, push_categorized),
-        LogValue::Streams(streams) => push_merged(out, streams),
-        LogValue::Vector(samples) => push_json_list(out, samples, |out, s| {
+        LogValue::Streams(streams) if categorize => writer.list(streams, push_categorized),
+        LogValue::Streams(streams) => push_merged(writer, ctx, streams),
+        LogValue::Vector(samples) => writer.list(samples, |out, s| {
             push_metric(out, &s.labels);
             out.push_str(",\"value\":");
             push_point(out, s.time_ms, s.value);
             out.push('}');
         }),
-        LogValue::Matrix(series) => push_json_list(out, series, |out, s| {
+        LogValue::Matrix(series) => writer.list(series, |out, s| {
             push_metric(out, &s.labels);
             out.push_str(",\"values\":");
             push_json_list(out, &s.points, |out, (time_ms, v)| push_point(out, *time_ms, *v));
             out.push('}');
         }),
-        LogValue::Scalar(time_ms, v) => push_point(out, *time_ms, *v),
+        LogValue::Scalar(time_ms, v) => {
+            push_point(out, *time_ms, *v);
+            Ok(())
+        }
     }
 }
 
@@ -116,14 +131,18 @@ fn merged<'a>(stream: &'a LogStream, entry: &'a LogEntry) -> BTreeMap<&'a str, &
 }
 
 /// Entries with different labels are in different streams, as clients that set no flag expect.
-fn push_merged(out: &mut String, streams: &[LogStream]) {
+fn push_merged(writer: &mut Writer, ctx: &QueryContext, streams: &[LogStream]) -> Result<(), ApiError> {
+    let labels = |s: &LogStream, e: &LogEntry| s.labels.iter().count() + e.structured_metadata.len() + e.parsed.len();
+    let entries = streams.iter().flat_map(|s| s.entries.iter().map(move |e| labels(s, e) as u64));
+    let bytes = entries.map(|labels| labels * MERGED_LABEL_BYTES + MERGED_ENTRY_BYTES).sum();
+    let _held = ctx.memory.charge(bytes).map_err(trine_query::Error::from)?;
     let mut groups: BTreeMap<BTreeMap<&str, &str>, Vec<&LogEntry>> = BTreeMap::new();
     for stream in streams {
         for entry in &stream.entries {
             groups.entry(merged(stream, entry)).or_default().push(entry);
         }
     }
-    push_json_list(out, groups, |out, (labels, entries)| {
+    writer.list(groups, |out, (labels, entries)| {
         out.push_str("{\"stream\":");
         push_json_map(out, labels);
         out.push_str(",\"values\":");
@@ -132,7 +151,7 @@ fn push_merged(out: &mut String, streams: &[LogStream]) {
             out.push(']');
         });
         out.push('}');
-    });
+    })
 }
 
 /// The statistics object; what Trine has no such thing of is zero.
@@ -176,23 +195,30 @@ pub(super) fn push_stats(out: &mut String, stats: &LogStats, took: Duration) {
     out.push_str("},\"index\":{\"totalChunks\":0,\"postFilterChunks\":0,\"shardsDuration\":0,\"usedBloomFilters\":false,\"totalStreams\":0}}");
 }
 
-/// `{"status":"success","data":…}`.
-pub(super) fn success(data: &str, completeness: &Completeness) -> Response {
-    let mut out = format!("{{\"status\":\"success\",\"data\":{data}");
+/// The beginning of `{"status":"success","data":…}`; [`close`] ends it.
+pub(super) fn open(ctx: &QueryContext) -> Writer {
+    let mut writer = Writer::new(&ctx.memory);
+    writer.text().push_str("{\"status\":\"success\",\"data\":");
+    writer
+}
+
+/// Ends what [`open`] began.
+pub(super) fn close(mut writer: Writer, completeness: &Completeness) -> Outcome {
+    let out = writer.text();
     let warnings = completeness.warnings();
     if !warnings.is_empty() {
         out.push_str(",\"warnings\":");
-        push_json_strs(&mut out, warnings.iter().map(String::as_str));
+        push_json_strs(out, warnings.iter().map(String::as_str));
     }
     out.push('}');
-    reply::complete(reply::json_utf8(out), completeness)
+    Ok(reply::complete(writer.respond(JSON)?, completeness))
 }
 
 /// Volumes as a vector, or as a matrix when asked over time.
-pub(super) fn volumes(volumes: &[Volume], over_time: bool) -> String {
+pub(super) fn volumes(writer: &mut Writer, volumes: &[Volume], over_time: bool) -> Result<(), ApiError> {
     let kind = if over_time { "matrix" } else { "vector" };
-    let mut out = format!("{{\"resultType\":\"{kind}\",\"result\":");
-    push_json_list(&mut out, volumes, |out, v| {
+    writer.text().push_str(&format!("{{\"resultType\":\"{kind}\",\"result\":"));
+    writer.list(volumes, |out, v| {
         out.push_str("{\"metric\":");
         push_json_map(out, v.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())));
         let point = |out: &mut String, (time_ms, bytes): &(i64, u64)| {
@@ -208,16 +234,23 @@ pub(super) fn volumes(volumes: &[Volume], over_time: bool) -> String {
             point(out, v.points.last().unwrap_or(&(0, 0)));
         }
         out.push('}');
-    });
+    })?;
+    let out = writer.text();
     out.push_str(",\"stats\":");
-    push_stats(&mut out, &LogStats::default(), Duration::ZERO);
+    push_stats(out, &LogStats::default(), Duration::ZERO);
     out.push('}');
-    out
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn context() -> QueryContext {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let memory = trine_query::memory::Account::unbounded();
+        QueryContext { tenant: "t".into(), deadline, strict: false, memory }
+    }
 
     fn stream() -> LogStream {
         let entry = |time_ns, line: &str, pairs: &[(&str, &str)]| LogEntry {
@@ -234,16 +267,17 @@ mod tests {
 
     #[test]
     fn streams_with_and_without_categories() {
-        let mut out = String::new();
-        push_data(&mut out, &LogValue::Streams(vec![stream()]), true);
+        let ctx = context();
+        let mut out = Writer::new(&ctx.memory);
+        push_data(&mut out, &ctx, &LogValue::Streams(vec![stream()]), true).unwrap();
         assert_eq!(
-            out,
+            out.text(),
             r#"{"resultType":"streams","encodingFlags":["categorize-labels"],"result":[{"stream":{"app":"x"},"values":[["2","b",{"structuredMetadata":{"id":"1"}}],["1","a",{}]]}]"#
         );
-        let mut out = String::new();
-        push_data(&mut out, &LogValue::Streams(vec![stream()]), false);
+        let mut out = Writer::new(&ctx.memory);
+        push_data(&mut out, &ctx, &LogValue::Streams(vec![stream()]), false).unwrap();
         assert_eq!(
-            out,
+            out.text(),
             r#"{"resultType":"streams","result":[{"stream":{"app":"x"},"values":[["1","a"]]},{"stream":{"app":"x","id":"1"},"values":[["2","b"]]}]"#
         );
     }

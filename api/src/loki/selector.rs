@@ -1,5 +1,11 @@
 //! The label set of a pushed stream in its text form: `{a="b", c="d"}` with Go's string literals.
 
+/// Whether a label can be selected by this name.
+pub(super) fn is_label_name(name: &str) -> bool {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    name.bytes().all(is_name) && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+}
+
 /// Parses into pairs in their order. `Err` says what is wrong and where.
 pub(super) fn parse_labels(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut c = Cursor { text, at: 0 };

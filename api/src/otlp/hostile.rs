@@ -8,23 +8,25 @@ use trine_store::codec::put_bytes;
 use trine_store::model::Slot;
 
 use super::{json_logs, json_metrics, json_trace, logs, metrics, trace, weigh};
+use crate::budget::Budget;
 use crate::config::ApiConfig;
 use crate::loki::entries::EntryLimits;
 use crate::prom::decode::WriteLimits;
 
 fn all_protobuf(bytes: &[u8]) -> usize {
     let shard_of = |_: Slot| 0;
+    let mut held = Budget::new(64 << 20).take(0).unwrap();
     let mut decoded = usize::from(weigh::protobuf_bytes(bytes).is_ok());
     if let Ok(request) = ExportTraceServiceRequest::decode(bytes) {
-        decoded += usize::from(trace::decode("t", request, 16, &shard_of).is_ok());
+        decoded += usize::from(trace::decode("t", request, 16, &shard_of, &mut held).is_ok());
     }
     if let Ok(request) = ExportLogsServiceRequest::decode(bytes) {
         let limits = EntryLimits::new(&ApiConfig::default(), 1);
-        decoded += usize::from(logs::decode("t", request, &limits, &shard_of).is_ok());
+        decoded += usize::from(logs::decode("t", request, &limits, &shard_of, &mut held).is_ok());
     }
     if let Ok(request) = ExportMetricsServiceRequest::decode(bytes) {
         let limits = WriteLimits { now_ms: 1, future_ms_max: i64::MAX, retention_ms: 1, series_bytes_max: 100 };
-        decoded += metrics::decode("t", &request, &limits, &shard_of).parts.len();
+        decoded += metrics::decode("t", &request, &limits, &shard_of, &mut held).map_or(0, |p| p.parts.len());
     }
     decoded
 }
@@ -59,7 +61,14 @@ fn a_retry_gives_the_same_parts() {
         {"traceId":"6bc8fbbcbde5c0994164d8399f767c45","spanId":"a62332553fc1ea36","startTimeUnixNano":"10"}]}]}]}"#;
     let parts = || {
         let request = json_trace::decode(json.as_bytes()).unwrap();
-        let parts = trace::decode("t", request, 2048, &|s: Slot| u32::from(s.0) % 7).unwrap();
+        let parts = trace::decode(
+            "t",
+            request,
+            2048,
+            &|s: Slot| u32::from(s.0) % 7,
+            &mut Budget::new(1 << 20).take(0).unwrap(),
+        )
+        .unwrap();
         parts.into_iter().map(|p| (p.shard, p.part)).collect::<Vec<_>>()
     };
     assert_eq!(parts(), parts());

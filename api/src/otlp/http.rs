@@ -67,7 +67,7 @@ pub(super) async fn traces(mut call: Call) -> Outcome {
     let mut held = take_held(&mut call)?;
     let body = decompress(&call, &mut held, &[])?;
     let request = decode(json, &body, json_trace::decode, &mut held)?;
-    store::traces(&call.api, call.tenant, request, body.len()).await?;
+    store::traces(&call.api, call.tenant, request, body.len(), held).await?;
     // Present but empty: nothing is ever reported as partially rejected.
     Ok(if json {
         reply::json("{\"partialSuccess\":{}}".to_owned())
@@ -109,7 +109,7 @@ async fn store_logs(mut call: Call, json: bool) -> Result<(), ApiError> {
     let mut held = take_held(&mut call)?;
     let body = decompress(&call, &mut held, &["", "gzip", "zstd", "lz4"])?;
     let request = decode(json, &body, json_logs::decode, &mut held)?;
-    store::logs(&call.api, call.tenant, request, body.len()).await
+    store::logs(&call.api, call.tenant, request, body.len(), held).await
 }
 
 /// `POST /otlp/v1/metrics` and its aliases, as Mimir answers.
@@ -133,7 +133,7 @@ pub(super) async fn metrics(mut call: Call) -> Outcome {
     let mut held = take_held(&mut call)?;
     let body = decompress(&call, &mut held, &[])?;
     let request = decode(json, &body, json_metrics::decode, &mut held)?;
-    let partial = store::metrics(&call.api, call.tenant, request, body.len()).await?;
+    let partial = store::metrics(&call.api, call.tenant, request, body.len(), held).await?;
     Ok(metrics_reply(json, partial))
 }
 

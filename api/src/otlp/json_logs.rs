@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, S
 use super::json::{Object, Result, any_value, parse, resource, scope};
 
 /// Decodes a body.
-pub(super) fn decode(body: &[u8]) -> Result<ExportLogsServiceRequest> {
+pub(crate) fn decode(body: &[u8]) -> Result<ExportLogsServiceRequest> {
     let value = parse(body)?;
     let resource_logs = Object::of(&value, "")?.list("resourceLogs", |o| {
         Ok(ResourceLogs {

@@ -12,7 +12,7 @@ use super::json::{Object, Result, double_of, parse, resource, scope, unsigned_of
 use crate::error::ApiError;
 
 /// Decodes a body.
-pub(super) fn decode(body: &[u8]) -> Result<ExportMetricsServiceRequest> {
+pub(crate) fn decode(body: &[u8]) -> Result<ExportMetricsServiceRequest> {
     let value = parse(body)?;
     let resource_metrics = Object::of(&value, "")?.list("resourceMetrics", |o| {
         Ok(ResourceMetrics {

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use super::json::{Object, Result, parse, resource, scope};
 
 /// Decodes a body.
-pub(super) fn decode(body: &[u8]) -> Result<ExportTraceServiceRequest> {
+pub(crate) fn decode(body: &[u8]) -> Result<ExportTraceServiceRequest> {
     let value = parse(body)?;
     let resource_spans = Object::of(&value, "")?.list("resourceSpans", |o| {
         Ok(ResourceSpans {

@@ -1,10 +1,14 @@
 //! Log records of an OTLP request in Loki's model: some resource attributes are labels, all else structured metadata.
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 
 use super::value::text_of;
+use crate::budget::Held;
 use crate::error::ApiError;
 use crate::loki::entries::{Collector, Entries, EntryLimits, Stream};
 use crate::parts::ShardOf;
@@ -37,8 +41,9 @@ pub(crate) fn decode(
     request: ExportLogsServiceRequest,
     limits: &EntryLimits,
     shard_of: ShardOf<'_>,
+    held: &mut Held,
 ) -> Result<Entries, ApiError> {
-    let mut collector = Collector::new(tenant, limits, shard_of);
+    let mut collector = Collector::new(tenant, limits, shard_of, held);
     for resource_logs in request.resource_logs {
         let entries: u64 = resource_logs.scope_logs.iter().map(|s| s.log_records.len() as u64).sum();
         if entries == 0 {
@@ -58,12 +63,13 @@ pub(crate) fn decode(
         for scope_logs in resource_logs.scope_logs {
             let mut common = shared.clone();
             push_scope(scope_logs.scope.unwrap_or_default(), &mut common);
+            let common = Common::new(&common, limits);
             for record in scope_logs.log_records {
                 add_record(&mut collector, &stream, record, &common);
             }
         }
     }
-    Ok(collector.finish())
+    collector.finish()
 }
 
 /// Loki's name of an attribute: anything but letters, digits and `_` is `_`, runs are one, a digit in front gets `key_`.
@@ -112,8 +118,39 @@ fn push_count(name: &str, count: u32, out: &mut Vec<(String, String)>) {
     }
 }
 
-fn add_record(collector: &mut Collector<'_>, stream: &Stream, record: LogRecord, common: &[(String, String)]) {
-    let mut metadata = common.to_vec();
+/// Metadata that all records of a scope share.
+struct Common<'a> {
+    pairs: Vec<(&'a str, &'a str)>,
+    /// By itself more than a record may have: what a record adds does not matter any more.
+    over: bool,
+}
+
+impl<'a> Common<'a> {
+    fn new(metadata: &'a [(String, String)], limits: &EntryLimits) -> Self {
+        let pairs = unique(metadata.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        let over = limits.metadata_is_over(&pairs);
+        Self { pairs, over }
+    }
+}
+
+/// One value a name, the last: what comes first (the resource's) would otherwise become a second column.
+fn unique<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(&'a str, &'a str)> {
+    let mut out: Vec<(&str, &str)> = Vec::new();
+    let mut positions: HashMap<&str, usize> = HashMap::new();
+    for (name, value) in pairs {
+        match positions.entry(name) {
+            Entry::Occupied(at) => out[*at.get()].1 = value,
+            Entry::Vacant(slot) => {
+                slot.insert(out.len());
+                out.push((name, value));
+            }
+        }
+    }
+    out
+}
+
+fn add_record(collector: &mut Collector<'_>, stream: &Stream, record: LogRecord, common: &Common<'_>) {
+    let mut metadata = Vec::new();
     for kv in record.attributes {
         if record.event_name.is_empty() || kv.key != "event_name" {
             flatten(kv, "", &mut metadata);
@@ -130,17 +167,12 @@ fn add_record(collector: &mut Collector<'_>, stream: &Stream, record: LogRecord,
     push_text("trace_id", hex::encode(record.trace_id), &mut metadata);
     push_text("span_id", hex::encode(record.span_id), &mut metadata);
     push_text("event_name", record.event_name, &mut metadata);
-    // One value a name: what comes first (the resource's) would otherwise become a second column.
-    let mut unique: Vec<(&str, &str)> = Vec::with_capacity(metadata.len());
-    for (name, value) in &metadata {
-        match unique.iter_mut().find(|(n, _)| n == name) {
-            Some(slot) => slot.1 = value,
-            None => unique.push((name, value)),
-        }
-    }
+    let own = metadata.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let merged = if common.over { Vec::new() } else { unique(common.pairs.iter().copied().chain(own)) };
+    let metadata = if common.over { &common.pairs } else { &merged };
     let line = record.body.as_ref().map(text_of).unwrap_or_default();
     let time_ns = i64::try_from(if time != 0 { time } else { observed }).unwrap_or(i64::MAX);
-    collector.entry(stream, time_ns, &line, &unique, record.severity_number);
+    collector.entry(stream, time_ns, &line, metadata, record.severity_number);
 }
 
 #[cfg(test)]
@@ -162,7 +194,14 @@ mod tests {
                "traceId":"5bc8fbbcbde5c0994164d8399f767c45"},
               {"body":{"stringValue":"no time"}}]}]}]}"#;
         let limits = EntryLimits::new(&ApiConfig::default(), 1_000);
-        let entries = decode("t", json_logs::decode(json.as_bytes()).unwrap(), &limits, &|_: Slot| 0).unwrap();
+        let entries = decode(
+            "t",
+            json_logs::decode(json.as_bytes()).unwrap(),
+            &limits,
+            &|_: Slot| 0,
+            &mut crate::budget::Budget::new(64 << 20).take(0).unwrap(),
+        )
+        .unwrap();
         assert_eq!((entries.rejected, entries.parts.len()), (0, 1));
         let part = PartRef::decode(&entries.parts[0].part).unwrap();
         assert_eq!(Labels::decode(part.defs[0].key).unwrap().to_string(), r#"{service_name="shop"}"#);
@@ -185,5 +224,22 @@ mod tests {
             ]
         );
         assert_eq!(sanitize("1a..b-c"), "key_1a_b_c");
+    }
+
+    #[test]
+    fn attributes_of_a_resource_beyond_the_limit_refuse_each_record() {
+        let attribute = |i: usize| format!(r#"{{"key":"k{}","value":{{"stringValue":"v"}}}}"#, i % 4000);
+        let attributes: Vec<String> = (0..5000).map(attribute).collect();
+        let json = format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[{}]}},"scopeLogs":[{{"logRecords":[{}]}}]}}]}}"#,
+            attributes.join(","),
+            vec!["{}"; 2000].join(",")
+        );
+        let limits = EntryLimits::new(&ApiConfig::default(), 1);
+        let mut held = crate::budget::Budget::new(64 << 20).take(0).unwrap();
+        let request = json_logs::decode(json.as_bytes()).unwrap();
+        let entries = decode("t", request, &limits, &|_: Slot| 0, &mut held).unwrap();
+        assert_eq!((entries.entries, entries.rejected, entries.parts.len()), (2000, 2000, 0));
+        assert!(entries.texts[0].contains("structured metadata labels: '4000', limit: '128'"), "{}", entries.texts[0]);
     }
 }

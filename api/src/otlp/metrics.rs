@@ -1,4 +1,6 @@
 //! Data points of an OTLP request as Prometheus series.
+use std::collections::HashMap;
+
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
@@ -13,6 +15,8 @@ use trine_store::part::SampleKind;
 use super::names::{NameKind, label_name, metric_name, unit_text};
 use super::value::text_of;
 use crate::backend::ShardPart;
+use crate::budget::Held;
+use crate::error::ApiError;
 use crate::number::{float_text, push_float_plain};
 use crate::parts::{Blob, MetricsSplit, ShardOf};
 use crate::prom::decode::WriteLimits;
@@ -61,9 +65,10 @@ pub(crate) fn decode(
     request: &ExportMetricsServiceRequest,
     limits: &WriteLimits,
     shard_of: ShardOf<'_>,
-) -> Points {
+    held: &mut Held,
+) -> Result<Points, ApiError> {
     let mut w = Writer {
-        split: MetricsSplit::new(tenant, shard_of),
+        split: MetricsSplit::new(tenant, shard_of, held),
         limits,
         builder: LabelsBuilder::default(),
         key: Vec::new(),
@@ -80,8 +85,8 @@ pub(crate) fn decode(
         }
         w.target_info(attributes, &identity);
     }
-    w.out.parts = w.split.finish();
-    w.out
+    w.out.parts = w.split.finish()?;
+    Ok(w.out)
 }
 
 fn attribute<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a AnyValue> {
@@ -107,15 +112,19 @@ fn labels_of(attributes: &[KeyValue]) -> Pairs {
     let mut sorted: Vec<&KeyValue> = attributes.iter().collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
     let mut pairs = Pairs::new();
+    let mut positions: HashMap<String, usize> = HashMap::new();
     for kv in sorted {
         let (name, value) = (label_name(&kv.key), kv.value.as_ref().map(text_of).unwrap_or_default());
-        match pairs.iter_mut().find(|(n, _)| *n == name) {
-            _ if name.is_empty() => {}
-            Some((_, joined)) => {
-                joined.push(';');
-                joined.push_str(&value);
-            }
-            None => pairs.push((name, value)),
+        if name.is_empty() {
+            continue;
+        }
+        if let Some(&at) = positions.get(&name) {
+            let joined = &mut pairs[at].1;
+            joined.push(';');
+            joined.push_str(&value);
+        } else {
+            positions.insert(name.clone(), pairs.len());
+            pairs.push((name, value));
         }
     }
     pairs
@@ -188,22 +197,23 @@ impl Writer<'_> {
 
     fn histogram(&mut self, name: &str, point: &HistogramDataPoint, identity: &Pairs) {
         let (labels, time_ms) = (labels_of(&point.attributes), ms_of(point.time_unix_nano));
-        let mut exemplars: Vec<(f64, (i64, Vec<u8>))> =
-            point.exemplars.iter().map(|e| (exemplar_value(e), encode_exemplar(e))).collect();
+        // By value, so that each bucket takes its own from the front.
+        let mut sorted: Vec<&Exemplar> = point.exemplars.iter().collect();
+        sorted.sort_by(|a, b| exemplar_value(a).total_cmp(&exemplar_value(b)));
+        let mut exemplars = sorted.as_slice();
         let mut cumulative = 0u64;
         let bucket = format!("{name}_bucket");
         for (bound, count) in point.explicit_bounds.iter().zip(&point.bucket_counts) {
             cumulative = cumulative.saturating_add(*count);
             let mut le = String::new();
             push_float_plain(&mut le, *bound);
-            let (here, later) = exemplars.into_iter().partition(|(v, _)| v <= bound);
-            exemplars = later;
-            let here: Vec<(f64, (i64, Vec<u8>))> = here;
-            let here: Vec<(i64, Vec<u8>)> = here.into_iter().map(|(_, e)| e).collect();
+            let (here, above) = exemplars.split_at(exemplars.partition_point(|e| exemplar_value(e) <= *bound));
+            exemplars = above;
+            let here: Vec<(i64, Vec<u8>)> = here.iter().copied().map(encode_exemplar).collect();
             let bits = bits_of(cumulative as f64, point.flags);
             self.sample(&bucket, identity, &labels, Some(("le", &le)), time_ms, bits, &here);
         }
-        let rest: Vec<(i64, Vec<u8>)> = exemplars.into_iter().map(|(_, e)| e).collect();
+        let rest: Vec<(i64, Vec<u8>)> = exemplars.iter().copied().map(encode_exemplar).collect();
         let count = bits_of(point.count as f64, point.flags);
         self.sample(&bucket, identity, &labels, Some(("le", "+Inf")), time_ms, count, &rest);
         self.sample(&format!("{name}_count"), identity, &labels, None, time_ms, count, &[]);
@@ -349,7 +359,14 @@ mod tests {
             {{"key":"host.name","value":{{"stringValue":"h"}}}}]}},"scopeMetrics":[{{"metrics":[{metrics}]}}]}}]}}"#
         );
         let limits = WriteLimits { now_ms: 10_000, future_ms_max: 600_000, retention_ms: 0, series_bytes_max: 4096 };
-        let points = decode("t", &json_metrics::decode(json.as_bytes()).unwrap(), &limits, &|_: Slot| 0);
+        let points = decode(
+            "t",
+            &json_metrics::decode(json.as_bytes()).unwrap(),
+            &limits,
+            &|_: Slot| 0,
+            &mut crate::budget::Budget::new(64 << 20).take(0).unwrap(),
+        )
+        .unwrap();
         let mut lines = Vec::new();
         for p in &points.parts {
             let part = PartRef::decode(&p.part).unwrap();

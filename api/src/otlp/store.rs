@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use trine_store::model::Slot;
 
 use super::{logs, metrics, trace};
+use crate::budget::Held;
 use crate::call::decode_off_thread;
 use crate::error::ApiError;
 use crate::loki::entries::EntryLimits;
@@ -21,20 +22,24 @@ pub(crate) struct Partial {
     pub(crate) message: String,
 }
 
-/// Stores spans. `bytes_len` is the encoded size, to choose where to decode.
+/// Stores spans. `bytes_len` is the encoded size, to choose where to decode; `held` is what the request holds of the budget.
 pub(crate) async fn traces(
     api: &Api,
     tenant: Arc<str>,
     request: ExportTraceServiceRequest,
     bytes_len: usize,
+    mut held: Held,
 ) -> Result<(), ApiError> {
     let decoder = api.clone();
-    let parts = decode_off_thread(bytes_len, move || {
+    let (parts, held) = decode_off_thread(bytes_len, move || {
         let shard_of = |slot: Slot| decoder.shard_of(slot);
-        trace::decode(&tenant, request, decoder.config().span_attribute_bytes_max, &shard_of)
+        let bytes_max = decoder.config().span_attribute_bytes_max;
+        let parts = trace::decode(&tenant, request, bytes_max, &shard_of, &mut held)?;
+        Ok((parts, held))
     })
     .await?;
     api.write(parts).await?;
+    drop(held);
     Ok(())
 }
 
@@ -44,15 +49,19 @@ pub(crate) async fn logs(
     tenant: Arc<str>,
     request: ExportLogsServiceRequest,
     bytes_len: usize,
+    mut held: Held,
 ) -> Result<(), ApiError> {
     let decoder = api.clone();
     let limits = EntryLimits::new(api.config(), api.now_ns());
-    let entries = decode_off_thread(bytes_len, move || {
+    let (entries, held) = decode_off_thread(bytes_len, move || {
         let shard_of = |slot: Slot| decoder.shard_of(slot);
-        logs::decode(&tenant, request, &limits, &shard_of)
+        let entries = logs::decode(&tenant, request, &limits, &shard_of, &mut held)?;
+        Ok((entries, held))
     })
     .await?;
-    crate::loki::push::write(api, entries).await
+    let written = crate::loki::push::write(api, entries).await;
+    drop(held);
+    written
 }
 
 /// Stores data points.
@@ -61,6 +70,7 @@ pub(crate) async fn metrics(
     tenant: Arc<str>,
     request: ExportMetricsServiceRequest,
     bytes_len: usize,
+    mut held: Held,
 ) -> Result<Partial, ApiError> {
     let decoder = api.clone();
     let config = api.config();
@@ -70,9 +80,10 @@ pub(crate) async fn metrics(
         retention_ms: config.retention_ms,
         series_bytes_max: config.series_bytes_max,
     };
-    let points = decode_off_thread(bytes_len, move || {
+    let (points, held) = decode_off_thread(bytes_len, move || {
         let shard_of = |slot: Slot| decoder.shard_of(slot);
-        Ok(metrics::decode(&tenant, &request, &limits, &shard_of))
+        let points = metrics::decode(&tenant, &request, &limits, &shard_of, &mut held)?;
+        Ok((points, held))
     })
     .await?;
     for (reason, n) in [
@@ -84,6 +95,7 @@ pub(crate) async fn metrics(
         api.registry().count_rejected("metrics", reason, n);
     }
     let outcomes = api.write(points.parts.clone()).await?;
+    drop(held);
     let mut texts = conflict_texts(&points.parts, &outcomes);
     for (n, text) in [
         (points.too_new, "out of bounds: timestamp is too far in the future"),
@@ -96,6 +108,9 @@ pub(crate) async fn metrics(
     }
     if !texts.is_empty() {
         texts.extend(points.reasons);
+        let conflicts: u64 = outcomes.iter().map(|o| u64::from(o.conflicts_count)).sum();
+        let rejected = conflicts + points.too_new + points.too_old + points.too_large;
+        texts.push(format!("{rejected} of {} samples rejected, the others are stored", points.samples));
         return Err(ApiError::Rejected(texts.join("\n")));
     }
     Ok(Partial { rejected: points.unsupported as i64, message: points.reasons.join("; ") })

@@ -10,11 +10,15 @@ use trine_store::model::{Attr, Attrs, AttrsBuilder, Scope, Signal, Value, intrin
 
 use super::value::{cut, to_model};
 use crate::backend::ShardPart;
+use crate::budget::Held;
 use crate::error::ApiError;
 use crate::parts::{RowsSplit, ShardOf, StreamKey};
 
 /// Largest resource and scope of a span, encoded: a definition must fit into a log entry.
 const STREAM_BYTES_MAX: usize = 64 << 10;
+
+/// Largest span, encoded: it must fit into one log entry, beside its stream.
+const SPAN_BYTES_MAX: usize = 768 << 10;
 
 /// Turns a request into parts. `Err` when any id is wrong: the whole batch is refused, as the contract has it.
 pub(crate) fn decode(
@@ -22,8 +26,9 @@ pub(crate) fn decode(
     request: ExportTraceServiceRequest,
     bytes_max: usize,
     shard_of: ShardOf<'_>,
+    held: &mut Held,
 ) -> Result<Vec<ShardPart>, ApiError> {
-    let mut split = RowsSplit::new(Signal::Traces, tenant, shard_of, 0);
+    let mut split = RowsSplit::new(Signal::Traces, tenant, shard_of, 0, held);
     let mut number = 0;
     for resource_spans in request.resource_spans {
         let mut head = AttrsBuilder::default();
@@ -49,7 +54,7 @@ pub(crate) fn decode(
             }
         }
     }
-    Ok(split.finish())
+    split.finish()
 }
 
 fn push_count(key: &mut AttrsBuilder, name: &str, count: u32) {
@@ -140,7 +145,13 @@ fn add_span(
         .iter()
         .map(|(name, value)| (Scope::Intrinsic, *name, value))
         .chain(attrs.iter().map(|a| (a.scope, a.key.as_str(), &a.value)));
-    split.row(slot_of_trace(tenant, &trace_id), stream, start_ns, &[], columns);
+    let took = split.row(slot_of_trace(tenant, &trace_id), stream, start_ns, &[], columns);
+    if took > SPAN_BYTES_MAX {
+        let ids = own.iter().filter_map(|(_, v)| if let Value::Bytes(b) = v { Some(hex::encode(b)) } else { None });
+        let [trace, span] = [0, 1].map(|n| ids.clone().nth(n).unwrap_or_default());
+        let text = format!("span {span} of trace {trace} takes {took} bytes, limit {SPAN_BYTES_MAX}");
+        return Err(ApiError::BadRequest(text));
+    }
     Ok(())
 }
 
@@ -171,6 +182,7 @@ fn link(l: OtlpLink, bytes_max: usize) -> Link {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
     use trine_store::model::Slot;
     use trine_store::part::{PartRef, RowsBody};
 
@@ -178,7 +190,13 @@ mod tests {
     use crate::otlp::json_trace;
 
     fn run(json: &str) -> Result<Vec<ShardPart>, ApiError> {
-        decode("t", json_trace::decode(json.as_bytes())?, 2048, &|s: Slot| u32::from(s.0) % 4)
+        decode(
+            "t",
+            json_trace::decode(json.as_bytes())?,
+            2048,
+            &|s: Slot| u32::from(s.0) % 4,
+            &mut crate::budget::Budget::new(64 << 20).take(0).unwrap(),
+        )
     }
 
     fn spans(span: &str) -> String {
@@ -247,5 +265,22 @@ mod tests {
             }
         }
         assert_eq!(count, 2937);
+    }
+
+    #[test]
+    fn a_span_that_no_log_entry_can_hold_refuses_the_batch_by_name() {
+        let span = |id: u8, attributes: usize| Span {
+            trace_id: vec![id; 16],
+            span_id: vec![id; 8],
+            attributes: (0..attributes).map(|i| KeyValue { key: format!("k{i:09}"), ..KeyValue::default() }).collect(),
+            ..Span::default()
+        };
+        let scope = ScopeSpans { spans: vec![span(1, 1), span(2, 100_000), span(3, 1)], ..ScopeSpans::default() };
+        let resource_spans = vec![ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() }];
+        let mut held = crate::budget::Budget::new(64 << 20).take(0).unwrap();
+        let request = ExportTraceServiceRequest { resource_spans };
+        let error = decode("t", request, 2048, &|_: Slot| 0, &mut held).unwrap_err().to_string();
+        let said = format!("span {} of trace {} takes ", "02".repeat(8), "02".repeat(16));
+        assert!(error.starts_with(&said) && error.ends_with("limit 786432"), "{error}");
     }
 }

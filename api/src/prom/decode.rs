@@ -4,14 +4,15 @@
 use trine_store::model::LabelsBuilder;
 use trine_store::part::SampleKind;
 
+use super::histogram::{self, BLOB_BYTES_MAX};
 use crate::backend::ShardPart;
+use crate::budget::Held;
+use crate::error::ApiError;
 use crate::parts::{Blob, MetricsSplit, ShardOf};
 use crate::wire::{Field, WireError, fields};
 
 /// Longest family name, help and unit together that is kept as metadata.
 const METADATA_BYTES_MAX: usize = 8 << 10;
-/// Largest native histogram or exemplar that is kept.
-const BLOB_BYTES_MAX: usize = 32 << 10;
 
 /// Bounds on what is accepted.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Decoded {
     /// Samples of series whose labels do not fit into a log entry.
     pub(crate) too_large: u64,
     pub(crate) bad_histograms: u64,
+    /// What was wrong with the first of them.
+    pub(super) histogram_fault: Option<histogram::Fault>,
 }
 
 /// Reused from series to series.
@@ -63,8 +66,9 @@ pub(crate) fn decode(
     message: &[u8],
     limits: &WriteLimits,
     shard_of: ShardOf<'_>,
-) -> Result<Decoded, WireError> {
-    let mut split = MetricsSplit::new(tenant, shard_of);
+    held: &mut Held,
+) -> Result<Decoded, ApiError> {
+    let mut split = MetricsSplit::new(tenant, shard_of, held);
     let mut decoded = Decoded::default();
     let mut scratch = Scratch::default();
     let mut request = fields(message, "WriteRequest");
@@ -75,7 +79,7 @@ pub(crate) fn decode(
             _ => {}
         }
     }
-    decoded.parts = split.finish();
+    decoded.parts = split.finish()?;
     Ok(decoded)
 }
 
@@ -182,31 +186,23 @@ fn decode_exemplar<'a>(bytes: &'a [u8], limits: &WriteLimits, scratch: &mut Scra
     Ok(())
 }
 
-/// Kept as its own protobuf bytes; an exponential schema out of range or an oversized one is refused.
+/// Kept as its own protobuf bytes; an invalid one is refused.
 fn decode_histogram<'a>(
     bytes: &'a [u8],
     limits: &WriteLimits,
     scratch: &mut Scratch<'a>,
     decoded: &mut Decoded,
 ) -> Result<(), WireError> {
-    let (mut kind, mut time_ms, mut schema) = (SampleKind::IntHistogram, 0, 0i64);
-    let mut walk = fields(bytes, "Histogram");
-    while let Some((number, field)) = walk.next_field()? {
-        match (number, field) {
-            (2, Field::Fixed64(_)) => kind = SampleKind::FloatHistogram,
-            (4, Field::Varint(v)) => schema = ((v >> 1) as i64) ^ -((v & 1) as i64),
-            (15, Field::Varint(v)) => time_ms = v as i64,
-            _ => {}
+    let (time_ms, checked) = histogram::check(bytes)?;
+    if in_time(time_ms, limits, decoded) {
+        match checked {
+            Ok(blob) => scratch.blobs.push(blob),
+            Err(fault) => {
+                decoded.bad_histograms += 1;
+                decoded.histogram_fault.get_or_insert(fault);
+            }
         }
     }
-    if !in_time(time_ms, limits, decoded) {
-        return Ok(());
-    }
-    if bytes.len() > BLOB_BYTES_MAX || !((-4..=52).contains(&schema) || schema == -53) {
-        decoded.bad_histograms += 1;
-        return Ok(());
-    }
-    scratch.blobs.push(Blob { kind, time_ms, payload: bytes });
     Ok(())
 }
 
@@ -279,8 +275,14 @@ pub(crate) mod tests {
         WriteLimits { now_ms: 1_000_000, future_ms_max: 600_000, retention_ms: 900_000, series_bytes_max: 1000 }
     }
 
-    fn run(bytes: &[u8]) -> Result<Decoded, WireError> {
-        decode("t", bytes, &limits(), &|s: Slot| u32::from(s.0) % 2)
+    fn run(bytes: &[u8]) -> Result<Decoded, ApiError> {
+        decode(
+            "t",
+            bytes,
+            &limits(),
+            &|s: Slot| u32::from(s.0) % 2,
+            &mut crate::budget::Budget::new(64 << 20).take(0).unwrap(),
+        )
     }
 
     fn samples_of(decoded: &Decoded) -> Vec<(String, i64, f64)> {
@@ -319,7 +321,7 @@ pub(crate) mod tests {
 
     #[test]
     fn histograms_exemplars_and_metadata_are_kept_as_bytes() {
-        let mut histogram = vec![8, 5, 0x20, 3];
+        let mut histogram = vec![8, 0, 0x20, 3];
         histogram.push(15 << 3);
         varint(&mut histogram, 1_000_000);
         let mut s = series(&[("__name__", "h")], &[]);

@@ -4,20 +4,21 @@ use trine_store::model::LabelsBuilder;
 use trine_store::part::SampleKind;
 
 use super::decode::WriteLimits;
+use super::histogram::{self, BLOB_BYTES_MAX};
 use crate::backend::ShardPart;
+use crate::budget::Held;
+use crate::error::ApiError;
 use crate::parts::{Blob, MetricsSplit, ShardOf};
 use crate::wire::{Field, WireError, fields};
 
 /// Refusals that are spelled out.
 const TEXTS_MAX: usize = 20;
-/// Largest histogram or exemplar that is kept.
-const BLOB_BYTES_MAX: usize = 32 << 10;
 /// Longest help and unit that are kept.
 const METADATA_BYTES_MAX: usize = 8 << 10;
 
 /// A decoded request: parts, what they hold, and what was refused.
 #[derive(Debug, Default)]
-pub(super) struct DecodedV2 {
+pub(crate) struct DecodedV2 {
     pub(super) parts: Vec<ShardPart>,
     pub(super) samples: u64,
     pub(super) histograms: u64,
@@ -37,12 +38,13 @@ impl DecodedV2 {
 }
 
 /// Decodes an `io.prometheus.write.v2.Request`.
-pub(super) fn decode(
+pub(crate) fn decode(
     tenant: &str,
     message: &[u8],
     limits: &WriteLimits,
     shard_of: ShardOf<'_>,
-) -> Result<DecodedV2, WireError> {
+    held: &mut Held,
+) -> Result<DecodedV2, ApiError> {
     let mut symbols = Vec::new();
     let mut walk = fields(message, "Request");
     while let Some((number, field)) = walk.next_field()? {
@@ -50,7 +52,7 @@ pub(super) fn decode(
             symbols.push(std::str::from_utf8(b).map_err(|_| WireError { message: "Request" })?);
         }
     }
-    let mut split = MetricsSplit::new(tenant, shard_of);
+    let mut split = MetricsSplit::new(tenant, shard_of, held);
     let mut decoded = DecodedV2::default();
     let mut walk = fields(message, "Request");
     while let Some((number, field)) = walk.next_field()? {
@@ -58,7 +60,7 @@ pub(super) fn decode(
             decode_series(series, &symbols, limits, &mut decoded, &mut split)?;
         }
     }
-    decoded.parts = split.finish();
+    decoded.parts = split.finish()?;
     Ok(decoded)
 }
 
@@ -107,7 +109,7 @@ fn decode_series(
         match (number, field) {
             (1, field) => push_refs(field, &mut refs)?,
             (2, Field::Bytes(b)) => samples.push(decode_sample(b)?),
-            (3, Field::Bytes(b)) => histograms.push(decode_histogram(b)?),
+            (3, Field::Bytes(b)) => histograms.push(histogram::check(b)?),
             (4, Field::Bytes(b)) => exemplars.push(b),
             (5, Field::Bytes(b)) => metadata = Some(b),
             _ => {}
@@ -145,9 +147,22 @@ fn decode_series(
         false
     };
     samples.retain(|(time_ms, _)| in_time(*time_ms));
-    histograms.retain(|h| in_time(h.time_ms));
+    histograms.retain(|(time_ms, _)| in_time(*time_ms));
+    let mut blobs = Vec::with_capacity(histograms.len() + exemplars.len());
+    for (_, checked) in histograms {
+        match checked {
+            Ok(blob) => blobs.push(blob),
+            Err(fault) => {
+                decoded.reject(1, || format!("invalid native histogram: {fault} for series {}", show(&pairs)))
+            }
+        }
+    }
     let exemplars = exemplars.into_iter().map(|b| encode_exemplar(b, symbols)).collect::<Result<Vec<_>, _>>()?;
-    let mut blobs = histograms;
+    if exemplars.iter().any(Option::is_none) {
+        let text =
+            || format!("exemplar labels_refs out of range, not in pairs or too long for series {}", show(&pairs));
+        decoded.reject(0, text);
+    }
     decoded.samples += samples.len() as u64;
     decoded.histograms += blobs.len() as u64;
     for (time_ms, payload) in exemplars.iter().flatten() {
@@ -156,7 +171,7 @@ fn decode_series(
     }
     split.add(&key, &samples, &blobs);
     if let Some(bytes) = metadata {
-        decode_metadata(name, bytes, symbols, split)?;
+        decode_metadata(name, bytes, symbols, decoded, split)?;
     }
     Ok(())
 }
@@ -172,22 +187,6 @@ fn decode_sample(bytes: &[u8]) -> Result<(i64, u64), WireError> {
         }
     }
     Ok((time_ms, bits))
-}
-
-fn decode_histogram(bytes: &[u8]) -> Result<Blob<'_>, WireError> {
-    let (mut kind, mut time_ms) = (SampleKind::IntHistogram, 0);
-    let mut walk = fields(bytes, "Histogram");
-    while let Some((number, field)) = walk.next_field()? {
-        match (number, field) {
-            (2, Field::Fixed64(_)) => kind = SampleKind::FloatHistogram,
-            (15, Field::Varint(v)) => time_ms = v as i64,
-            _ => {}
-        }
-    }
-    if bytes.len() > BLOB_BYTES_MAX {
-        return Err(WireError { message: "Histogram" });
-    }
-    Ok(Blob { kind, time_ms, payload: bytes })
 }
 
 /// The exemplar as protocol 1.0 has it, its labels spelled out; `None` when a reference is out of range.
@@ -222,7 +221,13 @@ fn encode_exemplar(bytes: &[u8], symbols: &[&str]) -> Result<Option<(i64, Vec<u8
     Ok(Some((time_ms, out)))
 }
 
-fn decode_metadata(name: &str, bytes: &[u8], symbols: &[&str], split: &mut MetricsSplit<'_>) -> Result<(), WireError> {
+fn decode_metadata(
+    name: &str,
+    bytes: &[u8],
+    symbols: &[&str],
+    decoded: &mut DecodedV2,
+    split: &mut MetricsSplit<'_>,
+) -> Result<(), WireError> {
     // 2.0's enum: counter, gauge, histogram, gaugehistogram, summary, info, stateset, as in 1.0.
     let (mut metric_type, mut help, mut unit) = (0u64, 0u64, 0u64);
     let mut walk = fields(bytes, "Metadata");
@@ -234,8 +239,11 @@ fn decode_metadata(name: &str, bytes: &[u8], symbols: &[&str], split: &mut Metri
             _ => {}
         }
     }
-    let symbol = |r: u64| usize::try_from(r).ok().and_then(|r| symbols.get(r).copied()).unwrap_or_default();
-    let (help, unit) = (symbol(help), symbol(unit));
+    let symbol = |r: u64| if r == 0 { Some("") } else { usize::try_from(r).ok().and_then(|r| symbols.get(r).copied()) };
+    let (Some(help), Some(unit)) = (symbol(help), symbol(unit)) else {
+        decoded.reject(0, || format!("metadata help_ref {help} or unit_ref {unit} out of range for metric {name:?}"));
+        return Ok(());
+    };
     let known = metric_type != 0 || !help.is_empty() || !unit.is_empty();
     if known && name.len() + help.len() + unit.len() <= METADATA_BYTES_MAX {
         split.metadata(name, u8::try_from(metric_type).unwrap_or(0), help, unit);
@@ -255,8 +263,8 @@ mod tests {
         WriteLimits { now_ms: 1000, future_ms_max: 1000, retention_ms: 0, series_bytes_max: 1000 }
     }
 
-    fn run(bytes: &[u8]) -> Result<DecodedV2, WireError> {
-        decode("t", bytes, &limits(), &|_: Slot| 0)
+    fn run(bytes: &[u8]) -> Result<DecodedV2, ApiError> {
+        decode("t", bytes, &limits(), &|_: Slot| 0, &mut crate::budget::Budget::new(64 << 20).take(0).unwrap())
     }
 
     fn message(out: &mut Vec<u8>, number: u8, body: &[u8]) {
@@ -265,6 +273,10 @@ mod tests {
     }
 
     fn request(refs: &[u8], time_ms: u64) -> Vec<u8> {
+        request_with(refs, time_ms, &[(5, &[8, 1, 0x18, 3])])
+    }
+
+    fn request_with(refs: &[u8], time_ms: u64, fields: &[(u8, &[u8])]) -> Vec<u8> {
         let mut sample = vec![9];
         sample.extend_from_slice(&1f64.to_bits().to_le_bytes());
         sample.push(16);
@@ -272,7 +284,7 @@ mod tests {
         let (mut series, mut out) = (Vec::new(), Vec::new());
         message(&mut series, 1, refs);
         message(&mut series, 2, &sample);
-        message(&mut series, 5, &[8, 1, 0x18, 3]);
+        fields.iter().for_each(|(number, bytes)| message(&mut series, *number, bytes));
         message(&mut out, 5, &series);
         for symbol in ["", "__name__", "up", "help"] {
             message(&mut out, 4, symbol.as_bytes());
@@ -296,6 +308,26 @@ mod tests {
             assert_eq!((decoded.samples, decoded.rejected), (0, 1));
             assert!(decoded.texts[0].starts_with(text), "{:?}", decoded.texts);
         }
+    }
+
+    #[test]
+    fn what_is_left_out_is_named_and_the_rest_kept() {
+        let bad = histogram::tests::encode(99, 0, &[(0, 1)], &[1], &[]);
+        for (field, rejected, text) in [
+            ((4, &[0x0a, 2, 77, 78][..]), 0, "exemplar labels_refs out of range"),
+            ((5, &[8, 1, 0x18, 99]), 0, "metadata help_ref 99 or unit_ref 0 out of range for metric \"up\""),
+            ((3, &bad), 1, "too far in the future"),
+        ] {
+            let decoded = run(&request_with(&[1, 2], 1000, &[field])).unwrap();
+            assert_eq!((decoded.samples, decoded.exemplars, decoded.rejected), (1, 0, rejected));
+            assert!(decoded.texts[0].contains(text), "{:?}", decoded.texts);
+        }
+        let limits = WriteLimits { now_ms: 1_700_000_000_000, future_ms_max: 1, retention_ms: 0, series_bytes_max: 99 };
+        let mut held = crate::budget::Budget::new(1 << 20).take(0).unwrap();
+        let request = request_with(&[1, 2], 1000, &[(3, &bad)]);
+        let decoded = decode("t", &request, &limits, &|_: Slot| 0, &mut held).unwrap();
+        assert_eq!((decoded.samples, decoded.histograms, decoded.rejected), (1, 0, 1));
+        assert!(decoded.texts[0].starts_with("invalid native histogram: 1 observations found"), "{:?}", decoded.texts);
     }
 
     proptest! {

@@ -1,8 +1,9 @@
 //! `query` and `query_range`.
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::response::Response;
 use trine_query::promql::{self, Answer, InstantQuery, RangeQuery};
+use trine_query::scatter::QueryContext;
 
 use super::render;
 use crate::call::{Call, Outcome};
@@ -78,7 +79,7 @@ pub(super) async fn instant(call: Call) -> Outcome {
     };
     let ctx = call.context(duration_param(p, "timeout")?);
     let answer = promql::instant(&call.scatter(), &ctx, &query).await.map_err(query_error)?;
-    Ok(respond(&call, answer, started))
+    respond(&call, &ctx, answer, started)
 }
 
 /// `/api/v1/query_range`.
@@ -87,7 +88,7 @@ pub(super) async fn range(call: Call) -> Outcome {
     let query = range_query(&call)?;
     let ctx = call.context(duration_param(&call.params, "timeout")?);
     let answer = promql::range(&call.scatter(), &ctx, &query).await.map_err(query_error)?;
-    Ok(respond(&call, answer, started))
+    respond(&call, &ctx, answer, started)
 }
 
 fn range_query(call: &Call) -> Result<RangeQuery, ApiError> {
@@ -117,14 +118,16 @@ fn range_query(call: &Call) -> Result<RangeQuery, ApiError> {
     })
 }
 
-fn respond(call: &Call, answer: Answer, started: Instant) -> Response {
+fn respond(call: &Call, ctx: &QueryContext, answer: Answer, started: Instant) -> Outcome {
     let stats = call.params.get("stats").map(|_| stats_json(&answer, started.elapsed()));
     let mut warnings = answer.warnings;
     if answer.truncated && !warnings.iter().any(|w| w == render::TRUNCATED) {
         warnings.push(render::TRUNCATED.to_owned());
     }
-    let data = render::result(&answer.value, stats.as_deref());
-    render::success(&data, &warnings, &answer.infos, &answer.completeness)
+    let mut held = Arc::into_inner(answer.held).unwrap_or_else(|| ctx.memory.open());
+    let mut writer = render::open(&ctx.memory);
+    render::result(&mut writer, answer.value, &mut held, stats.as_deref())?;
+    render::close(writer, &warnings, &answer.infos, &answer.completeness)
 }
 
 /// Times are of the whole evaluation: preparation, sorting and queueing are not told apart.

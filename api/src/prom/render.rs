@@ -1,31 +1,40 @@
 //! The JSON envelope and the values in it, byte for byte as Prometheus writes them.
 use axum::response::Response;
+use trine_query::memory::{Account, Charge};
 use trine_query::promql::{MatrixSeries, Value, VectorSample};
 use trine_query::scatter::Completeness;
 use trine_store::model::Labels;
 
+use crate::call::Outcome;
+use crate::error::ApiError;
 use crate::json::{push_json_list, push_json_map, push_json_str, push_json_strs};
 use crate::number::{push_float, push_seconds};
 use crate::reply;
+use crate::writer::Writer;
 
 /// Warning of every answer that a limit cut.
 pub(super) const TRUNCATED: &str = "results truncated due to limit";
 
-/// `{"status":"success","data":…}` with warnings and infos, which are left out when empty.
-pub(super) fn success(data: &str, warnings: &[String], infos: &[String], completeness: &Completeness) -> Response {
-    let mut body = String::with_capacity(data.len() + 64);
-    body.push_str("{\"status\":\"success\",\"data\":");
-    body.push_str(data);
+/// The beginning of `{"status":"success","data":…}`; [`close`] ends it.
+pub(super) fn open(memory: &Account) -> Writer {
+    let mut body = Writer::new(memory);
+    body.text().push_str("{\"status\":\"success\",\"data\":");
+    body
+}
+
+/// Ends what [`open`] began, with warnings and infos, which are left out when empty.
+pub(super) fn close(mut writer: Writer, warnings: &[String], infos: &[String], completeness: &Completeness) -> Outcome {
+    let body = writer.text();
     for (name, texts) in [("warnings", warnings), ("infos", infos)] {
         if !texts.is_empty() {
             body.push_str(",\"");
             body.push_str(name);
             body.push_str("\":");
-            push_json_strs(&mut body, texts.iter().map(String::as_str));
+            push_json_strs(body, texts.iter().map(String::as_str));
         }
     }
     body.push('}');
-    reply::complete(reply::json(body), completeness)
+    Ok(reply::complete(writer.respond("application/json")?, completeness))
 }
 
 /// An answer that no shard was asked for.
@@ -42,9 +51,16 @@ pub(super) fn metadata_warnings(truncated: bool, completeness: &Completeness) ->
     warnings
 }
 
-/// `{"resultType":…,"result":…` and the closing brace; `stats` is a finished object.
-pub(super) fn result(value: &Value, stats: Option<&str>) -> String {
-    let mut out = String::from("{\"resultType\":\"");
+/// `{"resultType":…,"result":…` and the closing brace; `stats` is a finished object. What of the value has been written
+/// is dropped and given back to `held`.
+pub(super) fn result(
+    writer: &mut Writer,
+    value: Value,
+    held: &mut Charge,
+    stats: Option<&str>,
+) -> Result<(), ApiError> {
+    let out = writer.text();
+    out.push_str("{\"resultType\":\"");
     out.push_str(match value {
         Value::Scalar(..) => "scalar",
         Value::String(..) => "string",
@@ -53,23 +69,27 @@ pub(super) fn result(value: &Value, stats: Option<&str>) -> String {
     });
     out.push_str("\",\"result\":");
     match value {
-        Value::Scalar(time_ms, v) => push_point(&mut out, *time_ms, *v),
+        Value::Scalar(time_ms, v) => push_point(out, time_ms, v),
         Value::String(time_ms, text) => {
             out.push('[');
-            push_seconds(&mut out, *time_ms);
+            push_seconds(out, time_ms);
             out.push(',');
-            push_json_str(&mut out, text);
+            push_json_str(out, &text);
             out.push(']');
         }
-        Value::Vector(samples) => push_json_list(&mut out, samples, push_sample),
-        Value::Matrix(series) => push_json_list(&mut out, series, push_series),
+        Value::Vector(samples) => writer.list(&samples, push_sample)?,
+        Value::Matrix(series) => writer.list(series, |out, s| {
+            push_series(out, &s);
+            held.sub(size_of_val(s.points.as_slice()) as u64);
+        })?,
     }
+    let out = writer.text();
     if let Some(stats) = stats {
         out.push_str(",\"stats\":");
         out.push_str(stats);
     }
     out.push('}');
-    out
+    Ok(())
 }
 
 /// A label set as an object in name order.
@@ -121,7 +141,10 @@ mod tests {
             ),
             (Value::Matrix(vec![]), r#"{"resultType":"matrix","result":[]}"#),
         ] {
-            assert_eq!(result(&value, None), expected);
+            let memory = Account::unbounded();
+            let mut writer = Writer::new(&memory);
+            result(&mut writer, value, &mut memory.open(), None).unwrap();
+            assert_eq!(writer.text(), expected);
         }
     }
 }

@@ -1,19 +1,24 @@
 //! `labels`, `label/<name>/values`, `series`, `metadata`.
-use trine_query::promql;
+use trine_query::promql::{self, Metadata};
+use trine_query::scatter::QueryContext;
 use trine_store::index::Matcher;
 
 use super::query::{limit_param, time_param};
-use super::render::{metadata_warnings, push_labels, success};
+use super::render::{close, metadata_warnings, open, push_labels};
 use crate::call::{Call, Outcome};
 use crate::error::ApiError;
-use crate::json::{push_json_list, push_json_str, push_json_strs};
+use crate::json::{push_json_list, push_json_str};
 use crate::params::Params;
 use crate::time::{TIME_MS_MAX, TIME_MS_MIN, bad_parameter};
+
+/// Selectors of a request.
+const SELECTORS_MAX: usize = 1000;
 
 /// `match[]`: each set needs a matcher that an absent label does not match.
 fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     params
-        .all("match[]")
+        .distinct("match[]", SELECTORS_MAX)?
+        .into_iter()
         .map(|text| {
             let set = promql::parse_selector(text).map_err(|e| bad_parameter("match[]", e))?;
             if set.iter().all(Matcher::matches_empty) {
@@ -30,19 +35,20 @@ fn time_range(params: &Params) -> Result<(i64, i64), ApiError> {
     Ok((start_ms, end_ms))
 }
 
-fn strings(values: &[String]) -> String {
-    let mut data = String::new();
-    push_json_strs(&mut data, values.iter().map(String::as_str));
-    data
+fn strings(ctx: &QueryContext, answer: &Metadata<Vec<String>>) -> Outcome {
+    let warnings = metadata_warnings(answer.truncated, &answer.completeness);
+    let mut writer = open(&ctx.memory);
+    writer.list(&answer.value, |out, text| push_json_str(out, text))?;
+    close(writer, &warnings, &[], &answer.completeness)
 }
 
 /// `/api/v1/labels`.
 pub(super) async fn labels(call: Call) -> Outcome {
     let (sets, (start_ms, end_ms)) = (match_sets(&call.params)?, time_range(&call.params)?);
     let limit = limit_param(&call.params)?;
-    let answer = promql::label_names(&call.scatter(), &call.context(None), &sets, start_ms, end_ms, limit).await?;
-    let warnings = metadata_warnings(answer.truncated, &answer.completeness);
-    Ok(success(&strings(&answer.value), &warnings, &[], &answer.completeness))
+    let ctx = call.context(None);
+    let answer = promql::label_names(&call.scatter(), &ctx, &sets, start_ms, end_ms, limit).await?;
+    strings(&ctx, &answer)
 }
 
 /// `/api/v1/label/<name>/values`.
@@ -53,10 +59,9 @@ pub(super) async fn label_values(call: Call) -> Outcome {
     }
     let (sets, (start_ms, end_ms)) = (match_sets(&call.params)?, time_range(&call.params)?);
     let limit = limit_param(&call.params)?;
-    let answer =
-        promql::label_values(&call.scatter(), &call.context(None), &name, &sets, start_ms, end_ms, limit).await?;
-    let warnings = metadata_warnings(answer.truncated, &answer.completeness);
-    Ok(success(&strings(&answer.value), &warnings, &[], &answer.completeness))
+    let ctx = call.context(None);
+    let answer = promql::label_values(&call.scatter(), &ctx, &name, &sets, start_ms, end_ms, limit).await?;
+    strings(&ctx, &answer)
 }
 
 /// `/api/v1/series`.
@@ -67,11 +72,11 @@ pub(super) async fn series(call: Call) -> Outcome {
     }
     let (start_ms, end_ms) = time_range(&call.params)?;
     let limit = limit_param(&call.params)?;
-    let answer = promql::series(&call.scatter(), &call.context(None), &sets, start_ms, end_ms, limit).await?;
-    let mut data = String::new();
-    push_json_list(&mut data, &answer.value, push_labels);
-    let warnings = metadata_warnings(answer.truncated, &answer.completeness);
-    Ok(success(&data, &warnings, &[], &answer.completeness))
+    let ctx = call.context(None);
+    let answer = promql::series(&call.scatter(), &ctx, &sets, start_ms, end_ms, limit).await?;
+    let mut writer = open(&ctx.memory);
+    writer.list(&answer.value, push_labels)?;
+    close(writer, &metadata_warnings(answer.truncated, &answer.completeness), &[], &answer.completeness)
 }
 
 fn count_param(params: &Params, name: &str) -> Result<Option<usize>, ApiError> {
@@ -87,16 +92,20 @@ pub(super) async fn metadata(call: Call) -> Outcome {
     let limit = count_param(&call.params, "limit")?;
     let per_metric = count_param(&call.params, "limit_per_metric")?.unwrap_or(usize::MAX);
     let metric = call.params.get("metric");
-    let answer = promql::metric_metadata(&call.scatter(), &call.context(None), metric, 0).await?;
-    let mut data = String::from("{");
+    let ctx = call.context(None);
+    let answer = promql::metric_metadata(&call.scatter(), &ctx, metric, 0).await?;
+    let mut writer = open(&ctx.memory);
+    writer.text().push('{');
     for (i, family) in answer.value.chunk_by(|a, b| a.family == b.family).take(limit.unwrap_or(usize::MAX)).enumerate()
     {
+        writer.settle()?;
+        let data = writer.text();
         if i > 0 {
             data.push(',');
         }
-        push_json_str(&mut data, &family[0].family);
+        push_json_str(data, &family[0].family);
         data.push(':');
-        push_json_list(&mut data, family.iter().take(per_metric), |out, m| {
+        push_json_list(data, family.iter().take(per_metric), |out, m| {
             out.push_str("{\"type\":\"");
             out.push_str(TYPES.get(usize::from(m.metric_type)).copied().unwrap_or(TYPES[0]));
             out.push_str("\",\"help\":");
@@ -106,8 +115,8 @@ pub(super) async fn metadata(call: Call) -> Outcome {
             out.push('}');
         });
     }
-    data.push('}');
-    Ok(success(&data, &answer.completeness.warnings(), &[], &answer.completeness))
+    writer.text().push('}');
+    close(writer, &answer.completeness.warnings(), &[], &answer.completeness)
 }
 
 /// Undoes the values escaping of a label name (`U__` in front, `_2e_` for `.`, `__` for `_`); other names are as they are.

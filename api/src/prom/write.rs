@@ -92,7 +92,8 @@ async fn store_v2(call: Call) -> Outcome {
         // Symbols are a slice each, which may be more than their bytes.
         held.grow(8 * message.len())?;
         let shard_of = |slot: Slot| decoder_api.shard_of(slot);
-        Ok((decode_v2::decode(&tenant, &message, &limits, &shard_of)?, held))
+        let decoded = decode_v2::decode(&tenant, &message, &limits, &shard_of, &mut held)?;
+        Ok((decoded, held))
     })
     .await?;
     api.registry().count_rejected("metrics", "invalid", decoded.rejected);
@@ -132,10 +133,9 @@ async fn store_v1(call: Call, flavor: Flavor) -> Outcome {
     let (decoder_api, decoder_tenant) = (api.clone(), Arc::clone(&tenant));
     let (decoded, held) = decode_off_thread(body.len(), move || {
         let message = snappy::decode_block(&body, decoded_bytes_max, &mut held)?;
-        // The parts are about as large as the message they are made of.
-        held.grow(message.len())?;
         let shard_of = |slot: Slot| decoder_api.shard_of(slot);
-        Ok((decode(&decoder_tenant, &message, &limits, &shard_of)?, held))
+        let decoded = decode(&decoder_tenant, &message, &limits, &shard_of, &mut held)?;
+        Ok((decoded, held))
     })
     .await?;
     count(&api, &decoded);
@@ -167,8 +167,8 @@ fn answer(flavor: Flavor, decoded: &Decoded, outcomes: &[PartOutcome]) -> Outcom
     if decoded.too_large > 0 {
         say("label set too large".to_owned(), "label-value-too-long");
     }
-    if decoded.bad_histograms > 0 {
-        say("invalid native histogram".to_owned(), "invalid-native-histogram");
+    if let Some(fault) = decoded.histogram_fault {
+        say(format!("invalid native histogram: {fault}"), "invalid-native-histogram");
     }
     for text in conflict_texts(&decoded.parts, outcomes) {
         say(text, "sample-duplicate-timestamp");

@@ -20,8 +20,8 @@ use tokio::sync::Semaphore;
 const DRAIN_BYTES_MAX: usize = 256 << 20;
 /// How long it is read on.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bodies read on at a time; beyond, the connection is closed at once.
-static DRAINS: Semaphore = Semaphore::const_new(64);
+/// Bodies read on at a time; beyond, the connection is closed at once. Each holds at most what a connection reads ahead.
+static DRAINS: Semaphore = Semaphore::const_new(1024);
 
 /// Wraps the bodies of HTTP/1 requests; HTTP/2 ends a stream without its connection.
 pub(super) async fn layer(request: Request, next: Next) -> Response {

@@ -12,6 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A client must send its request head within this.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes read ahead of a connection, and the longest request head (P6: each connection may hold so much).
+const READ_AHEAD_BYTES: usize = 128 << 10;
+/// Bytes that a client may send ahead on an HTTP/2 stream, and on a connection.
+const HTTP2_STREAM_WINDOW: u32 = 1 << 20;
+const HTTP2_CONNECTION_WINDOW: u32 = 4 << 20;
 /// Pause after `accept` failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for open requests at shutdown.
@@ -25,8 +30,18 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1024).adaptive_window(true);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(READ_AHEAD_BYTES)
+        .half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(1024)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
     let graceful = GracefulShutdown::new();
     let mut shutdown = pin!(shutdown);
     loop {

@@ -1,7 +1,7 @@
 //! `/api/search` and the messages of a search answer.
-use http::StatusCode;
 use prost::Message as _;
-use trine_query::scatter::Completeness;
+use trine_query::memory::Charge;
+use trine_query::scatter::{Completeness, QueryContext};
 use trine_query::traceql::{self, SearchAnswer, SpanHit, SpanSetHit, TraceHit};
 use trine_store::model::Value;
 
@@ -10,18 +10,30 @@ use super::json::{Message, push_pair};
 use super::otlp::pair_of;
 use super::{params, pb};
 use crate::call::{Call, Outcome};
+use crate::error::ApiError;
 use crate::reply;
 
 /// `/api/search`.
 pub(super) async fn search(call: Call) -> Outcome {
     let request = params::search(&call.params, call.api.config(), call.api.now_ns())?;
-    let answer = traceql::search(&call.scatter(), &call.context(None), &request).await?;
+    let ctx = call.context(None);
+    let answer = traceql::search(&call.scatter(), &ctx, &request).await?;
+    let _rendering = rendering(&ctx, answer.held.as_deref())?;
     let response = response_of(&answer);
     let reply = match accept_of(&call.headers) {
-        Accept::Protobuf => reply::with_type(StatusCode::OK, "application/protobuf", response.encode_to_vec()),
-        Accept::Json => reply::json(json_of(&response)),
+        Accept::Protobuf => reply::charged(&ctx.memory, "application/protobuf", response.encode_to_vec())?,
+        Accept::Json => reply::charged(&ctx.memory, "application/json", json_of(&response))?,
     };
     Ok(reply::complete(reply, &answer.completeness))
+}
+
+/// What an answer's message and its text weigh while they are made, in weights of the answer.
+const RENDERING_FACTOR: u64 = 2;
+
+/// A charge for the time in which an answer of that weight is put into its protocol's form.
+pub(super) fn rendering(ctx: &QueryContext, answer: Option<&Charge>) -> Result<Charge, ApiError> {
+    let bytes = answer.map_or(0, Charge::bytes);
+    Ok(ctx.memory.charge(RENDERING_FACTOR * bytes).map_err(trine_query::Error::from)?)
 }
 
 /// A search answer as its message. Jobs are shards, so a missing one shows in the progress.

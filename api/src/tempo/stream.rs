@@ -80,6 +80,7 @@ impl Querier {
             spans_per_set: params::check_spans(r.spans_per_span_set as usize)?,
         };
         let answer = traceql::search(&self.0.backend().scatter(), &ctx, &request).await?;
+        let _rendering = search::rendering(&ctx, answer.held.as_deref())?;
         Ok(split(search::response_of(&answer)))
     }
 

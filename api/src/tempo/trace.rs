@@ -1,13 +1,14 @@
 //! Trace by id, in both versions.
-use axum::response::Response;
 use http::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, TracesData};
+use trine_query::scatter::QueryContext;
 use trine_query::traceql::{self, TraceAnswer};
 
 use super::accept::{Accept, accept_of};
 use super::json::{Message, push_resource_spans};
 use super::otlp::resource_spans;
 use super::params;
+use super::search::rendering;
 use crate::call::{Call, Outcome};
 use crate::error::ApiError;
 use crate::reply;
@@ -34,7 +35,7 @@ struct TraceByIdMetrics {
     inspected_bytes: u64,
 }
 
-async fn find(call: &Call) -> Result<TraceAnswer, ApiError> {
+async fn find(call: &Call, ctx: &QueryContext) -> Result<TraceAnswer, ApiError> {
     let id = params::trace_id(call.path("id"))?;
     let second = |name: &str| -> Result<Option<u32>, ApiError> {
         let wrong = |text: &str| ApiError::BadRequest(format!("invalid {name}: {text:?}"));
@@ -47,12 +48,13 @@ async fn find(call: &Call) -> Result<TraceAnswer, ApiError> {
         let text = format!("http parameter start must be before end. received start={start} end={end}");
         return Err(ApiError::BadRequest(text));
     }
-    Ok(traceql::trace_by_id(&call.scatter(), &call.context(None), id).await?)
+    Ok(traceql::trace_by_id(&call.scatter(), ctx, id).await?)
 }
 
 /// `/api/traces/{id}`: 404 with an empty body when there is none.
 pub(super) async fn v1(call: Call) -> Outcome {
-    let answer = find(&call).await?;
+    let ctx = call.context(None);
+    let answer = find(&call, &ctx).await?;
     let missing = answer.completeness.warnings();
     if answer.spans.is_empty() {
         // Without all shards nobody can say that there is no such trace.
@@ -61,33 +63,42 @@ pub(super) async fn v1(call: Call) -> Outcome {
             None => Ok(reply::complete(reply::empty(StatusCode::NOT_FOUND), &answer.completeness)),
         };
     }
+    let _rendering = rendering(&ctx, answer.held.as_deref())?;
     let groups = resource_spans(&answer.spans)?;
     let reply = match accept_of(&call.headers) {
-        Accept::Protobuf => protobuf(&TracesData { resource_spans: groups }),
-        Accept::Json => reply::json(json_v1(&groups)),
+        Accept::Protobuf => protobuf(&ctx, &TracesData { resource_spans: groups })?,
+        Accept::Json => reply::charged(&ctx.memory, "application/json", json_v1(&groups))?,
     };
     Ok(reply::complete(reply, &answer.completeness))
 }
 
 /// `/api/v2/traces/{id}`: the trace is there but empty when there is none.
 pub(super) async fn v2(call: Call) -> Outcome {
-    let answer = find(&call).await?;
+    let ctx = call.context(None);
+    let answer = find(&call, &ctx).await?;
+    let _rendering = rendering(&ctx, answer.held.as_deref())?;
     let groups = resource_spans(&answer.spans)?;
     let message = answer.completeness.warnings().join("; ");
     let reply = match accept_of(&call.headers) {
-        Accept::Protobuf => protobuf(&TraceByIdResponse {
-            trace: Some(TracesData { resource_spans: groups }),
-            metrics: Some(TraceByIdMetrics { inspected_bytes: answer.metrics.inspected_bytes }),
-            status: if message.is_empty() { 0 } else { PARTIAL },
-            message,
-        }),
-        Accept::Json => reply::json(json_v2(&groups, answer.metrics.inspected_bytes, &message)),
+        Accept::Protobuf => {
+            let message = TraceByIdResponse {
+                trace: Some(TracesData { resource_spans: groups }),
+                metrics: Some(TraceByIdMetrics { inspected_bytes: answer.metrics.inspected_bytes }),
+                status: if message.is_empty() { 0 } else { PARTIAL },
+                message,
+            };
+            protobuf(&ctx, &message)?
+        }
+        Accept::Json => {
+            let text = json_v2(&groups, answer.metrics.inspected_bytes, &message);
+            reply::charged(&ctx.memory, "application/json", text)?
+        }
     };
     Ok(reply::complete(reply, &answer.completeness))
 }
 
-fn protobuf(message: &impl prost::Message) -> Response {
-    reply::with_type(StatusCode::OK, "application/protobuf", message.encode_to_vec())
+fn protobuf(ctx: &QueryContext, message: &impl prost::Message) -> Outcome {
+    reply::charged(&ctx.memory, "application/protobuf", message.encode_to_vec())
 }
 
 fn json_v1(groups: &[ResourceSpans]) -> String {

@@ -12,6 +12,9 @@ async fn documents() {
     assert_eq!(client.get("/admin/v1/flush").await.status, 405);
     let a = client.get("/admin/v1/openapi.json").await;
     assert!(a.json()["paths"]["/admin/v1/flush"]["post"].is_object());
+    assert!(a.json()["paths"]["/admin/v1/scrub"]["get"].is_object());
+    assert!(client.post("/admin/v1/scrub", &[], "").await.json()["nodes"][0]["running"] == true);
+    assert!(client.get("/admin/v1/scrub").await.json()["nodes"][0]["running"] == false);
     assert_eq!(client.get("/nowhere").await.status, 404);
 }
 

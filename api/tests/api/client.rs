@@ -5,8 +5,10 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 use trine_api::{Api, ApiConfig, server};
+use trine_query::memory::QueryMemory;
 
 use crate::cluster::Cluster;
 
@@ -50,7 +52,16 @@ impl Client {
     }
 
     pub(crate) fn with(config: ApiConfig) -> Self {
-        let cluster = Arc::new(Cluster::new());
+        Self::over(Cluster::new(), config)
+    }
+
+    /// With bounds of what queries may hold.
+    pub(crate) fn with_queries(queries: QueryMemory) -> Self {
+        Self::over(Cluster::with_queries(queries), ApiConfig::default())
+    }
+
+    fn over(cluster: Cluster, config: ApiConfig) -> Self {
+        let cluster = Arc::new(cluster);
         let api = Api::with_clock(Arc::clone(&cluster) as _, config, Vec::new(), now_ns);
         Self { cluster, router: server::main_router(&api), api }
     }
@@ -80,6 +91,23 @@ impl Client {
             request = request.header(*name, *value);
         }
         self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// A push of `bytes` bytes that never ends: it holds them of the budget until the handle is dropped.
+    pub(crate) async fn hold(&self, bytes: usize) -> JoinSet<Answer> {
+        let unending = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        let request = Request::post("/loki/api/v1/push").header("content-length", bytes.to_string());
+        let request = request.body(Body::from_stream(unending)).unwrap();
+        let mut held = JoinSet::new();
+        let router = self.router.clone();
+        held.spawn(async move {
+            let (parts, _) = router.oneshot(request).await.unwrap().into_parts();
+            Answer { status: parts.status, headers: parts.headers, bytes: Vec::new() }
+        });
+        while self.get("/metrics").await.text().contains("trine_api_inflight_bytes 0\n") {
+            tokio::task::yield_now().await;
+        }
+        held
     }
 
     /// A form as Grafana posts it.

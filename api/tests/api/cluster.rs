@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use trine_api::admin::model::{AdminCluster, AdminNode, AdminShard, FlushReport};
+use trine_api::admin::model::{AdminCluster, AdminNode, AdminScrub, AdminScrubNode, AdminShard, FlushReport};
 use trine_api::backend::{Backend, ShardPart, WriteError};
 use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
+use trine_query::memory::QueryMemory;
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 use trine_store::model::{Signal, Slot};
 use trine_store::part::PartRef;
@@ -74,16 +75,23 @@ pub(crate) struct Cluster {
     pub(crate) refuse: Mutex<Option<WriteError>>,
     /// Outcomes of all writes so far.
     pub(crate) outcomes: Mutex<Vec<PartOutcome>>,
+    /// What queries may hold.
+    pub(crate) queries: QueryMemory,
 }
 
 impl Cluster {
     pub(crate) fn new() -> Self {
+        Self::with_queries(QueryMemory::unbounded())
+    }
+
+    pub(crate) fn with_queries(queries: QueryMemory) -> Self {
         Self {
             shards: Mutex::new((0..SHARDS).map(Shard::new).collect()),
             ready: Mutex::new(Ok(())),
             missing: Mutex::new(None),
             refuse: Mutex::new(None),
             outcomes: Mutex::new(Vec::new()),
+            queries,
         }
     }
 }
@@ -96,7 +104,7 @@ struct Views {
 
 impl Scatter for Views {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, trine_query::Result<Item>> {
-        let limits = FragmentLimits { reply_bytes_max: 64 << 20, deadline: ctx.deadline };
+        let limits = FragmentLimits::new(64 << 20, ctx.deadline, ctx.memory.clone());
         let here: Vec<Arc<ShardView>> = self.views.iter().filter(|v| Some(v.shard) != self.missing).cloned().collect();
         let mut items = Vec::new();
         let mut sink = |frame: Bytes| {
@@ -143,6 +151,10 @@ impl Backend for Cluster {
         Arc::new(Views { views, missing: *self.missing.lock().unwrap() })
     }
 
+    fn query_memory(&self) -> &QueryMemory {
+        &self.queries
+    }
+
     fn ready(&self) -> Result<(), String> {
         self.ready.lock().unwrap().clone()
     }
@@ -157,6 +169,10 @@ impl Backend for Cluster {
 
     async fn shards(&self) -> Vec<AdminShard> {
         (0..SHARDS).map(|shard| AdminShard { shard, ..AdminShard::default() }).collect()
+    }
+
+    async fn scrub(&self, start: bool) -> AdminScrub {
+        AdminScrub { nodes: vec![AdminScrubNode { node: "one".into(), running: start, ..AdminScrubNode::default() }] }
     }
 
     async fn flush(&self) -> Result<FlushReport, String> {

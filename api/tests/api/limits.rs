@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use trine_api::ApiConfig;
 use trine_api::backend::WriteError;
+use trine_query::memory::QueryMemory;
 
 use crate::client::{Client, NOW_S};
 use crate::prom::{HEADERS, write_request};
@@ -44,7 +45,8 @@ async fn not_ready_is_503_everywhere_but_on_status_pages() {
 
 #[tokio::test]
 async fn an_exhausted_budget_is_429_with_retry_after() {
-    let client = Client::with(ApiConfig { inflight_bytes_max: 2048, ..ApiConfig::default() });
+    let client = Client::with(ApiConfig { inflight_bytes_max: 8192, ..ApiConfig::default() });
+    let _held = client.hold(6000).await;
     let body = vec![b'x'; 4096];
     for (path, content_type) in [
         ("/api/v1/write", "application/x-protobuf"),
@@ -55,6 +57,9 @@ async fn an_exhausted_budget_is_429_with_retry_after() {
         let a = client.post(path, &headers, body.clone()).await;
         assert_eq!((a.status.as_u16(), a.header("retry-after")), (429, "5"), "{path}");
     }
+    // What would not fit into an idle node either is not worth a retry.
+    let a = client.post("/api/v1/write", &HEADERS, vec![b'x'; 10_000]).await;
+    assert_eq!((a.status.as_u16(), a.header("retry-after")), (413, ""));
 }
 
 #[tokio::test]
@@ -74,4 +79,50 @@ async fn what_the_cluster_refuses_is_worded_for_the_client() {
         let a = client.post("/api/v1/write", &HEADERS, body.clone()).await;
         assert_eq!((a.status.as_u16(), a.header("retry-after")), (status, retry), "{error:?}");
     }
+}
+
+const QUERIES: [(&str, bool); 9] = [
+    ("/api/v1/query?query=up", true),
+    ("/api/v1/query_range?query=up&start=0&end=10&step=1", true),
+    ("/api/v1/series?match[]=up", true),
+    ("/api/v1/labels", true),
+    ("/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D", false),
+    ("/loki/api/v1/labels", false),
+    ("/loki/api/v1/series", false),
+    ("/api/search?q=%7B%7D", false),
+    ("/api/v2/search/tags", false),
+];
+
+#[tokio::test]
+async fn a_query_over_its_own_bound_is_too_expensive() {
+    // Less than any fragment takes.
+    let client = Client::with_queries(QueryMemory::new(64 << 20, 512 << 10));
+    for (path, is_prometheus) in QUERIES {
+        let a = client.get(path).await;
+        let (status, text) = if is_prometheus {
+            let text = "query processing would load too many samples into memory in query execution";
+            assert_eq!(a.json()["errorType"], "execution", "{path}");
+            (422, text)
+        } else {
+            (400, "query needs more than 0.50 MiB of memory: narrow its time range, its selector or its step")
+        };
+        assert!(a.status == status && a.text().contains(text), "{path}: {} {}", a.status, a.text());
+        assert_eq!(a.header("retry-after"), "", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_over_the_nodes_bound_is_asked_to_come_back() {
+    let memory = QueryMemory::new(512 << 10, 64 << 20);
+    let client = Client::with_queries(memory.clone());
+    for (path, is_prometheus) in QUERIES {
+        let a = client.get(path).await;
+        let status = if is_prometheus { 503 } else { 429 };
+        let text = "running queries hold the 0.50 MiB that this node has for them";
+        assert!(a.status == status && a.text().contains(text), "{path}: {} {}", a.status, a.text());
+        assert_eq!(a.header("retry-after"), "5", "{path}");
+        assert_eq!(memory.held_bytes(), 0, "{path}");
+    }
+    let metrics = client.get("/metrics").await.text();
+    assert!(metrics.contains("trine_api_query_refusals_total 9\n"), "{metrics}");
 }

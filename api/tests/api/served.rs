@@ -54,7 +54,8 @@ async fn rest_and_grpc_share_a_port() {
 
 #[tokio::test]
 async fn a_busy_node_tells_grpc_clients_when_to_retry() {
-    let client = Client::with(trine_api::ApiConfig { inflight_bytes_max: 1024, ..trine_api::ApiConfig::default() });
+    let client = Client::with(trine_api::ApiConfig { inflight_bytes_max: 2 << 20, ..trine_api::ApiConfig::default() });
+    let _held = client.hold(2 << 20).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = tokio::spawn(server::serve(listener, server::otlp_grpc_router(&client.api), std::future::pending()));
@@ -62,5 +63,22 @@ async fn a_busy_node_tells_grpc_clients_when_to_retry() {
     let error = grpc.export(request(vec![7; 16])).await.unwrap_err();
     assert_eq!(error.code(), tonic::Code::ResourceExhausted);
     assert!(!error.details().is_empty());
+    serving.abort();
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_gets_its_answer() {
+    let client = Client::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(server::serve(listener, server::main_router(&client.api), std::future::pending()));
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /api/echo HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert!(text.ends_with("echo"), "{text:?}");
+    }
     serving.abort();
 }

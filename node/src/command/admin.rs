@@ -1,6 +1,7 @@
 //! `trine admin`: the admin REST API in a terminal, and what is done to a node that does not run.
 mod healing;
 mod metadata;
+mod scrub;
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,23 +9,32 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use trine_api::admin::model::{AdminCluster, AdminNode, AdminShard, FlushReport};
 
+use super::url::server_url;
 use crate::cli::{AdminCommand, AdminFlags};
-use crate::error::{Error, io};
+use crate::error::{Error, chain, io};
 
 pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
-    let client = Client { http: reqwest::Client::new(), url: flags.url.trim_end_matches('/').to_owned() };
+    let url = server_url(&flags.url).map_err(Error::Admin)?.as_str().trim_end_matches('/').to_owned();
+    let client = Client { http: reqwest::Client::new(), url };
     runtime.block_on(async {
         match flags.command {
             AdminCommand::Status { watch, json } => status(&client, watch, json).await,
             AdminCommand::Flush => flush(&client).await,
+            AdminCommand::Scrub { watch } => scrub::run(&client, watch).await,
             AdminCommand::Healing { json } => healing::show(&client, json).await,
             AdminCommand::RemoveNode { name, drain } => healing::remove_node(&client, &name, drain).await,
             AdminCommand::ExportMetadata { out } => metadata::export(&client, &out).await,
             AdminCommand::RecoverMetadata(flags) => metadata::recover(&flags).await,
         }
     })
+}
+
+/// How the admin API words a failure.
+#[derive(serde::Deserialize)]
+struct AdminRefusal {
+    error: String,
 }
 
 struct Client {
@@ -35,15 +45,28 @@ struct Client {
 impl Client {
     async fn call<T: serde::de::DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Error> {
         let unreachable = |e: reqwest::Error| {
-            Error::Admin(format!("no answer from {} ({e}); give a node's address with --url", self.url))
+            Error::Admin(format!("no answer from {}: {}; give a node's address with --url", self.url, chain(&e)))
         };
         let reply = request.send().await.map_err(unreachable)?;
         let (status, text) = (reply.status(), reply.text().await.map_err(unreachable)?);
+        if let Ok(AdminRefusal { error }) = serde_json::from_str(&text)
+            && !status.is_success()
+        {
+            return Err(Error::Admin(format!("{}: {error}", self.url)));
+        }
         if !status.is_success() {
             return Err(Error::Admin(format!("{} answered {status}: {text}", self.url)));
         }
         serde_json::from_str(&text)
             .map_err(|e| Error::Admin(format!("{} gave an answer of another kind: {e}", self.url)))
+    }
+
+    /// What the node says of its readiness.
+    async fn readiness(&self) -> Result<String, Error> {
+        let unreachable = |e: reqwest::Error| Error::Admin(format!("no answer from {}: {}", self.url, chain(&e)));
+        let request = self.http.get(format!("{}/ready", self.url)).timeout(Duration::from_secs(10));
+        let reply = request.send().await.map_err(unreachable)?;
+        Ok(reply.text().await.map_err(unreachable)?.trim_end().to_owned())
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
@@ -59,6 +82,12 @@ async fn status(client: &Client, watch: bool, json: bool) -> Result<(), Error> {
         let text = if json {
             let document = serde_json::json!({ "cluster": cluster, "nodes": nodes, "shards": shards });
             format!("{document:#}\n")
+        } else if shards.is_empty() {
+            let text = without_cluster(&client.url, &cluster, &client.readiness().await?);
+            if !watch {
+                return Err(Error::Admin(text));
+            }
+            format!("{text}\n")
         } else {
             table(&cluster, &nodes, &shards)
         };
@@ -70,6 +99,13 @@ async fn status(client: &Client, watch: bool, json: bool) -> Result<(), Error> {
         print!("\x1b[2J\x1b[H{text}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// The status of a node that knows no shards, in one sentence.
+fn without_cluster(url: &str, cluster: &AdminCluster, readiness: &str) -> String {
+    // It may have found its cluster since it was asked.
+    let why = if readiness == "ready" { "it has just found its cluster; ask again" } else { readiness };
+    format!("{} at {url}, version {}, shows no shards: {why}", cluster.node, cluster.version)
 }
 
 /// The status as a person reads it.
@@ -185,5 +221,11 @@ mod tests {
         let text =
             table(&cluster, &[AdminNode { name: "n1".into(), ..AdminNode::default() }], &[AdminShard::default()]);
         assert!(text.contains("WITHOUT A LEADER: [3]") && text.contains("DEAD") && text.contains("NONE"), "{text}");
+    }
+    #[test]
+    fn a_node_without_a_cluster_says_what_it_waits_for() {
+        let cluster = AdminCluster { node: "n1".into(), version: "1".into(), ..AdminCluster::default() };
+        let said = without_cluster("http://a:1", &cluster, "not in a cluster yet: it waits for n2");
+        assert_eq!(said, "n1 at http://a:1, version 1, shows no shards: not in a cluster yet: it waits for n2");
     }
 }

@@ -18,7 +18,7 @@ mod traces;
 mod wire;
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::ProgressBar;
 
@@ -29,7 +29,7 @@ use self::report::{LoadSize, Machine, Report};
 use self::target::{Target, endpoint, recognise};
 use crate::cli::{BenchFlags, BenchSignal, BenchTarget};
 use crate::error::{Error, io};
-use crate::run::signalled;
+use crate::stop::Stop;
 
 pub(crate) fn run(flags: &BenchFlags) -> Result<(), Error> {
     check(flags)?;
@@ -37,12 +37,17 @@ pub(crate) fn run(flags: &BenchFlags) -> Result<(), Error> {
     // One thread: what the generator takes is what the servers on this machine cannot have.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io("start the runtime"))?;
+    // Outlives everything that is started: removed when the run is over, however it ends.
+    let scratch = Scratch::new(flags.target().data_dir.clone())?;
     let report = runtime.block_on(async {
+        let mut stop = Stop::by_signals()?;
         tokio::select! {
-            report = bench(flags, &load) => report,
-            ended = signalled() => Err(ended.err().unwrap_or_else(|| Error::Bench("interrupted".into()))),
+            report = bench(flags, &load, &scratch.path) => report,
+            () = stop.asked() => Err(Error::Bench("interrupted".into())),
         }
-    })?;
+    });
+    drop((runtime, scratch));
+    let report = report?;
     if flags.target().json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(|e| Error::Bench(e.to_string()))?);
     } else {
@@ -77,7 +82,7 @@ fn now_ns() -> i64 {
 fn generate(flags: &BenchFlags) -> Result<Load, Error> {
     let t = flags.target();
     let spinner = ProgressBar::new_spinner().with_message("encoding requests");
-    spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+    spinner.enable_steady_tick(Duration::from_millis(100));
     let (seed, connections) = (t.seed, t.connections);
     let end_ns = t.end_ms.map_or_else(now_ns, |ms| ms.saturating_mul(1_000_000));
     let span_ns = i64::try_from(t.span_s).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
@@ -115,7 +120,7 @@ fn generate(flags: &BenchFlags) -> Result<Load, Error> {
     load
 }
 
-async fn bench(flags: &BenchFlags, load: &Load) -> Result<Report, Error> {
+async fn bench(flags: &BenchFlags, load: &Load, dir: &Path) -> Result<Report, Error> {
     let t = flags.target();
     let client =
         reqwest::Client::builder().no_proxy().build().map_err(|e| Error::Bench(format!("make a client: {e}")))?;
@@ -124,20 +129,18 @@ async fn bench(flags: &BenchFlags, load: &Load) -> Result<Report, Error> {
         let target = given(&client, load.signal, t).await?;
         runs.push(measure(&client, load, &target).await?);
     }
-    let dir = Scratch::new(t.data_dir.clone())?;
     for run in 0..t.repeat.max(1) {
         // A server at a time: each has the machine for itself.
         for &nodes in &t.local {
-            let at = dir.path.join(format!("trine-{nodes}-{run}"));
+            let at = dir.join(format!("trine-{nodes}-{run}"));
             let (local, target) = Local::trine(&at, nodes, load.signal, &t.set).await?;
             runs.push(measure_local(&client, load, local, &target).await?);
         }
         if let Some(program) = &t.prometheus {
-            let (local, target) = Local::prometheus(&dir.path.join(format!("prometheus-{run}")), program).await?;
+            let (local, target) = Local::prometheus(&dir.join(format!("prometheus-{run}")), program).await?;
             runs.push(measure_local(&client, load, local, &target).await?);
         }
     }
-    dir.remove()?;
     Ok(Report {
         signal: load.signal,
         command: std::env::args().skip(1).fold("trine".to_owned(), |all, arg| format!("{all} {arg}")),
@@ -178,7 +181,7 @@ async fn given(client: &reqwest::Client, signal: Signal, flags: &BenchTarget) ->
     })
 }
 
-/// Where servers that the bench starts keep their data; removed at the end of a run that ends well, unless it was named.
+/// Where servers that the bench starts keep their data; removed when dropped, unless it was named.
 struct Scratch {
     path: PathBuf,
     remove: bool,
@@ -191,13 +194,45 @@ impl Scratch {
         std::fs::create_dir_all(&path).map_err(io(format!("create {}", path.display())))?;
         Ok(Self { path, remove })
     }
+}
 
-    fn remove(&self) -> Result<(), Error> {
-        let path: &Path = &self.path;
-        if self.remove {
-            std::fs::remove_dir_all(path).map_err(io(format!("remove {}", path.display())))
-        } else {
-            Ok(())
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.remove {
+            return;
         }
+        // Servers that were killed may write a last file while the directory is being emptied.
+        let mut removed = std::fs::remove_dir_all(&self.path);
+        for _ in 0..REMOVE_RETRIES {
+            if !self.path.exists() {
+                return;
+            }
+            std::thread::sleep(REMOVE_PAUSE);
+            removed = std::fs::remove_dir_all(&self.path);
+        }
+        if let Err(error) = removed {
+            eprintln!("{} stays behind: {error}", self.path.display());
+        }
+    }
+}
+
+/// How often and in what rhythm the removal of started servers' data is tried again.
+const REMOVE_RETRIES: u32 = 50;
+const REMOVE_PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_directory_of_its_own_is_removed() {
+        let named = tempfile::tempdir().unwrap();
+        drop(Scratch::new(Some(named.path().to_owned())).unwrap());
+        assert!(named.path().exists());
+        let own = Scratch::new(None).unwrap();
+        let path = own.path.clone();
+        std::fs::write(path.join("f"), "x").unwrap();
+        drop(own);
+        assert!(!path.exists());
     }
 }

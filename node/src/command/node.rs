@@ -2,6 +2,7 @@
 use crate::cli::NodeFlags;
 use crate::config::Config;
 use crate::error::{Error, io};
+use crate::stop::Stop;
 use crate::{run, telemetry};
 
 pub(crate) fn run(flags: &NodeFlags) -> Result<(), Error> {
@@ -12,7 +13,10 @@ pub(crate) fn run(flags: &NodeFlags) -> Result<(), Error> {
         .thread_name("trine")
         .build()
         .map_err(io("start the runtime"))?;
-    let result = runtime.block_on(run::run(config, own));
+    let result = runtime.block_on(async {
+        let stop = if flags.stop_with_stdin { Stop::by_signals_and_stdin() } else { Stop::by_signals() };
+        run::run(config, own, stop?).await
+    });
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     result
 }

@@ -31,6 +31,7 @@ impl MetricsSource for NodeMetrics {
         use MetricKind::{Counter, Gauge};
         let status = self.cluster.own_status();
         let wal = self.cluster.wal_stats();
+        let scrub = self.cluster.scrub_here(false);
         let shards = || status.replicas.iter().filter(|r| r.shard != META_SHARD);
         let sum = |f: fn(&trine_actors::rpc::proto::ReplicaStatus) -> u64| shards().map(f).sum::<u64>() as f64;
         let mut families = vec![
@@ -39,6 +40,25 @@ impl MetricsSource for NodeMetrics {
             one("trine_node_memory_budget_bytes", "Memory budget.", Gauge, status.memory_budget_bytes as f64),
             one("trine_node_disk_used_bytes", "Bytes under the data directory.", Gauge, status.disk_used_bytes as f64),
             one("trine_node_disk_free_bytes", "Free bytes of its file system.", Gauge, status.disk_free_bytes as f64),
+            one(
+                "trine_node_disk_reserve_bytes",
+                "Free bytes below which no writes are taken.",
+                Gauge,
+                self.cluster.disk().reserve_bytes() as f64,
+            ),
+            one(
+                "trine_node_disk_full",
+                "1 while no writes are taken for want of room.",
+                Gauge,
+                f64::from(u8::from(self.cluster.disk().is_full())),
+            ),
+            one(
+                "trine_node_disk_refused_writes_total",
+                "Parts of requests refused for want of room.",
+                Counter,
+                self.cluster.disk().refused() as f64,
+            ),
+            one("trine_store_wal_stalled", "1 while the log waits for room on the disk.", Gauge, wal.stalled as f64),
             one(
                 "trine_node_start_time_seconds",
                 "Start of the process, Unix time.",
@@ -52,6 +72,38 @@ impl MetricsSource for NodeMetrics {
             one("trine_store_head_bytes", "Memory of open heads.", Gauge, sum(|r| r.head_bytes)),
             one("trine_store_head_facts", "Samples, lines and spans in open heads.", Gauge, sum(|r| r.head_facts)),
             one("trine_store_blocks", "Sealed blocks.", Gauge, sum(|r| r.blocks_count)),
+            one("trine_store_blocks_lost", "Blocks in quarantine, not healed yet.", Gauge, sum(|r| r.blocks_lost)),
+            one(
+                "trine_store_scrub_running",
+                "1 while this node is scrubbed.",
+                Gauge,
+                f64::from(u8::from(scrub.running)),
+            ),
+            one("trine_store_scrub_runs_total", "Scrubs that ended.", Counter, scrub.runs as f64),
+            one(
+                "trine_store_scrub_bytes",
+                "Bytes that the current or last scrub has read.",
+                Gauge,
+                scrub.bytes_done as f64,
+            ),
+            one(
+                "trine_store_scrub_damaged",
+                "Damaged blocks that the current or last scrub has found.",
+                Gauge,
+                scrub.damaged as f64,
+            ),
+            one(
+                "trine_store_scrub_disagreeing",
+                "Blocks on which the replicas did not agree in the current or last scrub.",
+                Gauge,
+                scrub.disagreeing as f64,
+            ),
+            one(
+                "trine_store_scrub_finish_time_seconds",
+                "End of the last scrub since the start, Unix time; 0 when there was none.",
+                Gauge,
+                scrub.finished_unix_ms as f64 / 1000.0,
+            ),
             one("trine_store_blocks_bytes", "Bytes of sealed blocks.", Gauge, sum(|r| r.blocks_bytes)),
             one(
                 "trine_raft_leaders",

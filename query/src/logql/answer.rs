@@ -1,6 +1,9 @@
 //! What is asked of the engine and what it answers; free of any protocol's shape.
+use std::sync::Arc;
+
 use trine_store::model::Labels;
 
+use crate::memory::Charge;
 use crate::scatter::Completeness;
 
 /// Order of a log query's entries, and which end of the range the limit keeps.
@@ -45,6 +48,8 @@ pub struct LogAnswer {
     pub stats: LogStats,
     pub warnings: Vec<String>,
     pub completeness: Completeness,
+    /// What `value` weighs; kept until the answer has been rendered.
+    pub held: Arc<Charge>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +113,20 @@ pub struct LogStats {
     pub shards: u64,
 }
 
+impl LogEntry {
+    /// What the entry weighs.
+    pub(crate) fn weight(&self) -> u64 {
+        let pairs = self.structured_metadata.iter().chain(&self.parsed);
+        let labels: u64 = pairs.map(|(n, v)| (n.len() + v.len()) as u64 + PAIR_BYTES).sum();
+        self.line.len() as u64 + labels + ENTRY_BYTES
+    }
+}
+
+/// What an entry weighs besides its texts, with its place in a list that grows.
+const ENTRY_BYTES: u64 = 208;
+/// What a label of an entry weighs besides its texts: two handles and two headers of the allocator.
+const PAIR_BYTES: u64 = 80;
+
 /// An answer about streams.
 #[derive(Clone, Debug)]
 pub struct Metadata<T> {
@@ -115,6 +134,8 @@ pub struct Metadata<T> {
     /// Whether a limit cut the answer.
     pub truncated: bool,
     pub completeness: Completeness,
+    /// What `value` weighs.
+    pub held: Arc<Charge>,
 }
 
 /// Totals over the streams of a selector. `chunks` counts the pieces of storage that hold them.

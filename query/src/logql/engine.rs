@@ -20,6 +20,7 @@ use super::ast::{Expr, MetricExpr};
 use super::parser::parse;
 use super::plan::Grid;
 use crate::error::{Error, Result};
+use crate::memory::Charge;
 use crate::scatter::{QueryContext, Scatter};
 
 pub use self::streams::{index_stats, index_volume, label_values, labels, series};
@@ -34,9 +35,9 @@ pub async fn query_range(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, query: 
         Expr::Log(log) => logs::query(scatter, ctx, query, &log).await,
         Expr::Metric(expr) => {
             let grid = range_grid(query)?;
-            let (evaluated, cost) = metric::evaluate(scatter, ctx, &expr, grid).await?;
-            let value = LogValue::Matrix(matrix(evaluated, &grid)?);
-            Ok(cost.answer(value))
+            let (evaluated, mut held, cost) = metric::evaluate(scatter, ctx, &expr, grid).await?;
+            let value = LogValue::Matrix(matrix(evaluated, &grid, &mut held)?);
+            Ok(cost.answer(value, held))
         }
     }
 }
@@ -54,7 +55,7 @@ pub async fn instant(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, query: &Log
         }
     };
     let grid = Grid { start_ns: query.time_ns, step_ns: NS_PER_MS, steps: 1 };
-    let (evaluated, cost) = metric::evaluate(scatter, ctx, &expr, grid).await?;
+    let (evaluated, held, cost) = metric::evaluate(scatter, ctx, &expr, grid).await?;
     let time_ms = query.time_ns.div_euclid(NS_PER_MS);
     let value = match evaluated {
         Evaluated::Scalar(value) => LogValue::Scalar(time_ms, value),
@@ -72,7 +73,7 @@ pub async fn instant(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, query: &Log
             LogValue::Vector(samples)
         }
     };
-    Ok(cost.answer(value))
+    Ok(cost.answer(value, held))
 }
 
 /// Whether the expression itself orders its samples.
@@ -104,21 +105,25 @@ fn range_grid(query: &LogQuery) -> Result<Grid> {
     Ok(Grid { start_ns: query.start_ns, step_ns, steps: steps as usize + 1 })
 }
 
-fn matrix(evaluated: Evaluated, grid: &Grid) -> Result<Vec<MatrixSeries>> {
+/// The series as the answer lists them; `held` is their charge before and after.
+fn matrix(evaluated: Evaluated, grid: &Grid, held: &mut Charge) -> Result<Vec<MatrixSeries>> {
     let time_ms = |step: usize| grid.time_ns(step).div_euclid(NS_PER_MS);
     let series = match evaluated {
         Evaluated::Scalar(value) => vec![series::Series::constant(value, grid.steps)],
         Evaluated::Series(series) => series,
     };
-    let mut out: Vec<MatrixSeries> = series
-        .into_iter()
-        .map(|s| MatrixSeries {
-            labels: s.labels,
-            points: s.values.iter().enumerate().filter_map(|(i, v)| Some((time_ms(i), (*v)?))).collect(),
-        })
-        .filter(|s| !s.points.is_empty())
-        .collect();
-    check_series(out.len())?;
+    check_series(series.len())?;
+    let mut out: Vec<MatrixSeries> = Vec::with_capacity(series.len());
+    for s in series {
+        let count = s.values.iter().flatten().count();
+        if count > 0 {
+            held.add((count * size_of::<(i64, f64)>()) as u64)?;
+            let mut points = Vec::with_capacity(count);
+            points.extend(s.values.iter().enumerate().filter_map(|(i, v)| Some((time_ms(i), (*v)?))));
+            out.push(MatrixSeries { labels: s.labels, points });
+        }
+        held.sub(size_of_val(s.values.as_slice()) as u64);
+    }
     out.sort_by(|a, b| series::by_pairs(&a.labels, &b.labels));
     Ok(out)
 }

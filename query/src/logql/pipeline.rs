@@ -23,6 +23,7 @@ use self::pattern::Pattern;
 use self::template::Template;
 use super::ast::{LabelFilter, LabelFormat, LabelPick, LineOp, LineTerm, Stage};
 use crate::error::{Error, Result};
+use crate::memory::Exceeded;
 
 /// Label that names the first error of an entry.
 pub(super) const ERROR_LABEL: &str = "__error__";
@@ -100,9 +101,22 @@ impl Pipeline {
         &self.wanted
     }
 
-    /// Runs the stages over one line. `false` drops the line; otherwise `line` and `labels` are the result.
-    pub(super) fn process(&self, line: &mut Cow<'_, str>, labels: &mut EntryLabels, time_ns: i64) -> bool {
-        self.steps.iter().all(|step| step.run(&self.wanted, line, labels, time_ns))
+    /// Runs the stages over one line. `false` drops the line; otherwise `line` and `labels` are the result. Errors when the
+    /// labels' account has no room for what a stage makes.
+    pub(super) fn process(
+        &self,
+        line: &mut Cow<'_, str>,
+        labels: &mut EntryLabels,
+        time_ns: i64,
+    ) -> std::result::Result<bool, Exceeded> {
+        for step in &self.steps {
+            let keeps = step.run(&self.wanted, line, labels, time_ns)?;
+            labels.check()?;
+            if !keeps {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -268,10 +282,16 @@ pub(super) fn filter_names(filter: &LabelFilter, names: &mut HashSet<String>) {
 }
 
 impl Step {
-    fn run(&self, wanted: &Wanted, line: &mut Cow<'_, str>, labels: &mut EntryLabels, time_ns: i64) -> bool {
+    fn run(
+        &self,
+        wanted: &Wanted,
+        line: &mut Cow<'_, str>,
+        labels: &mut EntryLabels,
+        time_ns: i64,
+    ) -> std::result::Result<bool, Exceeded> {
         match self {
-            Self::Line(matcher) => return matcher.keeps(line),
-            Self::Filter(filter) => return filter.keeps(labels),
+            Self::Line(matcher) => return Ok(matcher.keeps(line)),
+            Self::Filter(filter) => return Ok(filter.keeps(labels)),
             Self::Json => json::extract_all(line, wanted, labels),
             Self::JsonFields(fields) => json::extract_fields(line, fields, labels),
             Self::Logfmt { strict, keep_empty } => logfmt::extract_all(line, *strict, *keep_empty, wanted, labels),
@@ -284,10 +304,11 @@ impl Step {
                 }
             }
             Self::LineFormat(template) => {
-                let formatted = template.render(line, labels, time_ns);
+                let formatted = template.render(line, labels, time_ns)?;
+                labels.line_charge().set(formatted.capacity() as u64)?;
                 *line = Cow::Owned(formatted);
             }
-            Self::LabelFormat(formats) => format_labels(formats, line, labels, time_ns),
+            Self::LabelFormat(formats) => format_labels(formats, line, labels, time_ns)?,
             Self::Decolorize(regex) => {
                 if let Cow::Owned(plain) = regex.replace_all(line, "") {
                     *line = Cow::Owned(plain);
@@ -296,7 +317,7 @@ impl Step {
             Self::Drop(picks) => drop_labels(picks, labels),
             Self::Keep(picks) => labels.retain(|name, value| picks.iter().any(|pick| picked(pick, name, value))),
         }
-        true
+        Ok(true)
     }
 }
 
@@ -308,7 +329,12 @@ fn extract_groups(regex: &Regex, line: &str, wanted: &Wanted, labels: &mut Entry
     }
 }
 
-fn format_labels(formats: &[(String, FormatSource)], line: &str, labels: &mut EntryLabels, time_ns: i64) {
+fn format_labels(
+    formats: &[(String, FormatSource)],
+    line: &str,
+    labels: &mut EntryLabels,
+    time_ns: i64,
+) -> std::result::Result<(), Exceeded> {
     for (to, source) in formats {
         match source {
             FormatSource::Label(from) => {
@@ -318,11 +344,13 @@ fn format_labels(formats: &[(String, FormatSource)], line: &str, labels: &mut En
                 }
             }
             FormatSource::Template(template) => {
-                let value = template.render(line, labels, time_ns);
+                let value = template.render(line, labels, time_ns)?;
                 labels.set(to, &value);
             }
         }
+        labels.check()?;
     }
+    Ok(())
 }
 
 fn picked(pick: &LabelPick, name: &str, value: &str) -> bool {

@@ -11,6 +11,7 @@ use trine_store::model::Labels;
 
 use super::answer::{Direction, IndexStats};
 use crate::error::Result;
+use crate::memory::Account;
 
 /// Which structured metadata a scan reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct LogScan<'a> {
     /// Without it lines are given empty.
     pub lines: bool,
     pub metadata: MetadataNeed,
+    /// Charged for what the scan holds open.
+    pub memory: &'a Account,
 }
 
 /// One entry as it is stored.
@@ -65,9 +68,15 @@ pub trait LogSource {
     fn scan(&self, scan: &LogScan<'_>, visit: &mut RowVisitor<'_>) -> Result<()>;
 
     /// The streams that match and have entries in `start_ns..end_ns`. Sizes may count pieces of storage that reach beyond
-    /// the range.
-    fn streams(&self, tenant: &str, matchers: &[Matcher], start_ns: i64, end_ns: i64) -> Result<Vec<StreamVolume>>;
+    /// the range. `memory` is charged while they are looked for, not for the answer.
+    fn streams(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+    ) -> Result<Vec<StreamVolume>>;
 
     /// Totals over the streams that match.
-    fn stats(&self, tenant: &str, matchers: &[Matcher], start_ns: i64, end_ns: i64) -> Result<IndexStats>;
+    fn stats(&self, tenant: &str, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<IndexStats>;
 }

@@ -29,7 +29,19 @@ pub(super) struct SeriesState {
     samples: Vec<(i64, f64)>,
 }
 
+/// What a raw sample weighs in a list that grows.
+pub(super) const SAMPLE_BYTES: u64 = 24;
+/// What a state weighs besides its steps and labels, with its place in a list and a map.
+const STATE_BYTES: u64 = 256;
+
 impl SeriesState {
+    /// What a state of that many steps weighs without its labels and raw samples.
+    pub(super) fn weight(kind: StateKind, steps: usize) -> u64 {
+        let (width, timed) = width(kind);
+        let step = if kind == StateKind::Samples { 0 } else { 1 + 8 * width + if timed { 8 } else { 0 } };
+        (step * steps) as u64 + STATE_BYTES
+    }
+
     pub(super) fn new(kind: StateKind, steps: usize) -> Self {
         let samples_only = kind == StateKind::Samples;
         let (width, timed) = width(kind);
@@ -93,6 +105,13 @@ impl SeriesState {
             }
             StateKind::First | StateKind::Last | StateKind::Samples => {}
         }
+    }
+
+    /// What [`Self::parts`] weighs at most.
+    pub(super) fn parts_weight(&self) -> u64 {
+        let steps = self.present.len() * size_of::<u32>();
+        let numbers = self.values.len() + self.times_ns.len() + 2 * self.samples.len();
+        (steps + numbers * size_of::<f64>()) as u64
     }
 
     /// The state as messages; all but raw samples are one.

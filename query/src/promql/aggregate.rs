@@ -26,6 +26,16 @@ impl Cells {
         (partial.columns_count() * steps) as u64
     }
 
+    /// What a group of `steps` steps weighs.
+    pub(super) fn bytes(partial: Partial, steps: usize) -> u64 {
+        let cell = match partial {
+            Partial::Sum => size_of::<Option<Sum>>(),
+            Partial::Avg => size_of::<Mean>(),
+            Partial::Count | Partial::Min | Partial::Max | Partial::Group => size_of::<f64>(),
+        };
+        (cell * steps) as u64
+    }
+
     /// Adds one series.
     pub(super) fn add(&mut self, values: &[f64]) {
         let present = values.iter().enumerate().filter(|(_, v)| !is_absent(**v));
@@ -103,11 +113,14 @@ impl Cells {
 
     /// The aggregate at every step.
     pub(super) fn finish(self) -> Vec<f64> {
-        match self {
+        let mut values: Vec<f64> = match self {
             Self::Sum(cells) => cells.into_iter().map(|c| c.map_or(ABSENT, |s| s.sum + s.compensation)).collect(),
             Self::Avg(cells) => cells.into_iter().map(|m| if m.count == 0.0 { ABSENT } else { m.value() }).collect(),
             Self::Plain(_, cells) => cells,
-        }
+        };
+        // Collecting may have kept the room of the wider cells.
+        values.shrink_to_fit();
+        values
     }
 }
 

@@ -5,14 +5,16 @@ use trine_store::model::Labels;
 
 use super::annotations::Annotations;
 use super::ast::{Expr, ValueType};
-use super::eval::{Evaluator, Series, Val, drop_names};
+use super::eval::{self, Evaluator, Series, Val, drop_names};
 use super::fetch::{self, Fetched, Replies};
 use super::functions::is_absent;
 use super::plan::{self, Grid, Plan};
 use super::value::{Answer, MatrixSeries, Value, VectorSample};
 use super::{SAMPLES_MAX, labels, parser};
 use crate::error::{Error, Result};
+use crate::memory::Charge;
 use crate::scatter::{QueryContext, Scatter};
+use crate::stop::{Stop, off_thread};
 
 /// A query at one time.
 #[derive(Clone, Debug)]
@@ -81,23 +83,18 @@ async fn run(
     }
     let is_range = request.step_ms != 0;
     let replies = fetch::fetch(scatter, ctx, &plan.selects, SAMPLES_MAX).await?;
-    let (deadline, text) = (ctx.deadline, text.to_owned());
-    let evaluate = move || evaluate(&plan, replies, &text, deadline, is_range, limit);
-    // Evaluation may take long: keep it off the threads that serve requests, where there is a runtime.
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => match runtime.spawn_blocking(evaluate).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::Canceled),
-        },
-        Err(_) => evaluate(),
-    }
+    let (stop, text) = (Stop::at(ctx.deadline), text.to_owned());
+    let _waiting = stop.on_drop();
+    let held = ctx.memory.open();
+    let evaluate = move || evaluate(&plan, replies, &text, (stop, held), is_range, limit);
+    off_thread(evaluate).await
 }
 
 fn evaluate(
     plan: &Plan,
     replies: Replies,
     text: &str,
-    deadline: std::time::Instant,
+    (stop, held): (Stop, Charge),
     is_range: bool,
     limit: usize,
 ) -> Result<Answer> {
@@ -109,25 +106,29 @@ fn evaluate(
         }
     }
     let left = SAMPLES_MAX.saturating_sub(stats.samples_peak);
-    let data: Vec<Option<Fetched>> = data.into_iter().map(Some).collect();
-    let mut evaluator = Evaluator { data, annotations, deadline, left, least_left: left, is_range };
+    let data: Vec<Option<(Fetched, Charge)>> = data.into_iter().map(Some).collect();
+    let mut evaluator = Evaluator { data, annotations, stop, held, left, least_left: left, is_range };
     let value = evaluator.eval(&plan.root, &plan.grid)?;
     stats.samples_peak = SAMPLES_MAX - evaluator.least_left;
-    let mut value = answer(value, &plan.grid, is_range)?;
+    let mut held = evaluator.held;
+    let mut value = answer(value, &plan.grid, is_range, &mut held)?;
     let truncated = truncate(&mut value, limit);
     let (mut warnings, infos) = evaluator.annotations.texts(text);
     warnings.extend(completeness.warnings());
     if truncated {
         warnings.push("results truncated due to limit".to_owned());
     }
-    Ok(Answer { value, warnings, infos, stats, completeness, truncated })
+    Ok(Answer { value, warnings, infos, stats, completeness, truncated, held: Arc::new(held) })
 }
 
-fn answer(value: Val, grid: &Grid, is_range: bool) -> Result<Value> {
+/// The value in the answer's shape; `held` is its charge before and after.
+fn answer(value: Val, grid: &Grid, is_range: bool, held: &mut Charge) -> Result<Value> {
     let last = |values: &[f64]| values.first().copied().unwrap_or(f64::NAN);
     Ok(match (value, is_range) {
         (Val::Scalar(values), false) => Value::Scalar(grid.start_ms, last(&values)),
-        (Val::Scalar(values), true) => matrix(vec![Series { labels: Labels::empty(), drop_name: false, values }], grid),
+        (Val::Scalar(values), true) => {
+            matrix(vec![Series { labels: Labels::empty(), drop_name: false, values }], grid, held)?
+        }
         (Val::Text(text), _) => Value::String(grid.start_ms, text),
         (Val::Vector(series), false) => Value::Vector(
             drop_names(series)?
@@ -136,28 +137,40 @@ fn answer(value: Val, grid: &Grid, is_range: bool) -> Result<Value> {
                 .map(|s| VectorSample { labels: s.labels, time_ms: grid.start_ms, value: last(&s.values) })
                 .collect(),
         ),
-        (Val::Vector(series), true) => matrix(drop_names(series)?, grid),
-        (Val::Matrix(series), _) => Value::Matrix(
-            series
-                .into_iter()
-                .map(|s| MatrixSeries { labels: s.labels, points: s.times_ms.into_iter().zip(s.values).collect() })
-                .collect(),
-        ),
+        (Val::Vector(series), true) => matrix(drop_names(series)?, grid, held)?,
+        (Val::Matrix(series), _) => {
+            let mut out = Vec::with_capacity(series.len());
+            for s in series {
+                let points = (s.times_ms.len() * POINT_BYTES) as u64;
+                held.add(points)?;
+                out.push(MatrixSeries { labels: s.labels, points: s.times_ms.into_iter().zip(s.values).collect() });
+                held.sub(points);
+            }
+            Value::Matrix(out)
+        }
     })
 }
 
-fn matrix(series: Vec<Series>, grid: &Grid) -> Value {
-    let points = |values: Vec<f64>| -> Vec<(i64, f64)> {
-        let present = values.into_iter().enumerate().filter(|(_, v)| !is_absent(*v));
-        present.map(|(step, v)| (grid.at(step), v)).collect()
-    };
-    let mut out: Vec<MatrixSeries> = series
-        .into_iter()
-        .map(|s| MatrixSeries { labels: s.labels, points: points(s.values) })
-        .filter(|s| !s.points.is_empty())
-        .collect();
+/// Bytes of a point of the answer.
+const POINT_BYTES: usize = size_of::<(i64, f64)>();
+
+fn matrix(series: Vec<Series>, grid: &Grid, held: &mut Charge) -> Result<Value> {
+    let mut out: Vec<MatrixSeries> = Vec::new();
+    for s in series {
+        let count = s.values.iter().filter(|v| !is_absent(**v)).count();
+        if count == 0 {
+            held.sub(eval::series_bytes(&s));
+            continue;
+        }
+        held.add((count * POINT_BYTES) as u64)?;
+        let mut points = Vec::with_capacity(count);
+        let present = s.values.iter().enumerate().filter(|(_, v)| !is_absent(**v));
+        points.extend(present.map(|(step, v)| (grid.at(step), *v)));
+        out.push(MatrixSeries { labels: s.labels, points });
+        held.sub(size_of_val(s.values.as_slice()) as u64);
+    }
     out.sort_by(|a, b| labels::compare(&a.labels, &b.labels));
-    Value::Matrix(out)
+    Ok(Value::Matrix(out))
 }
 
 fn truncate(value: &mut Value, limit: usize) -> bool {

@@ -9,18 +9,18 @@ mod relabel;
 mod sort;
 mod topk;
 
-use std::time::Instant;
-
 use hashbrown::HashMap;
 use trine_store::model::Labels;
 
 use super::annotations::Annotations;
-use super::fetch::{Fetched, RawSeries};
+use super::fetch::{Fetched, RawSeries, SAMPLE_BYTES};
 use super::functions::{ABSENT, is_absent};
 use super::labels;
 use super::local::too_many_samples;
 use super::plan::{Grid, Node};
 use crate::error::{Error, Result};
+use crate::memory::{Charge, labels_bytes};
+use crate::stop::Stop;
 
 pub(super) use binary::scalar_binary;
 
@@ -43,10 +43,34 @@ pub(super) enum Val {
     Matrix(Vec<RawSeries>),
 }
 
+/// What a series weighs besides its labels' bytes and its values.
+const SERIES_BYTES: u64 = 128;
+
+/// What a series weighs.
+pub(super) fn series_bytes(series: &Series) -> u64 {
+    size_of_val(series.values.as_slice()) as u64 + labels_bytes(&series.labels)
+}
+
+impl Val {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Scalar(values) => size_of_val(values.as_slice()) as u64,
+            Self::Vector(series) => series.iter().map(series_bytes).sum(),
+            Self::Text(text) => text.len() as u64,
+            Self::Matrix(series) => {
+                series.iter().map(|s| s.times_ms.len() as u64 * SAMPLE_BYTES + labels_bytes(&s.labels)).sum()
+            }
+        }
+    }
+}
+
 pub(super) struct Evaluator {
-    pub data: Vec<Option<Fetched>>,
+    /// Of each selector, with what it weighs, until a node takes it.
+    pub data: Vec<Option<(Fetched, Charge)>>,
     pub annotations: Annotations,
-    pub deadline: Instant,
+    pub stop: Stop,
+    /// What the values of the nodes being evaluated weigh.
+    pub held: Charge,
     /// Values that may still be held.
     pub left: u64,
     /// The least that `left` has been.
@@ -66,10 +90,8 @@ fn same_labelset<T>() -> Result<T> {
 
 impl Evaluator {
     pub(super) fn eval(&mut self, node: &Node, grid: &Grid) -> Result<Val> {
-        if Instant::now() >= self.deadline {
-            return Err(Error::Timeout);
-        }
-        let before = self.left;
+        self.stop.check()?;
+        let (before, held_before) = (self.left, self.held.bytes());
         let value = self.eval_node(node, grid)?;
         // What was fetched is counted already.
         let held = match &value {
@@ -79,14 +101,31 @@ impl Evaluator {
         self.charge(held)?;
         // The operands are gone by now; the result stays.
         self.left = before.saturating_sub(held);
+        self.held.set(held_before + value.bytes())?;
         Ok(value)
+    }
+
+    /// Charges bytes that are held until the node is evaluated; its value is charged in their place then.
+    fn hold(&mut self, bytes: u64) -> Result<()> {
+        Ok(self.held.add(bytes)?)
+    }
+
+    /// Charges `count` columns of the grid, with labels, before they are made.
+    fn hold_columns(&mut self, count: usize, grid: &Grid) -> Result<()> {
+        self.hold((count as u64).saturating_mul(grid.count as u64 * size_of::<f64>() as u64 + SERIES_BYTES))
     }
 
     fn eval_node(&mut self, node: &Node, grid: &Grid) -> Result<Val> {
         match node {
-            Node::Number(value) => Ok(Val::Scalar(vec![*value; grid.count])),
+            Node::Number(value) => {
+                self.hold_columns(1, grid)?;
+                Ok(Val::Scalar(vec![*value; grid.count]))
+            }
             Node::Text(text) => Ok(Val::Text(text.clone())),
-            Node::Time => Ok(Val::Scalar((0..grid.count).map(|i| grid.at(i) as f64 / 1000.0).collect())),
+            Node::Time => {
+                self.hold_columns(1, grid)?;
+                Ok(Val::Scalar((0..grid.count).map(|i| grid.at(i) as f64 / 1000.0).collect()))
+            }
             Node::Fetched { select, drop_name } => self.fetched(*select, *drop_name, grid).map(Val::Vector),
             Node::Ranged { select, call } => self.ranged(*select, call, grid).map(Val::Vector),
             Node::Subquery { inner, inner_grid, call } => {
@@ -125,9 +164,13 @@ impl Evaluator {
     }
 
     fn fetched(&mut self, select: usize, drop_name: bool, grid: &Grid) -> Result<Vec<Series>> {
-        let Some(Fetched::Vectors(series)) = self.data[select].take() else {
+        let Some((Fetched::Vectors(series), charge)) = self.data[select].take() else {
             return execution("a selector's replies are missing");
         };
+        self.held.absorb(charge);
+        if grid.count > 1 && series.first().is_some_and(|(_, values)| values.len() == 1) {
+            self.hold_columns(series.len(), grid)?;
+        }
         let stretch = |values: Vec<f64>| {
             if values.len() == 1 && grid.count != 1 { vec![values[0]; grid.count] } else { values }
         };
@@ -136,6 +179,7 @@ impl Evaluator {
 
     fn absent(&mut self, expr: &Node, labels: &Labels, grid: &Grid) -> Result<Vec<Series>> {
         let series = self.vector(expr, grid)?;
+        self.hold_columns(1, grid)?;
         let is_absent_at = |step: usize| series.iter().all(|s| is_absent(s.values[step]));
         let values: Vec<f64> = (0..grid.count).map(|i| if is_absent_at(i) { 1.0 } else { ABSENT }).collect();
         let mut out = vec![Series { labels: labels.clone(), drop_name: false, values }];

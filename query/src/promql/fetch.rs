@@ -16,7 +16,11 @@ use super::value::Stats;
 use super::{columns, labels};
 use crate::error::{Error, Result};
 use crate::fragment::{Fragment, Language};
+use crate::memory::{self, Account, Charge, labels_bytes};
 use crate::scatter::{Completeness, Item, QueryContext, Scatter};
+
+/// What a sample of a raw series weighs: time and value in columns that grow.
+pub(super) const SAMPLE_BYTES: u64 = 24;
 
 /// What came back for one selector, in label order.
 #[derive(Debug)]
@@ -37,7 +41,8 @@ pub(super) struct RawSeries {
 /// All that came back for a plan.
 #[derive(Debug)]
 pub(super) struct Replies {
-    pub data: Vec<Fetched>,
+    /// Of each selector, with what it weighs.
+    pub data: Vec<(Fetched, Charge)>,
     /// Metrics that may not be counters, with the selector they came from.
     pub non_counters: Vec<(usize, String)>,
     pub stats: Stats,
@@ -55,7 +60,7 @@ pub(super) async fn fetch(
     selects: &[SelectPlan],
     samples_max: u64,
 ) -> Result<Replies> {
-    let mut gather = Gather::new(selects, samples_max);
+    let mut gather = Gather::new(selects, samples_max, &ctx.memory);
     if !selects.is_empty() {
         let request = Request {
             version: fragment::VERSION,
@@ -102,7 +107,10 @@ enum Store {
 
 struct Gather<'a> {
     selects: &'a [SelectPlan],
+    memory: &'a Account,
     stores: Vec<Store>,
+    /// Of each store.
+    held: Vec<Charge>,
     non_counters: Vec<(usize, String)>,
     stats: Stats,
     left: u64,
@@ -111,7 +119,7 @@ struct Gather<'a> {
 }
 
 impl<'a> Gather<'a> {
-    fn new(selects: &'a [SelectPlan], samples_max: u64) -> Self {
+    fn new(selects: &'a [SelectPlan], samples_max: u64, memory: &'a Account) -> Self {
         let store = |s: &SelectPlan| match s.kind {
             SelectKind::Raw => Store::Samples(HashMap::new()),
             SelectKind::Steps { .. } => Store::Vectors(HashMap::new()),
@@ -119,7 +127,9 @@ impl<'a> Gather<'a> {
         };
         Self {
             selects,
+            memory,
             stores: selects.iter().map(store).collect(),
+            held: selects.iter().map(|_| memory.open()).collect(),
             non_counters: Vec::new(),
             stats: Stats::default(),
             left: samples_max,
@@ -130,6 +140,7 @@ impl<'a> Gather<'a> {
 
     fn frame(&mut self, bytes: Bytes) -> Result<()> {
         self.stats.frame_bytes += bytes.len() as u64;
+        let _decoding = memory::decoding(self.memory, bytes.len())?;
         let frame = decode(bytes)?;
         self.stats.samples_read += frame.samples_read;
         if self.stats.samples_read > self.samples_max {
@@ -156,14 +167,18 @@ impl<'a> Gather<'a> {
         let (mut ts, mut vs) = (Vec::new(), Vec::new());
         columns::decode_samples(&message.samples, &mut ts, &mut vs)?;
         self.charge(ts.len() as u64)?;
-        let Some(Store::Samples(series)) = self.stores.get_mut(message.select as usize) else {
+        let position = message.select as usize;
+        let Some(Store::Samples(series)) = self.stores.get_mut(position) else {
             return Err(corrupt("samples for a selector that did not ask for them"));
         };
+        let new_labels = if series.contains_key(&key) { 0 } else { labels_bytes(&key) };
+        self.held[position].add(ts.len() as u64 * SAMPLE_BYTES + new_labels)?;
         let (all_ts, all_vs) = series.entry(key).or_default();
         let in_order = ts.first().zip(all_ts.last()).is_none_or(|(next, last)| last < next);
         all_ts.extend(ts);
         all_vs.extend(vs);
         if !in_order {
+            let _both = self.memory.charge(all_ts.len() as u64 * SAMPLE_BYTES)?;
             merge_by_time(all_ts, all_vs);
         }
         Ok(())
@@ -192,6 +207,11 @@ impl<'a> Gather<'a> {
         };
         if is_new {
             self.charge((columns_count * total) as u64)?;
+            let values = match &select.kind {
+                SelectKind::Groups { partial, .. } => Cells::bytes(*partial, total),
+                SelectKind::Steps { .. } | SelectKind::Raw => (total * size_of::<f64>()) as u64,
+            };
+            self.held[position].add(values + labels_bytes(&key))?;
             self.stats.series += 1;
         }
         match (&mut self.stores[position], &select.kind) {
@@ -222,8 +242,25 @@ impl<'a> Gather<'a> {
                 Fetched::Vectors(in_order(groups.into_iter().map(|(l, cells)| (l, cells.finish())).collect()))
             }
         });
-        let data = data.collect();
+        let data: Vec<Fetched> = data.collect();
+        let mut data: Vec<(Fetched, Charge)> = data.into_iter().zip(self.held).collect();
+        for (fetched, held) in &mut data {
+            held.set(fetched.bytes().min(held.bytes()))?;
+        }
         Ok(Replies { data, non_counters: self.non_counters, stats: self.stats, completeness: self.completeness })
+    }
+}
+
+impl Fetched {
+    /// What the columns and labels weigh.
+    fn bytes(&self) -> u64 {
+        let values = |v: &[f64]| size_of_val(v) as u64;
+        match self {
+            Self::Samples(all) => {
+                all.iter().map(|s| s.times_ms.len() as u64 * SAMPLE_BYTES + labels_bytes(&s.labels)).sum()
+            }
+            Self::Vectors(all) => all.iter().map(|(l, v)| values(v) + labels_bytes(l)).sum(),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 mod frames;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use hashbrown::HashMap;
 use prost::Message;
@@ -21,6 +20,7 @@ use super::parser::METRIC_NAME;
 use super::source::{SeriesSource, StoreSource};
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentLimits, Sink};
+use crate::memory::{Charge, labels_bytes, text_bytes};
 use frames::Frames;
 
 /// Prometheus' words for a query that needs too much.
@@ -56,11 +56,7 @@ pub fn run_over(
     if request.version != fragment::VERSION {
         return Err(corrupt(format!("version {}, this node reads {}", request.version, fragment::VERSION)));
     }
-    let mut run = Run {
-        deadline: limits.deadline,
-        samples_left: request.samples_max,
-        frames: Frames::new(limits.reply_bytes_max, sink),
-    };
+    let mut run = Run { limits, samples_left: request.samples_max, frames: Frames::new(limits.reply_bytes_max, sink) };
     if let Some(lookup) = &request.lookup {
         return run.lookup(lookup, sources);
     }
@@ -71,7 +67,7 @@ pub fn run_over(
 }
 
 struct Run<'a, 's> {
-    deadline: Instant,
+    limits: &'a FragmentLimits,
     samples_left: u64,
     frames: Frames<'a, 's>,
 }
@@ -86,6 +82,7 @@ struct Pushed {
 impl Run<'_, '_> {
     fn select(&mut self, position: u32, select: &Select, sources: &[(u32, &dyn SeriesSource)]) -> Result<()> {
         let matchers = fragment::get_matchers(&select.matchers)?;
+        let memory = &self.limits.memory;
         let pushed = match &select.steps {
             Some(steps) => {
                 let (function, windows) = steps.decode()?;
@@ -94,12 +91,13 @@ impl Run<'_, '_> {
             None => None,
         };
         let mut groups = match (&select.group, &pushed) {
-            (Some(group), Some(pushed)) => Some(Groups::new(group, pushed.windows.count)?),
+            (Some(group), Some(pushed)) => Some(Groups::new(group, pushed.windows.count, memory.open())?),
             _ => None,
         };
+        let _column = memory.charge(pushed.as_ref().map_or(0, |p| p.windows.count as u64) * size_of::<f64>() as u64)?;
         for (shard, source) in sources {
             self.frames.begin(*shard)?;
-            source.for_each(&matchers, select.min_ms, select.max_ms, &mut |labels, ts, vs| {
+            source.for_each(&matchers, (select.min_ms, select.max_ms), memory, &mut |labels, ts, vs| {
                 self.charge(ts.len() as u64)?;
                 let Some(pushed) = &pushed else {
                     return self.frames.samples(position, labels, ts, vs);
@@ -125,9 +123,7 @@ impl Run<'_, '_> {
 
     /// Counts samples and checks the clock, once a series.
     fn charge(&mut self, samples: u64) -> Result<()> {
-        if Instant::now() >= self.deadline {
-            return Err(Error::Timeout);
-        }
+        self.limits.stop.check()?;
         self.samples_left = self.samples_left.checked_sub(samples).ok_or_else(too_many_samples)?;
         self.frames.read(samples);
         Ok(())
@@ -168,20 +164,24 @@ impl Run<'_, '_> {
         set: &[Matcher],
         most: usize,
     ) -> Result<()> {
-        let (min_ms, max_ms) = (lookup.min_ms, lookup.max_ms);
+        let (range, memory) = ((lookup.min_ms, lookup.max_ms), &self.limits.memory);
+        let mut held = memory.open();
         let texts = match kind {
             LookupKind::Series => {
-                for labels in source.series_labels(set, min_ms, max_ms)?.iter().take(most) {
+                let series = source.series_labels(set, range, memory)?;
+                held.add(series.iter().map(labels_bytes).sum())?;
+                for labels in series.iter().take(most) {
                     self.frames.label_set(labels)?;
                 }
                 return Ok(());
             }
-            LookupKind::LabelNames => source.label_names(set, min_ms, max_ms)?,
+            LookupKind::LabelNames => source.label_names(set, range, memory)?,
             LookupKind::LabelValues => {
-                source.label_values(lookup.name.as_deref().unwrap_or_default(), set, min_ms, max_ms)?
+                source.label_values(lookup.name.as_deref().unwrap_or_default(), set, range, memory)?
             }
             LookupKind::Metadata => Vec::new(),
         };
+        held.add(texts.iter().map(|text| text_bytes(text)).sum())?;
         texts.into_iter().take(most).try_for_each(|text| self.frames.text(text))
     }
 }
@@ -202,15 +202,16 @@ struct Groups {
     labels: Vec<String>,
     steps: usize,
     cells: HashMap<Labels, Cells>,
+    held: Charge,
 }
 
 impl Groups {
-    fn new(group: &fragment::Group, steps: usize) -> Result<Self> {
+    fn new(group: &fragment::Group, steps: usize, held: Charge) -> Result<Self> {
         let partial = Partial::from_u32(group.partial).ok_or_else(|| Error::Corrupt {
             what: "PromQL fragment",
             reason: format!("unknown aggregation {}", group.partial),
         })?;
-        Ok(Self { partial, without: group.without, labels: group.labels.clone(), steps, cells: HashMap::new() })
+        Ok(Self { partial, without: group.without, labels: group.labels.clone(), steps, cells: HashMap::new(), held })
     }
 
     fn add(&mut self, series: &Labels, column: &[f64], samples_left: &mut u64) -> Result<()> {
@@ -221,13 +222,16 @@ impl Groups {
         }
         let held = Cells::values_count(self.partial, self.steps);
         *samples_left = samples_left.checked_sub(held).ok_or_else(too_many_samples)?;
+        self.held.add(Cells::bytes(self.partial, self.steps) + labels_bytes(&key))?;
         let mut cells = Cells::new(self.partial, self.steps);
         cells.add(column);
         self.cells.insert(key, cells);
         Ok(())
     }
 
-    fn send(self, position: u32, frames: &mut Frames<'_, '_>) -> Result<()> {
+    fn send(mut self, position: u32, frames: &mut Frames<'_, '_>) -> Result<()> {
+        // The columns of the group that is being sent.
+        self.held.add(Cells::values_count(self.partial, self.steps) * size_of::<f64>() as u64)?;
         let mut sorted: Vec<(Labels, Cells)> = self.cells.into_iter().collect();
         sorted.sort_by(|a, b| labels::compare(&a.0, &b.0));
         sorted.into_iter().try_for_each(|(key, cells)| frames.vector(position, &key, &cells.columns()))

@@ -1,12 +1,15 @@
 //! Questions about series, labels and metric families.
 use std::sync::Arc;
 
+use bytes::Bytes;
+use hashbrown::HashSet;
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 
 use super::fragment::{self, Frame, Lookup, LookupKind, MatcherSet, Request};
 use super::{SAMPLES_MAX, fetch, labels};
 use crate::error::{Error, Result};
+use crate::memory::{self, Charge, labels_bytes, text_bytes};
 use crate::scatter::{Completeness, QueryContext, Scatter};
 
 /// An answer about what exists.
@@ -17,6 +20,8 @@ pub struct Metadata<T> {
     /// Cut at the request's limit.
     pub truncated: bool,
     pub completeness: Completeness,
+    /// What `value` weighs.
+    pub held: Arc<Charge>,
 }
 
 /// Type, help and unit of a metric family.
@@ -39,17 +44,21 @@ pub async fn series(
     limit: usize,
 ) -> Result<Metadata<Vec<Labels>>> {
     let mut found: Vec<Labels> = Vec::new();
+    let mut held = ctx.memory.open();
     let lookup = lookup(LookupKind::Series, None, sets, start_ms, end_ms, limit);
     let completeness = ask(scatter, ctx, lookup, |frame| {
         for bytes in &frame.label_sets {
-            found.push(Labels::decode(bytes).map_err(|e| corrupt(&e.to_string()))?);
+            let labels = Labels::decode(bytes).map_err(|e| corrupt(&e.to_string()))?;
+            held.add(labels_bytes(&labels))?;
+            found.push(labels);
         }
         Ok(())
     })
     .await?;
     found.sort_by(labels::compare);
     found.dedup();
-    Ok(cut(found, limit, completeness))
+    held.set(found.iter().map(labels_bytes).sum())?;
+    Ok(cut(found, limit, completeness, held))
 }
 
 /// Label names of series that match one of `sets`; all series if there is no set.
@@ -84,9 +93,10 @@ pub async fn metric_metadata(
     metric: Option<&str>,
     limit: usize,
 ) -> Result<Metadata<Vec<FamilyMetadata>>> {
-    let mut found = Vec::new();
+    let (mut found, mut held) = (Vec::new(), ctx.memory.open());
     let completeness = ask(scatter, ctx, lookup(LookupKind::Metadata, metric, &[], 0, 0, limit), |frame| {
         for f in frame.families {
+            held.add(text_bytes(&f.family) + text_bytes(&f.help) + text_bytes(&f.unit))?;
             let metric_type = u8::try_from(f.metric_type).map_err(|_| corrupt("metric type"))?;
             found.push(FamilyMetadata { family: f.family, metric_type, help: f.help, unit: f.unit });
         }
@@ -95,7 +105,7 @@ pub async fn metric_metadata(
     .await?;
     found.sort();
     found.dedup();
-    Ok(cut(found, limit, completeness))
+    Ok(cut(found, limit, completeness, held))
 }
 
 fn corrupt(reason: &str) -> Error {
@@ -128,7 +138,11 @@ async fn ask(
 ) -> Result<Completeness> {
     let request =
         Request { version: fragment::VERSION, selects: Vec::new(), samples_max: SAMPLES_MAX, lookup: Some(lookup) };
-    fetch::stream(scatter, ctx, &request, |bytes| take(fetch::decode(bytes)?)).await
+    let one = |bytes: Bytes| {
+        let _decoding = memory::decoding(&ctx.memory, bytes.len())?;
+        take(fetch::decode(bytes)?)
+    };
+    fetch::stream(scatter, ctx, &request, one).await
 }
 
 async fn texts(
@@ -137,21 +151,27 @@ async fn texts(
     lookup: Lookup,
     limit: usize,
 ) -> Result<Metadata<Vec<String>>> {
-    let mut found = Vec::new();
+    // A set: every shard may send the same texts.
+    let (mut found, mut held) = (HashSet::new(), ctx.memory.open());
     let completeness = ask(scatter, ctx, lookup, |frame| {
-        found.extend(frame.texts);
+        for text in frame.texts {
+            if !found.contains(&text) {
+                held.add(text_bytes(&text))?;
+                found.insert(text);
+            }
+        }
         Ok(())
     })
     .await?;
+    let mut found: Vec<String> = found.into_iter().collect();
     found.sort_unstable();
-    found.dedup();
-    Ok(cut(found, limit, completeness))
+    Ok(cut(found, limit, completeness, held))
 }
 
-fn cut<T>(mut value: Vec<T>, limit: usize, completeness: Completeness) -> Metadata<Vec<T>> {
+fn cut<T>(mut value: Vec<T>, limit: usize, completeness: Completeness, held: Charge) -> Metadata<Vec<T>> {
     let truncated = limit != 0 && value.len() > limit;
     if truncated {
         value.truncate(limit);
     }
-    Metadata { value, truncated, completeness }
+    Metadata { value, truncated, completeness, held: Arc::new(held) }
 }

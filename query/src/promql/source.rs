@@ -6,25 +6,36 @@ use trine_store::tsdb::{self, MetricsView};
 
 use super::metadata::FamilyMetadata;
 use crate::error::{Error, Result};
+use crate::memory::Account;
+
+/// What a sample weighs while its series is decoded: time, value, and the bits that it is decoded from, which grow.
+const SAMPLE_BYTES: u64 = 40;
 
 /// The series of one tenant on one shard.
 pub trait SeriesSource {
     /// Calls `visit(labels, times in ms, values)` for every series that satisfies all matchers and has samples in
     /// `min_ms..=max_ms`, in label order. Times strictly rise; stale markers are among the values.
-    fn for_each(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64, visit: &mut Visit<'_>) -> Result<()>;
+    /// `memory` is charged for the selection and for the columns while they are visited.
+    fn for_each(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account, visit: &mut Visit<'_>) -> Result<()>;
 
     /// Labels of the series that match and have samples in the range.
-    fn series_labels(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<Labels>>;
+    fn series_labels(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<Vec<Labels>>;
 
     /// Names of labels of the series that match, sorted.
-    fn label_names(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
-        let series = self.series_labels(matchers, min_ms, max_ms)?;
+    fn label_names(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<Vec<String>> {
+        let series = self.series_labels(matchers, range, memory)?;
         Ok(sorted(series.iter().flat_map(|l| l.iter().map(|(n, _)| n.to_owned())).collect()))
     }
 
     /// Values of a label of the series that match, sorted.
-    fn label_values(&self, name: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
-        let series = self.series_labels(matchers, min_ms, max_ms)?;
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+    ) -> Result<Vec<String>> {
+        let series = self.series_labels(matchers, range, memory)?;
         Ok(sorted(series.iter().filter_map(|l| l.get(name).map(str::to_owned)).collect()))
     }
 
@@ -54,14 +65,16 @@ fn read_error(error: tsdb::Error) -> Error {
             let text = format!("{section} of metrics block {block}: {source}");
             Error::Io(std::io::Error::new(source.kind(), text))
         }
+        tsdb::Error::Memory(exceeded) => Error::Memory(exceeded),
         other => Error::Corrupt { what: "metrics", reason: other.to_string() },
     }
 }
 
 impl SeriesSource for StoreSource<'_> {
-    fn for_each(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64, visit: &mut Visit<'_>) -> Result<()> {
+    fn for_each(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account, visit: &mut Visit<'_>) -> Result<()> {
         let (mut ts, mut vs, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
-        for series in self.view.select(self.tenant, matchers, min_ms, max_ms).map_err(read_error)? {
+        let mut decoded = memory.open();
+        for series in self.view.select_charged(self.tenant, matchers, range, memory).map_err(read_error)? {
             for kind in [SampleKind::IntHistogram, SampleKind::FloatHistogram] {
                 if series.has(kind) {
                     series.blobs_into(kind, &mut blobs).map_err(read_error)?;
@@ -70,6 +83,9 @@ impl SeriesSource for StoreSource<'_> {
                     }
                 }
             }
+            // The columns keep the size of the longest series so far.
+            let bytes = series.samples_max().map_err(read_error)? * SAMPLE_BYTES;
+            decoded.set(bytes.max(decoded.bytes()))?;
             series.samples_into(&mut ts, &mut vs).map_err(read_error)?;
             if !ts.is_empty() {
                 visit(&series.labels, &mut ts, &mut vs)?;
@@ -78,16 +94,22 @@ impl SeriesSource for StoreSource<'_> {
         Ok(())
     }
 
-    fn series_labels(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<Labels>> {
-        self.view.series_labels(self.tenant, matchers, min_ms, max_ms).map_err(read_error)
+    fn series_labels(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<Vec<Labels>> {
+        self.view.series_labels(self.tenant, matchers, range, memory).map_err(read_error)
     }
 
-    fn label_names(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
-        self.view.label_names(self.tenant, matchers, min_ms, max_ms).map_err(read_error)
+    fn label_names(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<Vec<String>> {
+        self.view.label_names(self.tenant, matchers, range, memory).map_err(read_error)
     }
 
-    fn label_values(&self, name: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
-        self.view.label_values(self.tenant, name, matchers, min_ms, max_ms).map_err(read_error)
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+    ) -> Result<Vec<String>> {
+        self.view.label_values(self.tenant, name, matchers, range, memory).map_err(read_error)
     }
 
     fn metadata(&self, family: Option<&str>) -> Result<Vec<FamilyMetadata>> {

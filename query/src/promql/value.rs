@@ -1,6 +1,9 @@
 //! What a query answers.
+use std::sync::Arc;
+
 use trine_store::model::Labels;
 
+use crate::memory::Charge;
 use crate::scatter::Completeness;
 
 /// One element of an instant vector.
@@ -55,4 +58,6 @@ pub struct Answer {
     pub completeness: Completeness,
     /// Series were cut at the query's limit.
     pub truncated: bool,
+    /// What `value` weighs; kept until the answer has been rendered.
+    pub held: Arc<Charge>,
 }

@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 use crate::scatter::{QueryContext, Scatter};
 use crate::traceql::eval::Plan;
 use crate::traceql::fragment::{Ask, Bounds, Pair, Search, TagSearch};
-use crate::traceql::model::{SearchAnswer, SearchQuery, SearchRequest, TraceAnswer};
+use crate::traceql::model::{SearchAnswer, SearchQuery, SearchRequest, TraceAnswer, TraceHit};
 use crate::traceql::parser::parse;
+use crate::traceql::source::span_bytes;
 use crate::traceql::trace::deduplicated;
 use crate::traceql::wire;
 use crate::traceql::zipkin::untangle;
@@ -20,14 +21,17 @@ pub use tags::{INTRINSIC_TAGS, tag_values, tag_values_v1, tags, tags_v1};
 /// All spans of one trace; none when no shard knows it. A server span that shares its id with a client span, as Zipkin has
 /// it, is given an id of its own below the client's.
 pub async fn trace_by_id(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, id: [u8; 16]) -> Result<TraceAnswer> {
-    let mut spans = Vec::new();
+    let (mut spans, mut held) = (Vec::new(), ctx.memory.open());
     let gathered = gather::gather(scatter, ctx, Ask::Trace(id.to_vec()), &mut |frame| {
-        spans.extend(wire::spans(&frame)?);
+        let more = wire::spans(&frame)?;
+        held.add(more.iter().map(span_bytes).sum())?;
+        spans.extend(more);
         Ok(())
     })
     .await?;
     let spans = untangle(deduplicated(spans));
-    Ok(TraceAnswer { spans, metrics: gathered.metrics, completeness: gathered.completeness })
+    let held = Some(Arc::new(held));
+    Ok(TraceAnswer { spans, metrics: gathered.metrics, completeness: gathered.completeness, held })
 }
 
 /// Traces that match, newest first. Errors of the query come before any shard is asked: [`Error::Parse`] in Tempo's words,
@@ -58,14 +62,18 @@ pub async fn search(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, request: &Se
             Ask::TagSearch(TagSearch { tags, min_duration_ns, max_duration_ns, bounds })
         }
     };
-    let mut hits = Vec::new();
+    let (mut hits, mut held) = (Vec::new(), ctx.memory.open());
     let gathered = gather::gather(scatter, ctx, ask, &mut |frame| {
         for message in frame.traces {
-            hits.push(wire::decode_trace(message)?);
+            let hit = wire::decode_trace(message)?;
+            held.add(hit.weight())?;
+            hits.push(hit);
         }
         Ok(())
     })
     .await?;
     let traces = merge::newest(hits, request.limit);
-    Ok(SearchAnswer { traces, metrics: gathered.metrics, completeness: gathered.completeness })
+    held.set(traces.iter().map(TraceHit::weight).sum())?;
+    let held = Some(Arc::new(held));
+    Ok(SearchAnswer { traces, metrics: gathered.metrics, completeness: gathered.completeness, held })
 }

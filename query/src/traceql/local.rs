@@ -4,7 +4,6 @@ mod search;
 mod tags;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use trine_store::shard::ShardView;
 
@@ -64,9 +63,4 @@ impl Bounds {
     fn limit(self) -> usize {
         if self.limit == 0 { usize::MAX } else { usize::try_from(self.limit).unwrap_or(usize::MAX) }
     }
-}
-
-/// [`Error::Timeout`] once `deadline` has passed.
-fn check(deadline: Instant) -> Result<()> {
-    if Instant::now() >= deadline { Err(Error::Timeout) } else { Ok(()) }
 }

@@ -6,6 +6,7 @@ use trine_store::model::attrs::decode_attrs;
 use trine_store::model::{Attr, Attrs, Scope, Value, intrinsic};
 
 use crate::error::{Error, Result};
+use crate::memory::Charge;
 use crate::scatter::Completeness;
 
 /// `root_service` of a trace whose root span has not arrived.
@@ -148,6 +149,8 @@ pub struct TraceAnswer {
     pub spans: Vec<SpanRow>,
     pub metrics: SearchMetrics,
     pub completeness: Completeness,
+    /// What `spans` weighs; kept until the answer has been rendered.
+    pub held: Option<Arc<Charge>>,
 }
 
 /// What to look for: traces that overlap `[start_ns, end_ns]`.
@@ -183,6 +186,8 @@ pub struct SearchAnswer {
     pub traces: Vec<TraceHit>,
     pub metrics: SearchMetrics,
     pub completeness: Completeness,
+    /// What `traces` weighs; kept until the answer has been rendered.
+    pub held: Option<Arc<Charge>>,
 }
 
 /// What answering cost.
@@ -222,6 +227,32 @@ pub struct TraceHit {
     /// None of them without spans; empty for a search by tags.
     pub span_sets: Vec<SpanSetHit>,
     pub service_stats: BTreeMap<String, ServiceStats>,
+}
+
+/// What a span of a hit weighs besides its texts, what a set, and what a trace.
+const SPAN_HIT_BYTES: u64 = 160;
+const SET_HIT_BYTES: u64 = 96;
+const TRACE_HIT_BYTES: u64 = 256;
+/// What an attribute or a service weighs besides its texts.
+const PAIR_BYTES: u64 = 112;
+
+impl TraceHit {
+    /// What the hit weighs.
+    pub(crate) fn weight(&self) -> u64 {
+        let sets: u64 = self.span_sets.iter().map(SpanSetHit::weight).sum();
+        let services: u64 = self.service_stats.keys().map(|name| name.len() as u64 + PAIR_BYTES).sum();
+        (self.root_service.len() + self.root_name.len()) as u64 + sets + services + TRACE_HIT_BYTES
+    }
+}
+
+impl SpanSetHit {
+    fn weight(&self) -> u64 {
+        let pairs = |attrs: &[(String, Value)]| -> u64 {
+            attrs.iter().map(|(k, v)| (k.len() + value_bytes(v)) as u64 + PAIR_BYTES).sum()
+        };
+        let span = |s: &SpanHit| (s.span_id.len() + s.name.len()) as u64 + pairs(&s.attrs) + SPAN_HIT_BYTES;
+        self.spans.iter().map(span).sum::<u64>() + pairs(&self.attrs) + SET_HIT_BYTES
+    }
 }
 
 /// Spans and errors of one service in one trace.

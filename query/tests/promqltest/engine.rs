@@ -12,6 +12,7 @@ use trine_store::model::Labels;
 
 use crate::memory::{MemoryScatter, Series};
 use crate::stored::{StoreScatter, TENANT};
+use trine_query::memory::Account;
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::from_pairs(pairs.iter().copied()).unwrap()
@@ -31,7 +32,12 @@ fn three_series() -> Vec<Series> {
 }
 
 fn ctx() -> QueryContext {
-    QueryContext { tenant: Arc::from(TENANT), deadline: Instant::now() + Duration::from_secs(60), strict: false }
+    QueryContext {
+        tenant: Arc::from(TENANT),
+        deadline: Instant::now() + Duration::from_secs(60),
+        strict: false,
+        memory: Account::unbounded(),
+    }
 }
 
 async fn instant(scatter: &Arc<dyn Scatter>, query: &str, time_ms: i64) -> Result<Answer> {

@@ -13,6 +13,7 @@ use trine_store::index::{Matcher, compare_labels};
 use trine_store::model::{Labels, STALE_NAN_BITS};
 
 use crate::script::{Item, Loaded};
+use trine_query::memory::Account;
 
 /// One series; `None` stands for a sample that the engine does not know yet.
 #[derive(Clone, Debug)]
@@ -76,7 +77,13 @@ impl Shard {
 }
 
 impl SeriesSource for Shard {
-    fn for_each(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64, visit: &mut Visit<'_>) -> Result<()> {
+    fn for_each(
+        &self,
+        matchers: &[Matcher],
+        (min_ms, max_ms): (i64, i64),
+        _memory: &Account,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
         for s in self.matching(matchers, min_ms, max_ms) {
             let (mut ts, mut vs) = (Vec::new(), Vec::new());
             for (t, v) in s.samples.iter().filter(|(t, _)| (min_ms..=max_ms).contains(t)) {
@@ -89,7 +96,12 @@ impl SeriesSource for Shard {
         Ok(())
     }
 
-    fn series_labels(&self, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<Labels>> {
+    fn series_labels(
+        &self,
+        matchers: &[Matcher],
+        (min_ms, max_ms): (i64, i64),
+        _memory: &Account,
+    ) -> Result<Vec<Labels>> {
         Ok(self.matching(matchers, min_ms, max_ms).map(|s| s.labels.clone()).collect())
     }
 
@@ -110,7 +122,7 @@ impl MemoryScatter {
 
 impl Scatter for MemoryScatter {
     fn scatter(&self, _ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<ScatterItem>> {
-        let limits = FragmentLimits { reply_bytes_max: 1 << 30, deadline: Instant::now() + Duration::from_secs(60) };
+        let limits = FragmentLimits::new(1 << 30, Instant::now() + Duration::from_secs(60), Account::unbounded());
         let mut items: Vec<Result<ScatterItem>> = Vec::new();
         for (number, shard) in self.0.iter().enumerate() {
             let mut frames = Vec::new();

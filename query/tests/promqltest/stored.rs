@@ -14,6 +14,7 @@ use trine_store::shard::ShardView;
 use trine_store::tsdb::{Block, HeadConfig, MetricsHead, MetricsView, seal};
 
 use crate::memory::Series;
+use trine_query::memory::Account;
 
 pub(crate) const TENANT: &str = "tenant";
 
@@ -68,7 +69,7 @@ fn head(series: &[&Series]) -> MetricsHead {
 
 impl Scatter for StoreScatter {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
-        let limits = FragmentLimits { reply_bytes_max: 1 << 30, deadline: Instant::now() + Duration::from_secs(60) };
+        let limits = FragmentLimits::new(1 << 30, Instant::now() + Duration::from_secs(60), Account::unbounded());
         let mut items: Vec<Result<Item>> = Vec::new();
         for view in &self.0 {
             let mut frames = Vec::new();

@@ -3,11 +3,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::error::{Result, decoding};
-use super::granule::OpenGranule;
+use super::granule::{OpenGranule, ReadCounters};
 use super::piece::{ClosedPiece, Source};
 use super::row::AttrRef;
 use super::scan::{StreamSelector, overlaps};
 use super::stream::StreamInfo;
+use crate::memory::{Account, Charge};
 use crate::model::{Scope, Value, ValueType};
 
 /// Attributes of rows and of their streams, sorted. Pieces outside the half-open time range are left out.
@@ -43,15 +44,18 @@ pub(crate) fn attr_columns(
 pub(crate) fn attr_values(
     sources: &[Source],
     tenant: &str,
-    scope: Scope,
-    key: &str,
+    (scope, key): (Scope, &str),
     range: (i64, i64),
     limit: usize,
+    memory: &Account,
 ) -> Result<Vec<Value>> {
-    let mut found = Distinct { limit, seen: BTreeSet::new(), values: Vec::new() };
+    let mut found = Distinct { limit, seen: BTreeSet::new(), values: Vec::new(), held: memory.open() };
     for stream in streams(sources, tenant, range.0, range.1) {
-        stream.attrs().iter().filter(|a| a.scope == scope && a.key == key).for_each(|a| found.add(a.value.clone()));
+        for attr in stream.attrs().iter().filter(|a| a.scope == scope && a.key == key) {
+            found.add(attr.value.clone())?;
+        }
     }
+    let counters = Arc::new(ReadCounters { memory: memory.clone(), ..ReadCounters::default() });
     for piece in pieces(sources, range.0, range.1) {
         if found.is_full() {
             break;
@@ -62,25 +66,27 @@ pub(crate) fn attr_values(
                 if !granule.meta.columns.iter().any(|c| wanted(&c)) {
                     continue;
                 }
-                let open = OpenGranule::open(granule.clone(), Arc::default())?;
+                let open = OpenGranule::open(granule.clone(), counters.clone())?;
                 for (at, column) in granule.meta.columns.iter().enumerate().filter(|(_, c)| wanted(c)) {
                     for value in open.column(at)?.candidates(column.value_type) {
-                        found.add(value.to_value()?);
+                        found.add(value.to_value()?)?;
                     }
                 }
             }
             ClosedPiece::Tail(batch) => {
                 for row in 0..batch.len() as u32 {
+                    let mut added = Ok(());
                     let mut each = |attr: AttrRef<'_>| {
                         if attr.scope == scope
                             && attr.key == key
                             && let Ok(value) = attr.value.to_value()
                         {
-                            found.add(value);
+                            added = found.add(value);
                         }
-                        true
+                        added.is_ok()
                     };
                     batch.walk_attrs(row, &mut each).map_err(decoding("tail row"))?;
+                    added?;
                 }
             }
         }
@@ -88,10 +94,14 @@ pub(crate) fn attr_values(
     Ok(found.values)
 }
 
+/// Bytes of a value and its place in the set, besides its text.
+const VALUE_BYTES: u64 = 112;
+
 struct Distinct {
     limit: usize,
     seen: BTreeSet<Vec<u8>>,
     values: Vec<Value>,
+    held: Charge,
 }
 
 impl Distinct {
@@ -99,12 +109,15 @@ impl Distinct {
         self.values.len() >= self.limit
     }
 
-    fn add(&mut self, value: Value) {
+    fn add(&mut self, value: Value) -> Result<()> {
         let mut encoded = vec![value.value_type() as u8];
         value.encode(&mut encoded);
-        if !self.is_full() && self.seen.insert(encoded) {
+        if !self.is_full() && !self.seen.contains(&encoded) {
+            self.held.add(2 * encoded.len() as u64 + VALUE_BYTES)?;
+            self.seen.insert(encoded);
             self.values.push(value);
         }
+        Ok(())
     }
 }
 

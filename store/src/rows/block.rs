@@ -2,10 +2,12 @@
 mod footer;
 mod seal;
 mod section;
+mod verify;
 
 use std::sync::{Arc, OnceLock};
 
 pub use seal::seal;
+pub use verify::verify;
 
 use self::footer::{Footer, SectionEntry, decode_header, decode_trailer};
 use self::section::{decode_granules, decode_labels, decode_streams};
@@ -50,15 +52,46 @@ impl BlockSummary {
 /// An open block file. Sections are read and kept at their first use.
 #[derive(Debug)]
 pub struct Block {
+    name: String,
     file: Arc<dyn ReadAt>,
     signal: Signal,
     footer: Footer,
     sections: Vec<OnceLock<Source>>,
+    /// What is known of a block whose file is gone: then everything else is an [`Error::Lost`].
+    lost: Option<BlockSummary>,
 }
 
 impl Block {
-    /// Checks header, trailer and footer.
+    /// Opens a block that has no name.
     pub fn open(file: Arc<dyn ReadAt>) -> Result<Self> {
+        Self::open_with(file, "(unnamed)")
+    }
+
+    /// A place holder for a block whose file is damaged: reads fail with [`Error::Lost`].
+    pub fn lost(name: &str, signal: Signal, summary: BlockSummary) -> Self {
+        let file = Arc::new(bytes::Bytes::new());
+        let (footer, sections) = (Footer { digest: summary.digest, ..Footer::default() }, Vec::new());
+        Self { name: name.to_owned(), file, signal, footer, sections, lost: Some(summary) }
+    }
+
+    /// The name it was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether this is a place holder.
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_some()
+    }
+
+    /// Whether it may have rows in `min_ns..=max_ns`.
+    pub(crate) fn overlaps(&self, min_ns: i64, max_ns: i64) -> bool {
+        let summary = self.summary();
+        summary.min_time.is_some_and(|at| at <= max_ns) && summary.max_time.is_some_and(|at| at >= min_ns)
+    }
+
+    /// Checks header, trailer and footer. `name` appears in errors.
+    pub fn open_with(file: Arc<dyn ReadAt>, name: &str) -> Result<Self> {
         let len = file.len();
         let short = Error::Mismatch { region: "block file" };
         let trailer_at = len.checked_sub(TRAILER_BYTES as u64).filter(|&at| at >= HEADER_BYTES as u64).ok_or(short)?;
@@ -75,7 +108,7 @@ impl Block {
             return Err(Error::Mismatch { region: "block footer" });
         }
         let sections = footer.sections.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self { file, signal, footer, sections })
+        Ok(Self { name: name.to_owned(), file, signal, footer, sections, lost: None })
     }
 
     pub fn signal(&self) -> Signal {
@@ -84,7 +117,7 @@ impl Block {
 
     /// The summary that the seal returned.
     pub fn summary(&self) -> BlockSummary {
-        BlockSummary::of(&self.footer, self.file.len())
+        self.lost.unwrap_or_else(|| BlockSummary::of(&self.footer, self.file.len()))
     }
 
     /// Tenants with a section, sorted.
@@ -94,6 +127,9 @@ impl Block {
 
     /// The tenant's pieces, or `None` when it has no section.
     pub(crate) fn source(&self, tenant: &str) -> Result<Option<Source>> {
+        if self.is_lost() {
+            return Err(Error::Lost { block: self.name.clone() });
+        }
         let Some(at) = self.footer.sections.iter().position(|s| s.tenant == tenant) else { return Ok(None) };
         if let Some(source) = self.sections[at].get() {
             return Ok(Some(source.clone()));

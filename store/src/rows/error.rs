@@ -1,5 +1,6 @@
 //! Why rows could not be read or written.
 use crate::codec;
+use crate::memory::Exceeded;
 
 /// What went wrong with which region. `at` is the region's offset in its file or granule.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,12 @@ pub enum Error {
     Magic { magic: [u8; 4] },
     #[error("row block version {version} is not known")]
     Version { version: u8 },
+    /// The reader's account is full.
+    #[error(transparent)]
+    Memory(#[from] Exceeded),
+    /// The block was damaged and its file taken away; it comes back once it is healed.
+    #[error("row block {block} is damaged and in quarantine")]
+    Lost { block: String },
 }
 
 /// Result of the row engine's readers.

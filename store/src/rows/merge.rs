@@ -13,6 +13,7 @@ use super::piece::{ClosedPiece, Piece, Source};
 use super::row::{AttrRef, Row, RowBatch, ValueRef};
 use super::scan::{RowOrder, RowScan, ScanStats};
 use super::select::{NOT_SELECTED, Selection};
+use crate::memory::Charge;
 
 /// Order of a merge as an integer: stream and time, time, or inverted time.
 type Key = u128;
@@ -41,6 +42,8 @@ pub(crate) struct LogMerge {
     recent: HashMap<u64, Vec<(Arc<Piece>, u32)>>,
     counters: Arc<ReadCounters>,
     stats: ScanStats,
+    /// For the selection and the list of pieces.
+    _held: Charge,
 }
 
 /// Order-preserving map of times to unsigned numbers.
@@ -58,8 +61,10 @@ fn key_of(order: RowOrder, stream: u32, time_ns: i64) -> Key {
 
 impl LogMerge {
     /// Pieces of `sources` come oldest first.
-    pub(crate) fn new(scan: RowScan, sources: Vec<Source>) -> Self {
+    pub(crate) fn new(scan: RowScan, sources: Vec<Source>) -> Result<Self> {
+        let held = scan.memory.charge(Selection::bytes(&sources))?;
         let selection = Selection::new(&scan.tenant, &scan.streams, &sources);
+        let counters = Arc::new(ReadCounters { memory: scan.memory.clone(), ..ReadCounters::default() });
         let mut merge = Self {
             needle_keys: scan.needles.iter().flat_map(|n| needle_keys(n)).collect(),
             scan,
@@ -68,9 +73,10 @@ impl LogMerge {
             heap: BinaryHeap::new(),
             recent_key: 0,
             recent: HashMap::new(),
-            counters: Arc::default(),
+            counters,
             stats: ScanStats::default(),
             sources: Vec::new(),
+            _held: held,
         };
         for (at, source) in sources.iter().enumerate() {
             for piece in &source.pieces {
@@ -81,7 +87,7 @@ impl LogMerge {
             }
         }
         merge.sources = sources;
-        merge
+        Ok(merge)
     }
 
     pub(crate) fn stats(&self) -> ScanStats {

@@ -7,6 +7,7 @@ use super::row::{AttrRef, ValueRef};
 use super::stream::{StreamInfo, StreamRef};
 use super::stream_table::StreamTable;
 use super::tail::TailBatch;
+use crate::memory::Charge;
 use crate::model::Scope;
 
 /// A piece that has not been opened yet.
@@ -34,7 +35,12 @@ enum Rows {
 pub(crate) struct Piece {
     rows: Rows,
     streams: Arc<StreamTable>,
+    /// The order that a merge keeps of the rows; a granule's columns have a charge of their own.
+    _held: Charge,
 }
+
+/// Bytes that a merge keeps for the order of one row.
+const ROW_ORDER_BYTES: u64 = 32;
 
 impl ClosedPiece {
     /// Reads what every row needs: times and streams.
@@ -48,7 +54,9 @@ impl ClosedPiece {
                 Rows::Granule(Box::new(OpenGranule::open(granule.clone(), counters.clone())?))
             }
         };
-        Ok(Piece { rows, streams: streams.clone() })
+        let mut piece = Piece { rows, streams: streams.clone(), _held: counters.memory.open() };
+        piece._held.add(piece.len() as u64 * ROW_ORDER_BYTES)?;
+        Ok(piece)
     }
 
     /// Earliest and latest time.

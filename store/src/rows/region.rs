@@ -1,7 +1,7 @@
 //! Regions: compressed, checksummed byte ranges, the unit in which granules and blocks are read.
 use super::error::{Error, Result};
 use crate::codec::{self, Reader, put_uvarint};
-use crate::read_at::ReadAt;
+use crate::read_at::{DamageKind, ReadAt};
 
 /// Most raw bytes of one region; a bigger one is damage. Granules stay far below, tables of some million streams as well.
 pub(crate) const REGION_RAW_BYTES_MAX: u64 = 1 << 30;
@@ -55,9 +55,14 @@ impl Region {
     /// Reads, checks and decompresses the region.
     pub(crate) fn read(&self, file: &dyn ReadAt, base: u64, name: &'static str) -> Result<Vec<u8>> {
         let at = base.saturating_add(self.at);
-        let read = |source| Error::Read { region: name, at, source };
-        let stored = file.read_range(at, self.len as usize).map_err(read)?;
-        if crc32fast::hash(&stored) != self.crc {
+        let stored = file.read_range(at, self.len as usize).map_err(|source| {
+            file.report(at, name, DamageKind::of_read(&source), &source);
+            Error::Read { region: name, at, source }
+        })?;
+        let found = crc32fast::hash(&stored);
+        if codec::crc_differs(found, self.crc) {
+            let reason = format_args!("checksum {found:08x}, expected {:08x}", self.crc);
+            file.report(at, name, DamageKind::Checksum, &reason);
             return Err(Error::Checksum { region: name, at });
         }
         let raw = match self.codec {

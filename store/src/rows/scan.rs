@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use crate::index::Matcher;
+use crate::memory::Account;
 use crate::model::Scope;
 
 /// Which streams of the tenant to read.
@@ -65,6 +66,8 @@ pub struct RowScan {
     pub conditions: Vec<Vec<AttrCondition>>,
     /// Rows a batch at most.
     pub batch_rows_max: usize,
+    /// Charged for what the scan holds open.
+    pub memory: Account,
 }
 
 impl RowScan {
@@ -79,6 +82,7 @@ impl RowScan {
             needles: Vec::new(),
             conditions: Vec::new(),
             batch_rows_max: 1024,
+            memory: Account::unbounded(),
         }
     }
 

@@ -16,7 +16,17 @@ pub(crate) struct Selection {
     numbers: Vec<Vec<u32>>,
 }
 
+/// Bytes that a selection keeps for a stream of a source, selected or not, and a merge for a piece.
+const STREAM_BYTES: u64 = 24;
+const PIECE_BYTES: u64 = 96;
+
 impl Selection {
+    /// About the memory of a merge over `sources` before it has opened any piece: at most.
+    pub(crate) fn bytes(sources: &[Source]) -> u64 {
+        let of = |s: &Source| u64::from(s.streams.len()) * STREAM_BYTES + s.pieces.len() as u64 * PIECE_BYTES;
+        sources.iter().map(of).sum()
+    }
+
     pub(crate) fn new(tenant: &str, selector: &StreamSelector, sources: &[Source]) -> Self {
         let mut found: Vec<(Arc<StreamInfo>, u32, u32)> = Vec::new();
         for (at, source) in sources.iter().enumerate() {

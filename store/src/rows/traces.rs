@@ -16,6 +16,7 @@ use super::piece::{ClosedPiece, Piece, Source};
 use super::row::{Row, RowBatch, TraceRows, ValueRef};
 use super::scan::{RowScan, ScanStats};
 use super::select::{NOT_SELECTED, Selection};
+use crate::memory::Charge;
 use crate::model::{Scope, intrinsic};
 
 type TraceId = [u8; 16];
@@ -45,13 +46,16 @@ pub(crate) struct TraceMerge {
     filters: HashMap<usize, Vec<u8>>,
     counters: Arc<ReadCounters>,
     stats: ScanStats,
+    /// For the selection and the list of pieces.
+    _held: Charge,
 }
 
 impl TraceMerge {
     /// Pieces of `sources` come oldest first.
     pub(crate) fn new(scan: RowScan, sources: Vec<Source>) -> Result<Self> {
+        let held = scan.memory.charge(Selection::bytes(&sources))?;
         let selection = Selection::new(&scan.tenant, &scan.streams, &sources);
-        let mut merge = Self::over(scan, sources, selection);
+        let mut merge = Self::over(scan, sources, selection, held);
         for at in 0..merge.sources.len() {
             for piece in merge.sources[at].pieces.clone() {
                 let slot = merge.slots.len();
@@ -73,7 +77,8 @@ impl TraceMerge {
 
     /// All spans of one trace by start.
     pub(crate) fn lookup(scan: RowScan, sources: Vec<Source>, trace_id: &TraceId) -> Result<RowBatch> {
-        let mut merge = Self::over(scan, sources, Selection::default());
+        let held = scan.memory.charge(Selection::bytes(&sources))?;
+        let mut merge = Self::over(scan, sources, Selection::default(), held);
         for (at, source) in merge.sources.iter().enumerate() {
             merge.slots.extend(source.pieces.iter().map(|piece| (at, State::Closed(piece.clone()))));
         }
@@ -83,7 +88,8 @@ impl TraceMerge {
         merge.finish_trace(found)
     }
 
-    fn over(scan: RowScan, sources: Vec<Source>, selection: Selection) -> Self {
+    fn over(scan: RowScan, sources: Vec<Source>, selection: Selection, held: Charge) -> Self {
+        let counters = Arc::new(ReadCounters { memory: scan.memory.clone(), ..ReadCounters::default() });
         Self {
             scan,
             sources,
@@ -92,8 +98,9 @@ impl TraceMerge {
             drivers: BinaryHeap::new(),
             followers: Vec::new(),
             filters: HashMap::new(),
-            counters: Arc::default(),
+            counters,
             stats: ScanStats::default(),
+            _held: held,
         }
     }
 

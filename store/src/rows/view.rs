@@ -14,6 +14,7 @@ use super::scan::{RowScan, ScanStats, StreamSelector};
 use super::stream::{SelectionStats, StreamInfo, StreamStats};
 use super::traces::TraceMerge;
 use crate::index::Matcher;
+use crate::memory::Account;
 use crate::model::{Scope, Signal, Value, ValueType};
 
 /// Heads being sealed, the open head, and sealed blocks. Cheap to clone.
@@ -25,6 +26,9 @@ pub struct RowsView {
     /// In seal order.
     pub blocks: Vec<Arc<Block>>,
 }
+
+/// Of a trace all spans are wanted, whatever their time.
+const ALL_TIMES: (i64, i64) = (i64::MIN, i64::MAX);
 
 impl Default for RowsView {
     fn default() -> Self {
@@ -59,7 +63,13 @@ impl RowsView {
         min_ns: i64,
         max_ns: i64,
     ) -> Result<Vec<StreamStats>> {
-        Ok(measure(tenant, selector, min_ns, max_ns, &self.sources(tenant)?).0)
+        Ok(measure(tenant, selector, min_ns, max_ns, &self.sources(tenant, (min_ns, max_ns))?).0)
+    }
+
+    /// Streams of `tenant` in heads and in blocks that overlap the range, those of several counted several times: a bound on what a call about
+    /// streams may have to look at.
+    pub fn streams_max(&self, tenant: &str, times_ns: (i64, i64)) -> Result<u64> {
+        Ok(self.sources(tenant, times_ns)?.iter().map(|source| u64::from(source.streams.len())).sum())
     }
 
     /// Label names of those streams, sorted.
@@ -86,7 +96,7 @@ impl RowsView {
     /// Size of a selection, without decompressing.
     pub fn stats(&self, tenant: &str, matchers: &[Matcher], min_ns: i64, max_ns: i64) -> Result<SelectionStats> {
         let selector = StreamSelector::Matching(matchers.to_vec());
-        let (streams, chunks) = measure(tenant, &selector, min_ns, max_ns, &self.sources(tenant)?);
+        let (streams, chunks) = measure(tenant, &selector, min_ns, max_ns, &self.sources(tenant, (min_ns, max_ns))?);
         Ok(SelectionStats {
             streams: streams.len() as u64,
             chunks,
@@ -97,26 +107,30 @@ impl RowsView {
 
     /// Starts a scan. Nothing is decompressed before the first batch.
     pub fn scan(&self, scan: &RowScan) -> Result<Scan> {
-        scan_sources(self.signal, scan.clone(), self.sources(&scan.tenant)?)
+        let times = if self.signal == Signal::Traces { ALL_TIMES } else { (scan.min_ns, scan.max_ns) };
+        scan_sources(self.signal, scan.clone(), self.sources(&scan.tenant, times)?)
     }
 
-    /// All spans of a trace by start time; empty when there is none.
-    pub fn trace(&self, tenant: &str, trace_id: &[u8; 16]) -> Result<RowBatch> {
-        TraceMerge::lookup(RowScan::new(tenant, i64::MIN, i64::MAX), self.sources(tenant)?, trace_id)
+    /// All spans of a trace by start time; empty when there is none. `memory` is charged for what the rows hold open.
+    pub fn trace(&self, tenant: &str, trace_id: &[u8; 16], memory: &Account) -> Result<RowBatch> {
+        let scan = RowScan { memory: memory.clone(), ..RowScan::new(tenant, i64::MIN, i64::MAX) };
+        TraceMerge::lookup(scan, self.sources(tenant, ALL_TIMES)?, trace_id)
     }
 
     /// Traces with a span start in the scan's time range and a granule that passes its conditions, by trace id, each with
     /// all its spans whatever their time. Order and needles of the scan are not used.
     pub fn traces(&self, scan: &RowScan) -> Result<TraceScan> {
-        Ok(TraceScan { merge: TraceMerge::new(scan.clone(), self.sources(&scan.tenant)?)? })
+        Ok(TraceScan { merge: TraceMerge::new(scan.clone(), self.sources(&scan.tenant, ALL_TIMES)?)? })
     }
 
     /// Attributes that rows or span streams in the time range have, sorted, without duplicates.
     pub fn attr_columns(&self, tenant: &str, min_ns: i64, max_ns: i64) -> Result<Vec<(Scope, String, ValueType)>> {
-        attr_columns(&self.sources(tenant)?, tenant, min_ns, max_ns)
+        attr_columns(&self.sources(tenant, (min_ns, max_ns))?, tenant, min_ns, max_ns)
     }
 
-    /// Some distinct values of an attribute in the time range, at most `limit`, in the order met.
+    /// Some distinct values of an attribute in the time range, at most `limit`, in the order met. `memory` is charged for
+    /// them while they are collected.
+    #[expect(clippy::too_many_arguments, reason = "a question of its own, asked in one place")]
     pub fn attr_values(
         &self,
         tenant: &str,
@@ -125,14 +139,15 @@ impl RowsView {
         min_ns: i64,
         max_ns: i64,
         limit: usize,
+        memory: &Account,
     ) -> Result<Vec<Value>> {
-        attr_values(&self.sources(tenant)?, tenant, scope, key, (min_ns, max_ns), limit)
+        attr_values(&self.sources(tenant, (min_ns, max_ns))?, tenant, (scope, key), (min_ns, max_ns), limit, memory)
     }
 
-    /// The tenant's pieces, oldest first.
-    fn sources(&self, tenant: &str) -> Result<Vec<Source>> {
+    /// The tenant's pieces, oldest first. A block in quarantine is an error only when it may have rows in `times`.
+    fn sources(&self, tenant: &str, times: (i64, i64)) -> Result<Vec<Source>> {
         let mut sources = Vec::with_capacity(self.blocks.len() + self.heads.len());
-        for block in &self.blocks {
+        for block in self.blocks.iter().filter(|b| !b.is_lost() || b.overlaps(times.0, times.1)) {
             sources.extend(block.source(tenant)?);
         }
         sources.extend(self.heads.iter().map(|head| head.source(tenant)));
@@ -144,7 +159,7 @@ impl RowsView {
 pub(super) fn scan_sources(signal: Signal, scan: RowScan, sources: Vec<Source>) -> Result<Scan> {
     Ok(Scan(match signal {
         Signal::Traces => Merge::Traces(Box::new(TraceMerge::new(scan, sources)?)),
-        Signal::Logs | Signal::Metrics => Merge::Logs(Box::new(LogMerge::new(scan, sources))),
+        Signal::Logs | Signal::Metrics => Merge::Logs(Box::new(LogMerge::new(scan, sources)?)),
     }))
 }
 

@@ -1,6 +1,7 @@
 //! Settings of a shard's engines.
 use std::sync::Arc;
 
+use crate::shard::{BlockOpener, OnDamage};
 use crate::{rows, tsdb};
 
 /// What a cache holds that nobody gave a size.
@@ -13,6 +14,15 @@ pub struct ShardConfig {
     pub rows: rows::HeadConfig,
     /// Decoded index pieces of metrics blocks; one for all shards of a node, so that it is one bound.
     pub block_cache: Arc<tsdb::BlockCache>,
+    /// Told of damage that readers find in the shard's blocks.
+    pub on_damage: OnDamage,
+}
+
+impl ShardConfig {
+    /// Opens the shard's blocks.
+    pub fn opener(&self) -> BlockOpener {
+        BlockOpener { cache: self.block_cache.clone(), on_damage: self.on_damage.clone() }
+    }
 }
 
 impl Default for ShardConfig {
@@ -21,6 +31,7 @@ impl Default for ShardConfig {
             metrics: tsdb::HeadConfig::default(),
             rows: rows::HeadConfig::default(),
             block_cache: Arc::new(tsdb::BlockCache::new(CACHE_BYTES)),
+            on_damage: OnDamage::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Writing frozen heads into blocks, and opening a shard's files again.
+//! Writing frozen heads into blocks.
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -7,23 +7,10 @@ use std::sync::Arc;
 
 use crate::entry::SealReason;
 use crate::model::Signal;
-use crate::read_at::LocalFile;
-use crate::shard::state::FileError;
+use crate::shard::blocks::{BlockOpener, OpenBlocks};
+use crate::shard::files::{BLOCKS_DIR, FileError, io_error, sync_dir, write_manifest};
 use crate::shard::{BlockEntry, DedupWindow, LogPosition, Manifest};
 use crate::{rows, tsdb};
-
-/// Name of the manifest in a replica's directory.
-pub const MANIFEST_FILE: &str = "manifest";
-/// Directory of blocks in a replica's directory.
-pub const BLOCKS_DIR: &str = "blocks";
-
-/// Opened blocks of the three signals, in seal order.
-#[derive(Clone, Debug, Default)]
-pub struct OpenBlocks {
-    pub metrics: Vec<Arc<tsdb::Block>>,
-    pub logs: Vec<Arc<rows::Block>>,
-    pub traces: Vec<Arc<rows::Block>>,
-}
 
 /// A frozen head and the position up to which it goes. Runs on the pool.
 #[derive(Debug)]
@@ -35,7 +22,7 @@ pub struct SealJob {
     pub membership: Option<(LogPosition, Vec<u8>)>,
     pub dedup: DedupWindow,
     /// For the blocks that are opened once they are written.
-    pub block_cache: Arc<tsdb::BlockCache>,
+    pub opener: BlockOpener,
     /// Signals that have anything to write.
     pub touched: BTreeSet<Signal>,
     pub metrics: Arc<tsdb::HeadView>,
@@ -75,21 +62,31 @@ impl SealJob {
         };
         let first_new = manifest.blocks.len();
         for signal in Signal::ALL {
-            if let Some(entry) = self.write_signal(signal, &blocks_dir)? {
-                manifest.blocks.push(entry);
-            }
+            let written = self.write_signal(signal, &blocks_dir).inspect_err(|_| self.remove_written(&blocks_dir))?;
+            manifest.blocks.extend(written);
         }
         sync_dir(&blocks_dir)?;
-        let added = open_blocks(dir, &manifest.blocks[first_new..], &self.block_cache)?;
+        let added = self.opener.open_sound(dir, &manifest.blocks[first_new..])?;
         write_manifest(dir, &manifest)?;
         Ok(Sealed { manifest, added })
+    }
+
+    /// A seal that failed leaves nothing behind that takes room. What does not go now goes at the next start.
+    fn remove_written(&self, blocks_dir: &Path) {
+        for signal in Signal::ALL {
+            fs::remove_file(blocks_dir.join(self.file_name(signal))).ok();
+        }
+    }
+
+    fn file_name(&self, signal: Signal) -> String {
+        format!("{:010}-{}.trnb", self.epoch, signal.as_str())
     }
 
     fn write_signal(&self, signal: Signal, blocks_dir: &Path) -> Result<Option<BlockEntry>, FileError> {
         if !self.touched.contains(&signal) {
             return Ok(None);
         }
-        let file = format!("{:010}-{}.trnb", self.epoch, signal.as_str());
+        let file = self.file_name(signal);
         let path = blocks_dir.join(&file);
         let out = File::create(&path).map_err(io_error("create", &path))?;
         let mut out = Checked { out: BufWriter::with_capacity(1 << 20, out), crc: crc32fast::Hasher::new(), bytes: 0 };
@@ -139,81 +136,4 @@ impl<W: Write> Write for Checked<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
-    let path = path.display().to_string();
-    move |source| FileError::Io { what, path, source }
-}
-
-fn sync_dir(dir: &Path) -> Result<(), FileError> {
-    File::open(dir).and_then(|d| d.sync_all()).map_err(io_error("sync directory", dir))
-}
-
-/// Replaces the manifest atomically and durably.
-pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), FileError> {
-    let (temporary, path) = (dir.join("manifest.new"), dir.join(MANIFEST_FILE));
-    let mut out = File::create(&temporary).map_err(io_error("create", &temporary))?;
-    out.write_all(&manifest.encode()).and_then(|()| out.sync_all()).map_err(io_error("write", &temporary))?;
-    fs::rename(&temporary, &path).map_err(io_error("rename", &path))?;
-    sync_dir(dir)
-}
-
-/// Reads the manifest of a replica's directory; `None` when it never sealed.
-pub fn read_manifest(dir: &Path) -> Result<Option<Manifest>, FileError> {
-    let path = dir.join(MANIFEST_FILE);
-    match fs::read(&path) {
-        Ok(bytes) => Manifest::decode(&bytes)
-            .map(Some)
-            .map_err(|source| FileError::Manifest { path: path.display().to_string(), source }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(io_error("read", &path)(e)),
-    }
-}
-
-/// Opens the blocks that a manifest names, over a `cache` that they share; their length must be what it says.
-pub fn open_blocks(dir: &Path, entries: &[BlockEntry], cache: &Arc<tsdb::BlockCache>) -> Result<OpenBlocks, FileError> {
-    let mut open = OpenBlocks::default();
-    for entry in entries {
-        let path = dir.join(BLOCKS_DIR).join(&entry.file);
-        let file = LocalFile::open(&path).map_err(io_error("open", &path))?;
-        let len = crate::read_at::ReadAt::len(&file);
-        let shown = || path.display().to_string();
-        if len != entry.bytes {
-            let reason = format!("{len} bytes instead of {}", entry.bytes);
-            return Err(FileError::Mismatch { path: shown(), reason });
-        }
-        let file = Arc::new(file);
-        let metrics_error = |source| FileError::Metrics { path: shown(), source };
-        let rows_error = |source| FileError::Rows { path: shown(), source };
-        match entry.signal {
-            Signal::Metrics => {
-                let block = tsdb::Block::open_with(file, &entry.file, cache.clone()).map_err(metrics_error)?;
-                open.metrics.push(Arc::new(block));
-            }
-            Signal::Logs => open.logs.push(Arc::new(rows::Block::open(file).map_err(rows_error)?)),
-            Signal::Traces => open.traces.push(Arc::new(rows::Block::open(file).map_err(rows_error)?)),
-        }
-    }
-    Ok(open)
-}
-
-/// Removes files of the blocks directory that the manifest does not name: leftovers of a crash.
-pub fn remove_strays(dir: &Path, manifest: Option<&Manifest>) -> Result<usize, FileError> {
-    let blocks_dir = dir.join(BLOCKS_DIR);
-    let listing = match fs::read_dir(&blocks_dir) {
-        Ok(listing) => listing,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(e) => return Err(io_error("list", &blocks_dir)(e)),
-    };
-    let mut removed = 0;
-    for file in listing {
-        let file = file.map_err(io_error("list", &blocks_dir))?;
-        let named = manifest.is_some_and(|m| m.blocks.iter().any(|b| *b.file == *file.file_name()));
-        if !named {
-            fs::remove_file(file.path()).map_err(io_error("remove", &file.path()))?;
-            removed += 1;
-        }
-    }
-    Ok(removed)
 }

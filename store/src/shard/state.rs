@@ -7,7 +7,7 @@ use crate::entry::{Entry, EntryPart, NewDef, SealReason};
 use crate::model::Signal;
 use crate::part::PartRef;
 use crate::rows::{self, RowsHead, RowsView, StreamRef};
-use crate::shard::{DedupWindow, LogPosition, Manifest, PartOutcome, ShardView};
+use crate::shard::{BlockEntry, DedupWindow, LogPosition, Manifest, PartOutcome, ShardView};
 use crate::tsdb::{self, MetricsHead, MetricsView, SeriesRef};
 
 /// What applying an entry did.
@@ -192,7 +192,7 @@ impl ShardState {
             position: self.position,
             membership: self.membership.clone(),
             dedup: self.dedup.clone(),
-            block_cache: self.config.block_cache.clone(),
+            opener: self.config.opener(),
             touched: std::mem::take(&mut self.touched),
             metrics,
             logs,
@@ -208,6 +208,26 @@ impl ShardState {
         self.metrics_view.blocks.extend(blocks.metrics);
         self.logs_view.blocks.extend(blocks.logs);
         self.traces_view.blocks.extend(blocks.traces);
+    }
+
+    /// A block's file is damaged and gone: what concerns it is an error from now on. Whether such a block was there.
+    pub fn lose(&mut self, entry: &BlockEntry) -> bool {
+        self.replace(&super::OpenBlocks::lost(entry))
+    }
+
+    /// Puts the blocks, each found by its name, in the place of what readers see by that name. Whether all were there.
+    pub fn replace(&mut self, blocks: &super::OpenBlocks) -> bool {
+        fn put<B>(places: &mut [Arc<B>], block: &Arc<B>, name: impl Fn(&B) -> &str) -> bool {
+            let place = places.iter_mut().find(|b| name(b) == name(block));
+            place.is_some_and(|place| {
+                *place = block.clone();
+                true
+            })
+        }
+        let metrics = blocks.metrics.iter().all(|b| put(&mut self.metrics_view.blocks, b, tsdb::Block::name));
+        let logs = blocks.logs.iter().all(|b| put(&mut self.logs_view.blocks, b, rows::Block::name));
+        let traces = blocks.traces.iter().all(|b| put(&mut self.traces_view.blocks, b, rows::Block::name));
+        metrics && logs && traces
     }
 
     /// What readers may see now. Copies a few `Arc`s.
@@ -280,19 +300,4 @@ impl ProposerTable {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-}
-
-/// Errors of opening or writing a shard's files.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    #[error("{what} {path}")]
-    Io { what: &'static str, path: String, source: std::io::Error },
-    #[error("block {path} does not match its manifest: {reason}")]
-    Mismatch { path: String, reason: String },
-    #[error("manifest {path}")]
-    Manifest { path: String, source: codec::Error },
-    #[error("metrics block {path}")]
-    Metrics { path: String, source: tsdb::Error },
-    #[error("rows block {path}")]
-    Rows { path: String, source: rows::Error },
 }

@@ -12,3 +12,21 @@ pub struct ShardView {
     pub logs: RowsView,
     pub traces: RowsView,
 }
+
+impl ShardView {
+    /// Names of the blocks that are in quarantine: what they hold is missing here.
+    pub fn lost(&self) -> Vec<&str> {
+        let metrics = self.metrics.blocks.iter().filter(|b| b.is_lost()).map(|b| b.name());
+        let rows = self.logs.blocks.iter().chain(&self.traces.blocks);
+        metrics.chain(rows.filter(|b| b.is_lost()).map(|b| b.name())).collect()
+    }
+
+    /// The same without the blocks in quarantine, for an answer that says so.
+    pub fn without_lost(&self) -> Self {
+        let mut view = self.clone();
+        view.metrics.blocks.retain(|b| !b.is_lost());
+        view.logs.blocks.retain(|b| !b.is_lost());
+        view.traces.blocks.retain(|b| !b.is_lost());
+        view
+    }
+}

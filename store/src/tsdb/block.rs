@@ -18,7 +18,7 @@ pub(super) use tenant::TenantIndex;
 use super::chunk::blobs::unpack;
 use super::{Error, FamilyMetadata, Result};
 use crate::codec;
-use crate::read_at::ReadAt;
+use crate::read_at::{DamageKind, ReadAt};
 use format::{Extent, HEADER_LEN, MAGIC, TAIL_LEN, TenantEntry, VERSION, decode_footer};
 
 /// Decoded pieces that a block keeps when it has no cache to share.
@@ -47,6 +47,8 @@ pub struct Block {
     /// By name.
     tenants: Vec<(Arc<str>, TenantEntry)>,
     summary: BlockSummary,
+    /// Whether the file is gone: then everything but the summary is an [`Error::Lost`].
+    lost: bool,
 }
 
 impl Drop for Block {
@@ -68,7 +70,20 @@ impl Block {
         let summary = summary_of(&entries, file.len());
         let tenants = entries.into_iter().map(|entry| (Arc::from(entry.tenant.as_str()), entry)).collect();
         let cache_id = cache.register();
-        Ok(Self { name: name.to_owned(), file, cache, cache_id, tenants, summary })
+        Ok(Self { name: name.to_owned(), file, cache, cache_id, tenants, summary, lost: false })
+    }
+
+    /// A place holder for a block whose file is damaged: reads that it concerns fail with [`Error::Lost`].
+    pub fn lost(name: &str, summary: BlockSummary) -> Self {
+        let cache = Arc::new(BlockCache::new(0));
+        let cache_id = cache.register();
+        let file = Arc::new(bytes::Bytes::new());
+        Self { name: name.to_owned(), file, cache, cache_id, tenants: Vec::new(), summary, lost: true }
+    }
+
+    /// Whether this is a place holder.
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// The name it was opened by.
@@ -97,6 +112,9 @@ impl Block {
 
     /// The tenant's section, if it has one.
     pub(super) fn tenant(self: &Arc<Self>, tenant: &str) -> Result<Option<TenantIndex>> {
+        if self.lost {
+            return Err(Error::Lost { block: self.name.clone() });
+        }
         match self.tenants.binary_search_by(|(name, _)| (**name).cmp(tenant)) {
             Ok(at) => TenantIndex::load(self, &self.tenants[at].1).map(Some),
             Err(_) => Ok(None),
@@ -183,7 +201,10 @@ impl Opening<'_> {
 
     fn read(&self, offset: u64, len: usize, section: &'static str) -> Result<Vec<u8>> {
         let read = self.file.read_range(offset, len);
-        read.map_err(|source| Error::Read { block: self.name.to_owned(), section, source })
+        read.map_err(|source| {
+            self.file.report(offset, section, DamageKind::of_read(&source), &source);
+            Error::Read { block: self.name.to_owned(), section, source }
+        })
     }
 
     fn checked(&self, start: u64, extent: Extent, section: &'static str) -> Result<Vec<u8>> {
@@ -191,7 +212,9 @@ impl Opening<'_> {
             start.checked_add(extent.offset).ok_or_else(|| self.damaged(section, "its offset is out of range"))?;
         let bytes = self.read(offset, extent.len as usize, section)?;
         let found = crc32fast::hash(&bytes);
-        if found != extent.crc {
+        if codec::crc_differs(found, extent.crc) {
+            let reason = format_args!("checksum {found:08x}, expected {:08x}", extent.crc);
+            self.file.report(offset, section, DamageKind::Checksum, &reason);
             return Err(Error::Checksum { block: self.name.to_owned(), section, expected: extent.crc, found });
         }
         Ok(bytes)
@@ -234,7 +257,7 @@ impl Opening<'_> {
         if magic != MAGIC {
             return Err(self.damaged("tail", "the magic is missing"));
         }
-        if found != crc {
+        if codec::crc_differs(found, crc) {
             return Err(Error::Checksum { block: self.name.to_owned(), section: "tail", expected: crc, found });
         }
         if extent.offset.checked_add(u64::from(extent.len)) != Some(at) {

@@ -2,6 +2,7 @@
 use std::io;
 
 use crate::codec;
+use crate::memory::Exceeded;
 
 /// A failed read. Names the block and the section, so that an operator knows what to repair.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +17,15 @@ pub enum Error {
     Version { block: String, found: u8, expected: u8 },
     #[error("{section} of metrics block {block} is damaged: {reason}")]
     Damaged { block: String, section: &'static str, reason: &'static str },
+    /// The block was damaged and its file taken away; it comes back once it is healed.
+    #[error("metrics block {block} is damaged and in quarantine")]
+    Lost { block: String },
     /// A compressed run in memory does not decode: memory was damaged, or there is a bug.
     #[error("samples of a head do not decode: {source}")]
     Head { source: codec::Error },
+    /// The reader's account is full.
+    #[error(transparent)]
+    Memory(#[from] Exceeded),
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::index::{MatchOp, Matcher};
+use crate::memory::Account;
 use crate::model::Labels;
 use crate::part::SampleKind;
 use model::{Fact, Model, World};
@@ -113,7 +114,7 @@ proptest! {
 
 fn series(view: &MetricsView, tenant: &str, matchers: &[(&str, MatchOp, &str)]) -> Vec<String> {
     let matchers: Vec<Matcher> = matchers.iter().map(|(n, op, v)| Matcher::new(*n, *op, *v).unwrap()).collect();
-    let labels = view.series_labels(tenant, &matchers, i64::MIN, i64::MAX).unwrap();
+    let labels = view.series_labels(tenant, &matchers, (i64::MIN, i64::MAX), &Account::unbounded()).unwrap();
     labels.iter().map(Labels::to_string).collect()
 }
 
@@ -149,14 +150,14 @@ fn matchers_select_alike_in_tail_run_and_block() {
         }
         assert_eq!(series(view, "b", &[]), [r#"{n="x", secret="s"}"#], "{stage}");
         assert!(series(view, "nobody", &[]).is_empty());
-        let all = (i64::MIN, i64::MAX);
-        assert_eq!(view.label_names("a", &[], all.0, all.1).unwrap(), ["l", "n"], "{stage}");
-        assert_eq!(view.label_values("a", "l", &[], all.0, all.1).unwrap(), ["1", "10", "2"], "{stage}");
+        let (all, free) = ((i64::MIN, i64::MAX), Account::unbounded());
+        assert_eq!(view.label_names("a", &[], all, &free).unwrap(), ["l", "n"], "{stage}");
+        assert_eq!(view.label_values("a", "l", &[], all, &free).unwrap(), ["1", "10", "2"], "{stage}");
         let of_x = Matcher::new("n", Eq, "x").unwrap();
-        let values = view.label_values("a", "l", std::slice::from_ref(&of_x), all.0, all.1).unwrap();
+        let values = view.label_values("a", "l", std::slice::from_ref(&of_x), all, &free).unwrap();
         assert_eq!(values, ["1", "2"], "{stage}");
-        assert!(view.label_values("a", "secret", &[], all.0, all.1).unwrap().is_empty(), "{stage}");
-        assert!(view.label_names("a", &[], 1_000, 2_000).unwrap().is_empty(), "{stage}");
+        assert!(view.label_values("a", "secret", &[], all, &free).unwrap().is_empty(), "{stage}");
+        assert!(view.label_names("a", &[], (1_000, 2_000), &free).unwrap().is_empty(), "{stage}");
     }
 }
 

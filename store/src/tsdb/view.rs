@@ -10,6 +10,7 @@ pub use series::{Series, SeriesSet};
 
 use super::{Block, HeadView, Result};
 use crate::index::{Matcher, compare_labels};
+use crate::memory::{Account, Charge, Exceeded};
 use crate::model::Labels;
 use crate::part::SampleKind;
 use from_block::BlockSource;
@@ -61,59 +62,86 @@ impl MetricsView {
     /// Series of `tenant` that satisfy all matchers and have records of any kind in chunks that overlap
     /// `min_ms..=max_ms`, in the order of [`compare_labels`]. Samples are decoded series by series, when asked for.
     pub fn select(&self, tenant: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<SeriesSet> {
-        self.select_kinds(tenant, matchers, min_ms, max_ms, &ALL_KINDS)
+        self.select_kinds(tenant, matchers, (min_ms, max_ms), &ALL_KINDS, &Account::unbounded())
     }
 
-    /// As [`Self::select`], with the series that have records of one of `kinds`.
-    pub fn select_kinds(
+    /// As [`Self::select`], charging `memory` for the selection for as long as a series of it is held.
+    pub fn select_charged(
         &self,
         tenant: &str,
         matchers: &[Matcher],
-        min_ms: i64,
-        max_ms: i64,
+        range: (i64, i64),
+        memory: &Account,
+    ) -> Result<SeriesSet> {
+        self.select_kinds(tenant, matchers, range, &ALL_KINDS, memory)
+    }
+
+    /// The series that have records of one of `kinds`.
+    fn select_kinds(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        (min_ms, max_ms): (i64, i64),
         kinds: &[SampleKind],
+        memory: &Account,
     ) -> Result<SeriesSet> {
         let mut found: Vec<(Labels, Part)> = Vec::new();
-        let mut sources = Sources { heads: Vec::new(), blocks: Vec::new(), min_ms, max_ms };
+        let mut held = memory.open();
+        let mut sources = Sources { heads: Vec::new(), blocks: Vec::new(), min_ms, max_ms, held: memory.open() };
         for block in self.blocks.iter().filter(|block| block.overlaps(min_ms, max_ms)) {
             if let Some(source) = BlockSource::select(block, tenant)? {
-                source.list(matchers, (min_ms, max_ms), kinds, sources.blocks.len(), &mut found)?;
+                source.list(matchers, (min_ms, max_ms), kinds, sources.blocks.len(), &mut found, &mut held)?;
                 sources.blocks.push(source);
             }
         }
         for head in self.heads.iter().filter(|head| head.overlaps(min_ms, max_ms)) {
-            let source = HeadSource::select(head, tenant, matchers, min_ms, max_ms);
-            source.list((min_ms, max_ms), kinds, sources.heads.len(), &mut found);
+            let source = HeadSource::select(head, tenant, matchers, (min_ms, max_ms), &mut held)?;
+            source.list((min_ms, max_ms), kinds, sources.heads.len(), &mut found, &mut held)?;
             sources.heads.push(source);
         }
         // Stable, so the parts of one series stay in log order; the sources come sorted or nearly so.
         found.sort_by(|a, b| compare_labels(a.0.as_bytes(), b.0.as_bytes()));
+        sources.held = held;
         Ok(SeriesSet::new(found, Arc::new(sources)))
     }
 
     /// Labels of the series that have samples (not only exemplars) in chunks overlapping the range, in the order of
-    /// [`compare_labels`].
-    pub fn series_labels(&self, tenant: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<Labels>> {
-        Ok(self.select_kinds(tenant, matchers, min_ms, max_ms, &SAMPLES)?.map(|series| series.labels).collect())
+    /// [`compare_labels`]. `memory` is charged while they are looked for, not for the answer.
+    pub fn series_labels(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+    ) -> Result<Vec<Labels>> {
+        Ok(self.select_kinds(tenant, matchers, range, &SAMPLES, memory)?.map(|series| series.labels).collect())
     }
 
     /// Names of labels of the series that match, sorted. Without matchers, of all series of the heads and blocks that
-    /// overlap the range.
-    pub fn label_names(&self, tenant: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Result<Vec<String>> {
-        let mut names = Distinct::default();
+    /// overlap the range. `memory` is charged while they are looked for, not for the answer.
+    pub fn label_names(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        (min_ms, max_ms): (i64, i64),
+        memory: &Account,
+    ) -> Result<Vec<String>> {
+        let mut names = Distinct::new(memory);
         if !matchers.is_empty() {
-            for labels in self.series_labels(tenant, matchers, min_ms, max_ms)? {
+            for labels in self.series_labels(tenant, matchers, (min_ms, max_ms), memory)? {
                 labels.iter().for_each(|(name, _)| names.see(name));
             }
-            return Ok(names.sorted());
+            return names.sorted();
         }
         for block in self.blocks.iter().filter(|block| block.overlaps(min_ms, max_ms)) {
             block.label_names(tenant, &mut |name| names.see(name))?;
+            names.check()?;
         }
         for head in self.heads.iter().filter(|head| head.overlaps(min_ms, max_ms)) {
             head.label_names(tenant, &mut |name| names.see(name));
+            names.check()?;
         }
-        Ok(names.sorted())
+        names.sorted()
     }
 
     /// Values of label `name` of the series that match, sorted. Without matchers, of all series of the heads and blocks
@@ -123,23 +151,25 @@ impl MetricsView {
         tenant: &str,
         name: &str,
         matchers: &[Matcher],
-        min_ms: i64,
-        max_ms: i64,
+        (min_ms, max_ms): (i64, i64),
+        memory: &Account,
     ) -> Result<Vec<String>> {
-        let mut values = Distinct::default();
+        let mut values = Distinct::new(memory);
         if !matchers.is_empty() {
-            for labels in self.series_labels(tenant, matchers, min_ms, max_ms)? {
+            for labels in self.series_labels(tenant, matchers, (min_ms, max_ms), memory)? {
                 labels.get(name).into_iter().for_each(|value| values.see(value));
             }
-            return Ok(values.sorted());
+            return values.sorted();
         }
         for block in self.blocks.iter().filter(|block| block.overlaps(min_ms, max_ms)) {
             block.label_values(tenant, name, &mut |value| values.see(value))?;
+            values.check()?;
         }
         for head in self.heads.iter().filter(|head| head.overlaps(min_ms, max_ms)) {
             head.label_values(tenant, name, &mut |value| values.see(value));
+            values.check()?;
         }
-        Ok(values.sorted())
+        values.sorted()
     }
 
     /// Metadata of one family or of all, by family name. The newest write of a family wins.
@@ -187,20 +217,40 @@ impl MetricsView {
     }
 }
 
+/// Bytes of a text in a set, besides its letters.
+const TEXT_BYTES: u64 = 56;
+
 /// Collects distinct texts, allocating once each.
-#[derive(Debug, Default)]
-struct Distinct(std::collections::HashSet<String>);
+#[derive(Debug)]
+struct Distinct {
+    texts: std::collections::HashSet<String>,
+    held: Charge,
+    /// Texts are no longer taken in: the account is full.
+    full: Option<Exceeded>,
+}
 
 impl Distinct {
+    fn new(memory: &Account) -> Self {
+        Self { texts: std::collections::HashSet::new(), held: memory.open(), full: None }
+    }
+
     fn see(&mut self, text: &str) {
-        if !self.0.contains(text) {
-            self.0.insert(text.to_owned());
+        if self.full.is_none() && !self.texts.contains(text) {
+            match self.held.add(text.len() as u64 + TEXT_BYTES) {
+                Ok(()) => drop(self.texts.insert(text.to_owned())),
+                Err(exceeded) => self.full = Some(exceeded),
+            }
         }
     }
 
-    fn sorted(self) -> Vec<String> {
-        let mut texts: Vec<String> = self.0.into_iter().collect();
+    fn check(&self) -> Result<()> {
+        self.full.map_or(Ok(()), |exceeded| Err(exceeded.into()))
+    }
+
+    fn sorted(self) -> Result<Vec<String>> {
+        self.check()?;
+        let mut texts: Vec<String> = self.texts.into_iter().collect();
         texts.sort_unstable();
-        texts
+        Ok(texts)
     }
 }

@@ -27,6 +27,19 @@ pub(super) trait DiskFile: Send + Sync + fmt::Debug {
     fn sync_data(&self) -> io::Result<()>;
 }
 
+/// Gives a file `len` zero bytes with real blocks behind them, so that no later write or fsync meets a full disk. Written
+/// rather than only reserved: a later fdatasync then has no extent metadata to update.
+fn fill(file: &File, len: u64) -> io::Result<()> {
+    let zeros = vec![0; (1 << 20).min(len as usize)];
+    let mut at = 0;
+    while at < len {
+        let n = (len - at).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..n as usize], at)?;
+        at += n;
+    }
+    file.sync_all()
+}
+
 /// A directory of the local file system, locked against a second process.
 #[derive(Debug)]
 pub(super) struct LocalDisk {
@@ -69,16 +82,12 @@ impl Disk for LocalDisk {
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.dir.join(name);
-        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path)?;
-        // Written rather than only reserved: a later fdatasync then has no extent metadata to update.
-        let zeros = vec![0; (1 << 20).min(len as usize)];
-        let mut at = 0;
-        while at < len {
-            let n = (len - at).min(zeros.len() as u64);
-            file.write_all_at(&zeros[..n as usize], at)?;
-            at += n;
+        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path)?;
+        if let Err(error) = fill(&file, len) {
+            // On a full disk half a file would only make things worse.
+            std::fs::remove_file(&path)?;
+            return Err(error);
         }
-        file.sync_all()?;
         Ok(Arc::new(LocalDiskFile { file, len }))
     }
 

@@ -96,7 +96,7 @@ impl SegmentHeader {
     /// Decodes one copy. `bytes` may be longer.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else { return Err(HeaderError::Damaged) };
-        if bytes[..4] != MAGIC || crc32fast::hash(&bytes[..60]) != u32_at(bytes, 60) {
+        if bytes[..4] != MAGIC || codec::crc_differs(crc32fast::hash(&bytes[..60]), u32_at(bytes, 60)) {
             return Err(HeaderError::Damaged);
         }
         match u32_at(bytes, 4) {
@@ -216,7 +216,9 @@ impl Seal {
     pub(super) fn decode(&self, bytes: &[u8]) -> Option<RecordHeader> {
         let bytes = bytes.first_chunk::<RECORD_HEADER_BYTES>()?;
         let kind = Kind::from_byte(bytes[12])?;
-        if u16::from_le_bytes([bytes[14], bytes[15]]) != self.check || self.header_crc(bytes) != u32_at(bytes, 0) {
+        if u16::from_le_bytes([bytes[14], bytes[15]]) != self.check
+            || codec::crc_differs(self.header_crc(bytes), u32_at(bytes, 0))
+        {
             return None;
         }
         Some(RecordHeader {

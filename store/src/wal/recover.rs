@@ -95,7 +95,8 @@ pub(super) fn recover(disk: &dyn Disk, config: &WalConfig, stats: &Counters) -> 
             let generation = newest.map_or(0, |s| s.generation) + 1;
             let (offset, next_batch) = end.map_or((0, 1), |end| (end.offset, end.next_batch));
             let header = (generation, next_batch, offset);
-            let begun = segment::begin(disk, config, &mut spares, stats, header, &ledger.roster(), 0)?;
+            let mut take = |len| spares.take(disk, config, len);
+            let begun = segment::begin(disk, stats, header, &ledger.roster(), 0, &mut take)?;
             let segment = Arc::new(begun.segment);
             segments.insert(generation, segment.clone());
             Tail { segment, end: begun.end, next_batch: next_batch + 1, spares }

@@ -1,6 +1,7 @@
 //! Reads a segment front to back in constant memory, and looks for records behind a damaged stretch.
 use super::disk::DiskFile;
 use super::format::{RECORD_HEADER_BYTES, RecordHeader, Seal};
+use crate::codec::crc_differs;
 
 /// Bytes read at once.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -76,7 +77,7 @@ impl<'a> Scanner<'a> {
             crc.update(chunk);
             at += chunk.len() as u64;
         }
-        if crc.finalize() == header.payload_crc { Found::Record(header) } else { Found::BadPayload(header) }
+        if crc_differs(crc.finalize(), header.payload_crc) { Found::BadPayload(header) } else { Found::Record(header) }
     }
 
     fn header(&mut self, seal: &Seal, offset: u64, end: u64) -> Option<RecordHeader> {

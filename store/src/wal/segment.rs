@@ -110,8 +110,13 @@ impl Spares {
         disk.sync_dir()
     }
 
-    /// A file of at least `len` bytes under a spare's name.
-    fn take(&mut self, disk: &dyn Disk, config: &WalConfig, len: u64) -> io::Result<(String, Arc<dyn DiskFile>)> {
+    /// A file of at least `len` bytes under a spare's name. The only step of a rotation that needs room on the disk.
+    pub(super) fn take(
+        &mut self,
+        disk: &dyn Disk,
+        config: &WalConfig,
+        len: u64,
+    ) -> io::Result<(String, Arc<dyn DiskFile>)> {
         if self.names.is_empty() {
             self.settle();
         }
@@ -134,16 +139,18 @@ pub(super) struct Begun {
     pub(super) end: u64,
 }
 
-/// Begins the segment `generation` with `roster`, leaving room for a record of `room` payload bytes. Durable on return: a
+/// Gives a file of at least so many bytes, and its name.
+pub(super) type TakeFile<'a> = dyn FnMut(u64) -> io::Result<(String, Arc<dyn DiskFile>)> + 'a;
+
+/// Begins the segment `generation` in a file from `take`, with `roster`, leaving room for a record of `room` payload bytes. Durable on return: a
 /// file under a segment's name always has its header and roster.
 pub(super) fn begin(
     disk: &dyn Disk,
-    config: &WalConfig,
-    spares: &mut Spares,
     stats: &Counters,
     header: (u64, u64, u64),
     roster: &[u8],
     room: usize,
+    take: &mut TakeFile<'_>,
 ) -> io::Result<Begun> {
     let (generation, first_batch, previous_end) = header;
     let salt = RandomState::new().hash_one(generation);
@@ -166,7 +173,7 @@ pub(super) fn begin(
     if len > u64::from(u32::MAX) {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("segment of {len} bytes")));
     }
-    let (name, file) = spares.take(disk, config, len)?;
+    let (name, file) = take(len)?;
     for at in HEADER_COPIES {
         file.write_all_at(&header.encode(), at)?;
     }
@@ -177,6 +184,5 @@ pub(super) fn begin(
     stats.bytes.fetch_add(end, Relaxed);
     stats.records.fetch_add(1, Relaxed);
     stats.fsyncs.fetch_add(1, Relaxed);
-    stats.spares.store(spares.len() as u64, Relaxed);
     Ok(Begun { segment: Segment { generation, seal, file }, end })
 }

@@ -1,7 +1,7 @@
 //! Counters of a log, readable at any time without a lock.
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Totals since the log was opened, except `segments`, `spares` and `pending_bytes`, which are current.
+/// Totals since the log was opened, except `segments`, `spares`, `pending_bytes` and `stalled`, which are current.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WalStats {
     /// Calls of fdatasync on segment data.
@@ -26,6 +26,8 @@ pub struct WalStats {
     pub reads_cached: u64,
     /// Entries that reads took from disk.
     pub reads_disk: u64,
+    /// 1 while the log stands still because the disk has no room for a segment.
+    pub stalled: u64,
 }
 
 /// The live form of [`WalStats`].
@@ -42,6 +44,7 @@ pub(super) struct Counters {
     pub(super) pending_bytes: AtomicU64,
     pub(super) reads_cached: AtomicU64,
     pub(super) reads_disk: AtomicU64,
+    pub(super) stalled: AtomicU64,
 }
 
 impl Counters {
@@ -58,6 +61,7 @@ impl Counters {
             pending_bytes: self.pending_bytes.load(Relaxed),
             reads_cached: self.reads_cached.load(Relaxed),
             reads_disk: self.reads_disk.load(Relaxed),
+            stalled: self.stalled.load(Relaxed),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::scan::{Found, Scanner};
 use super::*;
 use memdisk::MemDisk;
 
+mod full;
 mod memdisk;
 mod model;
 

@@ -5,11 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::format::{Kind, RECORD_HEADER_BYTES, RecordHeader, record_bytes};
 use super::index::{Location, Written};
 use super::segment::{self, Segment, Spares};
@@ -66,6 +66,36 @@ pub(super) struct Tail {
 pub(super) fn spawn(shared: Arc<Shared>, disk: Arc<dyn Disk>, tail: Tail) -> io::Result<JoinHandle<()>> {
     let mut writer = Writer { shared, disk, tail, incoming: VecDeque::new(), batch: Batch::default(), emptied: true };
     std::thread::Builder::new().name("trine-wal".into()).spawn(move || writer.run())
+}
+
+/// How often a full disk is tried again.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// A file for a segment. On a full disk the log stands still until there is room or the log is closed: nothing has been
+/// written or promised yet, so this is no failed write.
+fn take_when_there_is_room(
+    shared: &Shared,
+    disk: &dyn Disk,
+    spares: &mut Spares,
+    len: u64,
+) -> io::Result<(String, Arc<dyn DiskFile>)> {
+    loop {
+        let taken = spares.take(disk, &shared.config, len);
+        let waits = taken.as_ref().is_err_and(is_full);
+        shared.stats.stalled.store(u64::from(waits), Relaxed);
+        if !waits {
+            return taken;
+        }
+        let state = shared.state();
+        if state.stopping {
+            return taken;
+        }
+        drop(shared.wake.wait_timeout(state, FULL_PAUSE).unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
 }
 
 /// What is encoded and not yet written.
@@ -275,8 +305,11 @@ impl Writer {
         debug_assert!(self.batch.bytes.is_empty(), "a batch never spans two segments");
         let roster = self.shared.ledger().roster();
         let header = (self.tail.segment.generation + 1, self.tail.next_batch, self.tail.end);
-        let Shared { config, stats, .. } = &*self.shared;
-        let begun = segment::begin(self.disk.as_ref(), config, &mut self.tail.spares, stats, header, &roster, room)?;
+        let (shared, disk, spares) = (&self.shared, self.disk.as_ref(), &mut self.tail.spares);
+        let stats = &shared.stats;
+        let mut take = |len| take_when_there_is_room(shared, disk, spares, len);
+        let begun = segment::begin(disk, stats, header, &roster, room, &mut take)?;
+        stats.spares.store(self.tail.spares.len() as u64, Relaxed);
         self.tail.segment = Arc::new(begun.segment);
         self.tail.end = begun.end;
         self.tail.next_batch += 1;
@@ -319,7 +352,10 @@ impl Writer {
             state.fatal = Some(Fatal { kind: error.kind(), message: format!("the log has failed: {error}") });
             std::mem::take(&mut state.queue)
         };
-        self.shared.config.on_fatal.call(error);
+        // A log that was closed while it waited for room has not failed: nothing that it wrote is in doubt.
+        if !is_full(error) {
+            self.shared.config.on_fatal.call(error);
+        }
         let waiting = std::mem::take(&mut self.batch.told).into_iter().map(|(done, _)| done);
         let taken = std::mem::take(&mut self.incoming);
         for done in waiting.chain(taken.into_iter().chain(queued).filter_map(|op| op.done)) {

@@ -32,6 +32,10 @@ impl BlockSource for Breaking {
         }
         Ok(futures::stream::iter(chunks).boxed())
     }
+
+    async fn list_blocks(&self, _node: NodeId, _shard: u32) -> io::Result<ListedBlocks> {
+        Ok(ListedBlocks::default())
+    }
 }
 
 fn source(bytes_a_call: usize) -> Breaking {

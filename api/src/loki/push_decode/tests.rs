@@ -4,6 +4,7 @@ use trine_store::model::{Labels, Slot, Value};
 use trine_store::part::{PartRef, RowsBody};
 
 use super::*;
+use crate::budget::Budget;
 use crate::config::ApiConfig;
 use crate::loki::entries::{Entries, EntryLimits};
 
@@ -12,9 +13,10 @@ const NOW_NS: i64 = 1_700_000_000_000_000_000;
 fn run(decode: fn(&[u8], &mut Collector<'_>) -> Result<(), ApiError>, body: &[u8]) -> Result<Entries, ApiError> {
     let limits = EntryLimits::new(&ApiConfig { retention_ms: 86_400_000, ..ApiConfig::default() }, NOW_NS);
     let shard_of = |s: Slot| u32::from(s.0) % 2;
-    let mut collector = Collector::new("t", &limits, &shard_of);
+    let mut held = Budget::new(64 << 20).take(0).unwrap();
+    let mut collector = Collector::new("t", &limits, &shard_of, &mut held);
     decode(body, &mut collector)?;
-    Ok(collector.finish())
+    collector.finish()
 }
 
 /// (labels, ns, line, metadata) of a row.
@@ -61,6 +63,15 @@ fn protobuf() -> Vec<u8> {
     message(&mut stream, 1, br#"{job="j"}"#);
     message(&mut request, 1, &stream);
     request
+}
+
+#[test]
+fn json_label_names_are_those_that_can_be_selected() {
+    for name in ["", "\\u0000", "a b", "a\\nb", "1a", "é", "a.b"] {
+        let body = format!(r#"{{"streams":[{{"stream":{{"ok":"1","{name}":"x"}},"values":[["1","l"]]}}]}}"#);
+        let error = run(decode_json, body.as_bytes()).unwrap_err();
+        assert!(error.to_string().starts_with("couldn't parse labels: "), "{error}");
+    }
 }
 
 #[test]

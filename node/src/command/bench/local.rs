@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
 
-use super::super::peers::{Peer, Peers, await_end, log_file, terminate};
+use super::super::peers::{Peer, Peers, await_end, log_end, log_file, terminate};
 use super::load::Signal;
 use super::target::{Kind, Target};
 use crate::error::{Error, io};
@@ -57,7 +57,8 @@ impl Local {
         let mut held = Vec::new();
         let base = format!("http://127.0.0.1:{}", free_port(&mut held)?);
         drop(held);
-        let log = log_file(dir.join("prometheus.log"))?;
+        let log_path = dir.join("prometheus.log");
+        let log = log_file(log_path.clone())?;
         let mut command = Command::new(program);
         command
             .arg(format!("--config.file={}", config.display()))
@@ -71,7 +72,7 @@ impl Local {
             .kill_on_drop(true);
         let child = command.spawn().map_err(io(format!("start {}", program.display())))?;
         let pid = child.id().ok_or_else(|| Error::Bench(format!("{} ended at once", program.display())))?;
-        wait_ready(&base).await?;
+        wait_ready(&base, &log_path).await?;
         let target = Target {
             name: "prometheus".into(),
             kind: Kind::Prometheus,
@@ -101,7 +102,7 @@ fn free_port(held: &mut Vec<TcpListener>) -> Result<u16, Error> {
     Ok(port)
 }
 
-async fn wait_ready(base: &str) -> Result<(), Error> {
+async fn wait_ready(base: &str, log: &Path) -> Result<(), Error> {
     let client = reqwest::Client::new();
     let deadline = Instant::now() + START_PATIENCE;
     loop {
@@ -110,7 +111,8 @@ async fn wait_ready(base: &str) -> Result<(), Error> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            return Err(Error::Bench(format!("{base} is not ready after {START_PATIENCE:?}: see its log")));
+            let log = log_end(log);
+            return Err(Error::Bench(format!("{base} is not ready after {START_PATIENCE:?}; {log}")));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

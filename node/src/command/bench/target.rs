@@ -2,9 +2,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use reqwest::Url;
 use trine_api::admin::model::{AdminCluster, AdminShard};
 
+use super::super::url::server_url;
 use crate::error::{Error, io};
 
 /// What answers.
@@ -40,10 +40,7 @@ const SETTLE_WINDOW: Duration = Duration::from_secs(4);
 
 /// Base and endpoint of a URL: its own path, or `path` when it has none.
 pub(super) fn endpoint(url: &str, path: &str) -> Result<(String, String), Error> {
-    let parsed = Url::parse(url).map_err(|e| Error::Bench(format!("--url {url}: {e}")))?;
-    if !parsed.has_host() {
-        return Err(Error::Bench(format!("--url {url} names no host; it is like http://127.0.0.1:9090")));
-    }
+    let parsed = server_url(url).map_err(Error::Bench)?;
     let mut base = parsed.clone();
     base.set_path("");
     base.set_query(None);

@@ -4,24 +4,39 @@ use std::collections::HashMap;
 
 use trine_store::model::Labels;
 
-use super::series::{Series, by_pairs, project};
+use super::series::{Series, Work, by_pairs, project};
 use crate::error::{Error, Result};
 use crate::logql::ast::{AggregateOp, Grouping};
+use crate::memory::labels_bytes;
+
+/// What a series weighs while it is grouped, besides its group's labels.
+const GROUPED_BYTES: u64 = 96;
 
 pub(super) fn aggregate(
     op: AggregateOp,
     k: Option<u64>,
     grouping: Option<&Grouping>,
     input: Vec<Series>,
+    work: &mut Work,
 ) -> Result<Vec<Series>> {
+    // A group for each series at most.
+    work.hold(input.iter().map(|s| labels_bytes(&s.labels) + GROUPED_BYTES).sum())?;
     let k = k.map_or(usize::MAX, |k| usize::try_from(k).unwrap_or(usize::MAX));
     match op {
-        AggregateOp::TopK => Ok(ranked(k, true, grouping, input)),
-        AggregateOp::BottomK => Ok(ranked(k, false, grouping, input)),
+        AggregateOp::TopK => ranked(k, true, grouping, input, work),
+        AggregateOp::BottomK => ranked(k, false, grouping, input, work),
         AggregateOp::Sort => Ok(sorted(input, false)),
         AggregateOp::SortDesc => Ok(sorted(input, true)),
         AggregateOp::ApproxTopK => Err(Error::Unsupported { what: "approx_topk".to_owned() }),
-        _ => Ok(grouped(input, grouping).into_iter().map(|(labels, members)| reduce(op, labels, &members)).collect()),
+        _ => {
+            let groups = grouped(input, grouping);
+            work.hold_series(groups.len())?;
+            let reduced = |(labels, members): (Labels, Vec<Series>)| {
+                work.stop.check()?;
+                Ok(reduce(op, labels, &members))
+            };
+            groups.into_iter().map(reduced).collect()
+        }
     }
 }
 
@@ -97,11 +112,18 @@ fn by_value(a: f64, b: f64, descending: bool) -> Ordering {
 }
 
 /// The `k` largest or smallest of each group at every step; series in the order of the first step.
-fn ranked(k: usize, largest: bool, grouping: Option<&Grouping>, input: Vec<Series>) -> Vec<Series> {
+fn ranked(
+    k: usize,
+    largest: bool,
+    grouping: Option<&Grouping>,
+    input: Vec<Series>,
+    work: &mut Work,
+) -> Result<Vec<Series>> {
     let mut out = Vec::new();
     for (_, mut members) in grouped(input, grouping) {
         let steps = members.first().map_or(0, |s| s.values.len());
         for step in 0..steps {
+            work.stop.check()?;
             let mut ranks: Vec<(usize, f64)> =
                 members.iter().enumerate().filter_map(|(i, s)| Some((i, s.values[step]?))).collect();
             // Equal values are ranked by labels, so that the answer does not depend on the order of arrival.
@@ -115,7 +137,7 @@ fn ranked(k: usize, largest: bool, grouping: Option<&Grouping>, input: Vec<Serie
         members.retain(|s| s.values.iter().any(Option::is_some));
         out.extend(members);
     }
-    sorted(out, largest)
+    Ok(sorted(out, largest))
 }
 
 /// By the value of the first step, which is the only one of an instant query.

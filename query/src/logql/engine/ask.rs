@@ -6,6 +6,7 @@ use futures::StreamExt;
 use crate::error::Result;
 use crate::logql::answer::{LogAnswer, LogStats, LogValue};
 use crate::logql::fragment::{Ask, Reply, decode_frame, encode_request};
+use crate::memory::{self, Charge};
 use crate::scatter::{Completeness, Item, QueryContext, Scatter};
 
 /// What the fragments of a query cost and which shards answered.
@@ -33,7 +34,7 @@ impl Account {
         }
     }
 
-    pub(super) fn answer(mut self, value: LogValue) -> LogAnswer {
+    pub(super) fn answer(mut self, value: LogValue, held: Charge) -> LogAnswer {
         self.stats.entries_returned = match &value {
             LogValue::Streams(streams) => streams.iter().map(|s| s.entries.len() as u64).sum(),
             LogValue::Vector(samples) => samples.len() as u64,
@@ -41,7 +42,7 @@ impl Account {
             LogValue::Scalar(..) => 1,
         };
         let warnings = self.completeness.warnings();
-        LogAnswer { value, stats: self.stats, warnings, completeness: self.completeness }
+        LogAnswer { value, stats: self.stats, warnings, completeness: self.completeness, held: Arc::new(held) }
     }
 }
 
@@ -56,15 +57,18 @@ pub(super) async fn ask(
     let mut items = scatter.scatter(ctx, encode_request(what));
     while let Some(item) = items.next().await {
         match item? {
-            Item::Frame(frame) => match decode_frame(frame)? {
-                Reply::Cost(cost) => {
-                    account.stats.bytes_processed += cost.bytes;
-                    account.stats.lines_processed += cost.lines;
-                    account.stats.structured_metadata_bytes += cost.structured_metadata_bytes;
-                    account.stats.post_filter_lines += cost.post_filter_lines;
+            Item::Frame(frame) => {
+                let _decoding = memory::decoding(&ctx.memory, frame.len())?;
+                match decode_frame(frame)? {
+                    Reply::Cost(cost) => {
+                        account.stats.bytes_processed += cost.bytes;
+                        account.stats.lines_processed += cost.lines;
+                        account.stats.structured_metadata_bytes += cost.structured_metadata_bytes;
+                        account.stats.post_filter_lines += cost.post_filter_lines;
+                    }
+                    reply => each(reply)?,
                 }
-                reply => each(reply)?,
-            },
+            }
             Item::ShardDone(answer) => {
                 account.stats.shards += u64::from(answer.error.is_none());
                 account.completeness.shards.push(answer);

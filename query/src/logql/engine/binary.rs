@@ -4,21 +4,27 @@ use std::collections::{HashMap, HashSet};
 use trine_store::model::{Labels, LabelsBuilder};
 
 use super::metric::Evaluated;
-use super::series::{Collector, Series, project};
+use super::series::{Collector, Series, Work, project};
 use crate::error::{Error, Result};
 use crate::logql::ast::{BinaryExpr, BinaryOp, Group, Matching};
+use crate::memory::labels_bytes;
 
-pub(super) fn binary(expr: &BinaryExpr, lhs: Evaluated, rhs: Evaluated, steps: usize) -> Result<Evaluated> {
+/// What a series weighs while it is matched, besides its group's labels.
+const MATCHED_BYTES: u64 = 96;
+
+pub(super) fn binary(expr: &BinaryExpr, lhs: Evaluated, rhs: Evaluated, work: &mut Work) -> Result<Evaluated> {
     Ok(match (lhs, rhs) {
         (Evaluated::Scalar(a), Evaluated::Scalar(b)) => Evaluated::Scalar(expr.op.apply(a, b)),
         (Evaluated::Series(series), Evaluated::Scalar(b)) => Evaluated::Series(with_number(expr, series, |v| (v, b))),
         (Evaluated::Scalar(a), Evaluated::Series(series)) => Evaluated::Series(with_number(expr, series, |v| (a, v))),
         (Evaluated::Series(lhs), Evaluated::Series(rhs)) => {
             let matching = expr.matching.clone().unwrap_or_default();
+            // A match group for each series at most.
+            work.hold(lhs.iter().chain(&rhs).map(|s| labels_bytes(&s.labels) + MATCHED_BYTES).sum())?;
             Evaluated::Series(if expr.op.is_set() {
-                set_operation(expr.op, &matching, lhs, rhs, steps)?
+                set_operation(expr.op, &matching, lhs, rhs, work)?
             } else {
-                Join { expr, matching: &matching, steps }.run(lhs, rhs)?
+                Join { expr, matching: &matching }.run(lhs, rhs, work)?
             })
         }
     })
@@ -56,8 +62,12 @@ fn set_operation(
     matching: &Matching,
     lhs: Vec<Series>,
     rhs: Vec<Series>,
-    steps: usize,
+    work: &mut Work,
 ) -> Result<Vec<Series>> {
+    let steps = work.grid.steps;
+    // Presence by group and step, a byte each.
+    let decider = if matches!(op, BinaryOp::And | BinaryOp::Unless) { &rhs } else { &lhs };
+    work.hold((decider.len() * steps) as u64)?;
     let presence = |series: &[Series]| {
         let mut out: HashMap<Labels, Vec<bool>> = HashMap::new();
         for s in series {
@@ -66,11 +76,11 @@ fn set_operation(
         }
         out
     };
-    let mut out = Collector::new(steps);
+    let mut out = Collector::new(work);
     let mut put_if = |series: Vec<Series>, other: &HashMap<Labels, Vec<bool>>, wanted: bool| -> Result<()> {
         for s in series {
             let present = other.get(&signature(&s.labels, matching));
-            let at = out.position(s.labels);
+            let at = out.position(s.labels)?;
             for (step, value) in s.values.into_iter().enumerate() {
                 let is_there = present.is_some_and(|p| p[step]);
                 if let (Some(value), true) = (value, is_there == wanted) {
@@ -96,11 +106,11 @@ fn set_operation(
 struct Join<'e> {
     expr: &'e BinaryExpr,
     matching: &'e Matching,
-    steps: usize,
 }
 
 impl Join<'_> {
-    fn run(&self, lhs: Vec<Series>, rhs: Vec<Series>) -> Result<Vec<Series>> {
+    fn run(&self, lhs: Vec<Series>, rhs: Vec<Series>, work: &mut Work) -> Result<Vec<Series>> {
+        let steps = work.grid.steps;
         // The many side may have several samples with one signature; without grouping neither may.
         let many_is_left = self.matching.group.as_ref().is_none_or(|g| g.left);
         let (many, one) = if many_is_left { (lhs, rhs) } else { (rhs, lhs) };
@@ -108,20 +118,30 @@ impl Join<'_> {
         for s in one {
             ones.entry(signature(&s.labels, self.matching)).or_default().push(s);
         }
-        let mut out = Collector::new(self.steps);
-        let mut matched: HashSet<(Labels, usize)> = HashSet::new();
+        // By signature: the steps that have matched, a byte each.
+        let mut matched: HashMap<Labels, Vec<bool>> = HashMap::new();
+        if self.matching.group.is_none() {
+            work.hold((many.len() * steps) as u64)?;
+        }
+        let mut out = Collector::new(work);
         for m in many {
             let signature = signature(&m.labels, self.matching);
             let Some(candidates) = ones.get(&signature) else { continue };
-            for step in 0..self.steps {
+            let mut matched = match self.matching.group {
+                None => Some(matched.entry(signature.clone()).or_insert_with(|| vec![false; steps])),
+                Some(_) => None,
+            };
+            for step in 0..steps {
                 let Some(value) = m.values[step] else { continue };
                 let Some((other, o)) = self.only(candidates, step, &signature, many_is_left)? else { continue };
-                if self.matching.group.is_none() && !matched.insert((signature.clone(), step)) {
+                if let Some(matched) = &mut matched
+                    && std::mem::replace(&mut matched[step], true)
+                {
                     return Err(many_matches());
                 }
                 let (a, b) = if many_is_left { (value, o) } else { (o, value) };
                 if let Some(result) = combine(self.expr, a, b, a) {
-                    let at = out.position(self.result_labels(&m.labels, &other.labels));
+                    let at = out.position(self.result_labels(&m.labels, &other.labels))?;
                     out.put(at, step, result)?;
                 }
             }

@@ -12,6 +12,7 @@ use crate::logql::answer::{Direction, LogAnswer, LogEntry, LogQuery, LogStream, 
 use crate::logql::ast::LogExpr;
 use crate::logql::fragment::{Ask, Entries, Entry, LogsAsk, Reply, corrupt};
 use crate::logql::pipeline::{Pipeline, Wanted};
+use crate::memory::{Charge, labels_bytes};
 use crate::scatter::{QueryContext, Scatter};
 
 /// Entries that may wait beyond the limit before they are sorted and cut.
@@ -27,7 +28,7 @@ pub(super) async fn query(
     Pipeline::compile(&log.stages, Wanted::All)?;
     // Which entries an interval keeps is known only after the merge, so shards then send all.
     let merge_limit = if query.interval_ns > 0 { usize::MAX } else { query.limit };
-    let mut merge = Merge::new(query.direction, merge_limit);
+    let mut merge = Merge::new(query.direction, merge_limit, ctx.memory.open());
     let request = LogsAsk {
         query: log.to_string(),
         start_ns: query.start_ns,
@@ -36,14 +37,15 @@ pub(super) async fn query(
         limit: if query.interval_ns > 0 { 0 } else { query.limit as u64 },
     };
     if query.limit == 0 || query.start_ns >= query.end_ns {
-        return Ok(super::ask::Account::default().answer(LogValue::Streams(Vec::new())));
+        return Ok(super::ask::Account::default().answer(LogValue::Streams(Vec::new()), ctx.memory.open()));
     }
     let account = ask(scatter, ctx, Ask::Logs(request), |reply| match reply {
         Reply::Entries(entries) => merge.add(entries),
         _ => Err(corrupt("LogQL reply", "not entries")),
     })
     .await?;
-    Ok(account.answer(LogValue::Streams(merge.finish(query))))
+    let (streams, held) = merge.finish(query)?;
+    Ok(account.answer(LogValue::Streams(streams), held))
 }
 
 struct Merge {
@@ -53,11 +55,17 @@ struct Merge {
     streams: Vec<Labels>,
     positions: HashMap<Bytes, usize>,
     entries: Vec<(usize, LogEntry)>,
+    /// For the entries.
+    held: Charge,
+    /// For the label sets.
+    held_streams: Charge,
 }
 
 impl Merge {
-    fn new(direction: Direction, limit: usize) -> Self {
-        Self { direction, limit, streams: Vec::new(), positions: HashMap::new(), entries: Vec::new() }
+    fn new(direction: Direction, limit: usize, held: Charge) -> Self {
+        let held_streams = held.account().open();
+        let (streams, positions, entries) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { direction, limit, streams, positions, entries, held, held_streams }
     }
 
     fn add(&mut self, frame: Entries) -> Result<()> {
@@ -67,8 +75,11 @@ impl Merge {
                 Some(at) => *at,
                 None => {
                     let labels = Labels::decode(&bytes).map_err(|e| corrupt("LogQL entries", &e.to_string()))?;
+                    // Key, label set and stream of the answer.
+                    self.held_streams.add(3 * labels_bytes(&labels))?;
                     self.streams.push(labels);
-                    self.positions.insert(bytes, self.streams.len() - 1);
+                    // A copy, since the bytes keep their whole frame.
+                    self.positions.insert(Bytes::copy_from_slice(&bytes), self.streams.len() - 1);
                     self.streams.len() - 1
                 }
             });
@@ -77,10 +88,13 @@ impl Merge {
             let Some(stream) = streams.get(entry.stream as usize) else {
                 return Err(corrupt("LogQL entries", "entry of an unknown stream"));
             };
-            self.entries.push((*stream, log_entry(entry)?));
+            let entry = log_entry(entry)?;
+            self.held.add(entry.weight())?;
+            self.entries.push((*stream, entry));
         }
         if self.entries.len() > self.limit.saturating_mul(2).saturating_add(SLACK) {
             self.cut();
+            self.held.set(self.entries.iter().map(|(_, entry)| entry.weight()).sum())?;
         }
         Ok(())
     }
@@ -98,12 +112,13 @@ impl Merge {
         self.entries.truncate(self.limit);
     }
 
-    fn finish(mut self, query: &LogQuery) -> Vec<LogStream> {
+    fn finish(mut self, query: &LogQuery) -> Result<(Vec<LogStream>, Charge)> {
         self.cut();
         if query.interval_ns > 0 {
             self.thin(query.interval_ns);
         }
         self.entries.truncate(query.limit);
+        self.held.set(self.entries.iter().map(|(_, entry)| entry.weight()).sum())?;
         let mut streams: Vec<LogStream> =
             self.streams.into_iter().map(|labels| LogStream { labels, entries: Vec::new() }).collect();
         for (stream, entry) in self.entries {
@@ -111,7 +126,8 @@ impl Merge {
         }
         streams.retain(|s| !s.entries.is_empty());
         streams.sort_by(|a, b| by_pairs(&a.labels, &b.labels));
-        streams
+        self.held.absorb(self.held_streams);
+        Ok((streams, self.held))
     }
 
     /// Keeps entries that are at least `interval_ns` away from the one kept before.

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use trine_store::model::Labels;
 
 use crate::error::{Error, Result};
+use crate::logql::plan::Grid;
+use crate::memory::{Charge, labels_bytes};
+use crate::stop::Stop;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Series {
@@ -19,26 +22,60 @@ impl Series {
     }
 }
 
+impl Series {
+    /// What the series weighs.
+    pub(super) fn weight(&self) -> u64 {
+        size_of_val(self.values.as_slice()) as u64 + labels_bytes(&self.labels)
+    }
+}
+
+/// What a series weighs besides its values and its labels' bytes.
+const SERIES_BYTES: u64 = 128;
+
+/// An evaluation in progress: what it holds, and when it must end.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) held: Charge,
+    pub(super) stop: Stop,
+    pub(super) grid: Grid,
+}
+
+impl Work {
+    /// Charges `count` series of the grid before they are made.
+    pub(super) fn hold_series(&mut self, count: usize) -> Result<()> {
+        let series = (self.grid.steps * size_of::<Option<f64>>()) as u64 + SERIES_BYTES;
+        Ok(self.held.add((count as u64).saturating_mul(series))?)
+    }
+
+    /// Charges bytes until the expression is evaluated.
+    pub(super) fn hold(&mut self, bytes: u64) -> Result<()> {
+        Ok(self.held.add(bytes)?)
+    }
+}
+
 /// Collects values by labels; two values of one label set at one step are an error.
 #[derive(Debug)]
-pub(super) struct Collector {
-    steps: usize,
+pub(super) struct Collector<'w> {
+    work: &'w mut Work,
     positions: HashMap<Labels, usize>,
     series: Vec<Series>,
 }
 
-impl Collector {
-    pub(super) fn new(steps: usize) -> Self {
-        Self { steps, positions: HashMap::new(), series: Vec::new() }
+impl<'w> Collector<'w> {
+    pub(super) fn new(work: &'w mut Work) -> Self {
+        Self { work, positions: HashMap::new(), series: Vec::new() }
     }
 
-    pub(super) fn position(&mut self, labels: Labels) -> usize {
+    pub(super) fn position(&mut self, labels: Labels) -> Result<usize> {
         if let Some(at) = self.positions.get(&labels) {
-            return *at;
+            return Ok(*at);
         }
-        self.series.push(Series { labels: labels.clone(), values: vec![None; self.steps] });
+        self.work.stop.check()?;
+        self.work.hold_series(1)?;
+        self.work.hold(labels_bytes(&labels))?;
+        self.series.push(Series { labels: labels.clone(), values: vec![None; self.work.grid.steps] });
         self.positions.insert(labels, self.series.len() - 1);
-        self.series.len() - 1
+        Ok(self.series.len() - 1)
     }
 
     pub(super) fn put(&mut self, at: usize, step: usize, value: f64) -> Result<()> {

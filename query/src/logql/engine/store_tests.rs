@@ -15,6 +15,7 @@ use trine_store::shard::ShardView;
 use crate::error::Result;
 use crate::fragment::{Fragment, FragmentLimits, run_fragment};
 use crate::logql::{Direction, LogInstant, LogQuery, LogValue, index_stats, instant, label_values, query_range};
+use crate::memory::Account;
 use crate::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 
 const S: i64 = 1_000_000_000;
@@ -25,7 +26,7 @@ struct Node(Vec<Arc<ShardView>>);
 
 impl Scatter for Node {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
-        let limits = FragmentLimits { reply_bytes_max: 64 << 20, deadline: ctx.deadline };
+        let limits = FragmentLimits::new(64 << 20, ctx.deadline, ctx.memory.clone());
         let mut items = Vec::new();
         let ran = run_fragment(&fragment, &ctx.tenant, &self.0, &limits, &mut |frame| {
             items.push(Ok(Item::Frame(frame)));
@@ -84,7 +85,12 @@ fn node() -> Arc<dyn Scatter> {
 }
 
 fn ctx() -> QueryContext {
-    QueryContext { tenant: Arc::from("t"), deadline: Instant::now() + Duration::from_secs(60), strict: false }
+    QueryContext {
+        tenant: Arc::from("t"),
+        deadline: Instant::now() + Duration::from_secs(60),
+        strict: false,
+        memory: Account::unbounded(),
+    }
 }
 
 #[test]

@@ -16,14 +16,19 @@ use crate::logql::fragment::{
 };
 use crate::logql::parser::parse_selector;
 use crate::logql::plan::Grid;
+use crate::memory::{Charge, labels_bytes, text_bytes};
 use crate::scatter::{QueryContext, Scatter};
 
 const NS_PER_MS: i64 = 1_000_000;
+/// What a group weighs besides its texts and points.
+const VOLUME_BYTES: u64 = 160;
+/// What a point weighs in a map and then in a list.
+const POINT_BYTES: u64 = 48;
 /// Most buckets of a volume over time.
 const BUCKETS_MAX: i64 = 11_000;
 
-fn metadata<T>(value: T, account: Account) -> Metadata<T> {
-    Metadata { value, truncated: false, completeness: account.completeness }
+fn metadata<T>(value: T, account: Account, held: Charge) -> Metadata<T> {
+    Metadata { value, truncated: false, completeness: account.completeness, held: Arc::new(held) }
 }
 
 /// The selector as text that shards parse: checked, and in canonical form.
@@ -33,15 +38,21 @@ fn selector_text(matchers: &[Matcher]) -> String {
 
 async fn texts(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, request: StreamsAsk) -> Result<Metadata<Vec<String>>> {
     let mut found: BTreeSet<String> = BTreeSet::new();
+    let mut held = ctx.memory.open();
     let account = ask(scatter, ctx, Ask::Streams(request), |reply| match reply {
         Reply::Texts(texts) => {
-            found.extend(texts.texts);
+            for text in texts.texts {
+                if !found.contains(&text) {
+                    held.add(text_bytes(&text))?;
+                    found.insert(text);
+                }
+            }
             Ok(())
         }
         _ => Err(corrupt("LogQL reply", "not texts")),
     })
     .await?;
-    Ok(metadata(found.into_iter().collect(), account))
+    Ok(metadata(found.into_iter().collect(), account, held))
 }
 
 fn selectors(selector: Option<&str>) -> Result<Vec<String>> {
@@ -84,19 +95,24 @@ pub async fn series(
     let selectors = sets.iter().map(|m| selector_text(m)).collect();
     let request = StreamsAsk { selectors, start_ns, end_ns, want: WANT_LABEL_SETS, name: String::new() };
     let mut found: BTreeSet<Labels> = BTreeSet::new();
+    let mut held = ctx.memory.open();
     let account = ask(scatter, ctx, Ask::Streams(request), |reply| {
         let Reply::LabelSets(list) = reply else {
             return Err(corrupt("LogQL reply", "not label sets"));
         };
         for bytes in list.sets {
-            found.insert(Labels::decode(&bytes).map_err(|e| corrupt("LogQL label set", &e.to_string()))?);
+            let labels = Labels::decode(&bytes).map_err(|e| corrupt("LogQL label set", &e.to_string()))?;
+            if !found.contains(&labels) {
+                held.add(labels_bytes(&labels))?;
+                found.insert(labels);
+            }
         }
         Ok(())
     })
     .await?;
     let mut found: Vec<Labels> = found.into_iter().collect();
     found.sort_by(by_pairs);
-    Ok(metadata(found, account))
+    Ok(metadata(found, account, held))
 }
 
 /// Totals over the streams of `selector`.
@@ -120,7 +136,7 @@ pub async fn index_stats(
         Ok(())
     })
     .await?;
-    Ok(metadata(total, account))
+    Ok(metadata(total, account, ctx.memory.open()))
 }
 
 /// Bytes of lines by group, largest first, then by labels.
@@ -130,14 +146,14 @@ pub async fn index_volume(
     query: &VolumeQuery,
 ) -> Result<Metadata<Vec<Volume>>> {
     let matchers = parse_selector(&query.query)?;
-    let (mut volumes, account) = match query.step_ms {
+    let (mut volumes, held, account) = match query.step_ms {
         None => total_volumes(scatter, ctx, query, &matchers).await?,
         Some(step_ms) => bucket_volumes(scatter, ctx, query, &matchers, step_ms).await?,
     };
     volumes.sort_by(|a, b| b.bytes().cmp(&a.bytes()).then_with(|| a.labels.cmp(&b.labels)));
     let truncated = volumes.len() > query.limit;
     volumes.truncate(query.limit);
-    Ok(Metadata { value: volumes, truncated, completeness: account.completeness })
+    Ok(Metadata { value: volumes, truncated, completeness: account.completeness, held: Arc::new(held) })
 }
 
 async fn total_volumes(
@@ -145,7 +161,7 @@ async fn total_volumes(
     ctx: &QueryContext,
     query: &VolumeQuery,
     matchers: &[Matcher],
-) -> Result<(Vec<Volume>, Account)> {
+) -> Result<(Vec<Volume>, Charge, Account)> {
     let request = VolumeAsk {
         selector: selector_text(matchers),
         start_ns: query.start_ns,
@@ -154,11 +170,15 @@ async fn total_volumes(
         by_label: query.by == VolumeBy::Labels,
     };
     let mut groups: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+    let mut held = ctx.memory.open();
     let account = ask(scatter, ctx, Ask::Volume(request), |reply| {
         let Reply::Volumes(list) = reply else {
             return Err(corrupt("LogQL reply", "not volumes"));
         };
         for part in list.volumes {
+            if !groups.contains_key(&part.labels) {
+                held.add(part.labels.iter().map(|text| text_bytes(text)).sum::<u64>() + VOLUME_BYTES)?;
+            }
             *groups.entry(part.labels).or_default() += part.bytes;
         }
         Ok(())
@@ -169,7 +189,7 @@ async fn total_volumes(
         .into_iter()
         .map(|(flat, bytes)| Ok(Volume { labels: super::logs::pairs(flat)?, points: vec![(time_ms, bytes)] }))
         .collect::<Result<Vec<_>>>()?;
-    Ok((volumes, account))
+    Ok((volumes, held, account))
 }
 
 /// Volumes over time are the metric query `sum by (…) (bytes_over_time({…}[step]))`.
@@ -179,7 +199,7 @@ async fn bucket_volumes(
     query: &VolumeQuery,
     matchers: &[Matcher],
     step_ms: i64,
-) -> Result<(Vec<Volume>, Account)> {
+) -> Result<(Vec<Volume>, Charge, Account)> {
     let step_ns = step_ms.saturating_mul(NS_PER_MS);
     let span_ns = query.end_ns.saturating_sub(query.start_ns);
     if step_ns <= 0 || span_ns / step_ns > BUCKETS_MAX {
@@ -214,10 +234,10 @@ async fn bucket_volumes(
     };
     let steps = ((span_ns + step_ns - 1) / step_ns).max(1) as usize;
     let grid = Grid { start_ns: query.start_ns.saturating_add(step_ns), step_ns, steps };
-    let (evaluated, cost) = evaluate(scatter, ctx, &expr, grid).await?;
+    let (evaluated, mut held, cost) = evaluate(scatter, ctx, &expr, grid).await?;
     account.add(cost);
     let Evaluated::Series(series) = evaluated else {
-        return Ok((Vec::new(), account));
+        return Ok((Vec::new(), held, account));
     };
     let mut groups: BTreeMap<Vec<(String, String)>, BTreeMap<i64, u64>> = BTreeMap::new();
     for s in series {
@@ -228,6 +248,8 @@ async fn bucket_volumes(
             VolumeBy::Labels => pairs.into_iter().map(|(name, _)| vec![(name, String::new())]).collect(),
         };
         for key in keys {
+            let count = s.values.iter().flatten().count() as u64;
+            held.add(count * POINT_BYTES + labels_bytes(&s.labels) + VOLUME_BYTES)?;
             let points = groups.entry(key).or_default();
             for (step, value) in s.values.iter().enumerate() {
                 if let Some(value) = value {
@@ -237,5 +259,5 @@ async fn bucket_volumes(
         }
     }
     let volumes = groups.into_iter().map(|(labels, points)| Volume { labels, points: points.into_iter().collect() });
-    Ok((volumes.collect(), account))
+    Ok((volumes.collect(), held, account))
 }

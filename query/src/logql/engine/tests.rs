@@ -16,6 +16,7 @@ use crate::logql::{
     Direction, LogAnswer, LogInstant, LogQuery, LogValue, VolumeBy, VolumeQuery, index_stats, index_volume, instant,
     label_values, labels, query_range, series,
 };
+use crate::memory::Account;
 use crate::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 
 const S: i64 = 1_000_000_000;
@@ -28,7 +29,7 @@ struct Nodes(Vec<Vec<MemorySource>>);
 impl Nodes {
     fn run(&self, ctx: &QueryContext, fragment: &Fragment) -> Vec<Result<Item>> {
         let mut items = Vec::new();
-        let limits = FragmentLimits { reply_bytes_max: 64 << 20, deadline: ctx.deadline };
+        let limits = FragmentLimits::new(64 << 20, ctx.deadline, ctx.memory.clone());
         let mut shard = 0;
         for node in &self.0 {
             let sources: Vec<&dyn LogSource> = node.iter().map(|s| s as &dyn LogSource).collect();
@@ -58,7 +59,12 @@ impl Scatter for Nodes {
 }
 
 fn ctx() -> QueryContext {
-    QueryContext { tenant: Arc::from("t"), deadline: Instant::now() + Duration::from_secs(60), strict: false }
+    QueryContext {
+        tenant: Arc::from("t"),
+        deadline: Instant::now() + Duration::from_secs(60),
+        strict: false,
+        memory: Account::unbounded(),
+    }
 }
 
 /// Two nodes, three shards: api and db streams, one entry each ten seconds for two minutes.
@@ -525,7 +531,7 @@ proptest! {
     #[test]
     fn no_bytes_panic_as_messages(bytes: Vec<u8>) {
         let shard = MemorySource::default();
-        let limits = FragmentLimits { reply_bytes_max: 1 << 20, deadline: Instant::now() + Duration::from_secs(60) };
+        let limits = FragmentLimits::new(1 << 20, Instant::now() + Duration::from_secs(60), Account::unbounded());
         let payload = bytes::Bytes::from(bytes);
         drop(crate::logql::fragment::decode_frame(payload.clone()));
         drop(run_over(&payload, "t", &[&shard], &limits, &mut |_| Ok(())));

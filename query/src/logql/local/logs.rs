@@ -13,6 +13,7 @@ use crate::logql::fragment::{Entries, Entry, FRAME_BYTES, LogsAsk, Reply};
 use crate::logql::parser::parse_log;
 use crate::logql::pipeline::{EntryLabels, Pipeline, Wanted, needles, required_labels};
 use crate::logql::source::{LogScan, LogSource, MetadataNeed};
+use crate::memory::{Charge, labels_bytes};
 
 /// An entry that passed, with the labels of its stream that are left.
 struct Found {
@@ -20,18 +21,26 @@ struct Found {
     entry: LogEntry,
 }
 
+impl Found {
+    fn weight(&self) -> u64 {
+        self.entry.weight() + labels_bytes(&self.labels)
+    }
+}
+
 pub(super) fn run(job: &mut Job<'_, '_>, ask: &LogsAsk) -> Result<()> {
     let log = parse_log(&ask.query)?;
     let pipeline = Pipeline::compile(&log.stages, Wanted::All)?;
     let limit = if ask.limit == 0 { usize::MAX } else { usize::try_from(ask.limit).unwrap_or(usize::MAX) };
     let mut found: Vec<Found> = Vec::new();
+    let mut held = job.replies.memory().open();
     let (mut start_ns, mut end_ns) = (ask.start_ns, ask.end_ns);
     for source in job.sources {
         let mut search = Search { job: &mut *job, log: &log, pipeline: &pipeline, limit };
-        search.shard(*source, ask.backward, start_ns, end_ns, &mut found)?;
+        search.shard(*source, ask.backward, (start_ns, end_ns), &mut found, &mut held)?;
         // Stable, so that entries of one stream with one time keep the shard's order.
         found.sort_by_key(|f| if ask.backward { f.entry.time_ns.wrapping_neg() } else { f.entry.time_ns });
         found.truncate(limit);
+        held.set(found.iter().map(Found::weight).sum())?;
         if let (true, Some(last)) = (found.len() == limit, found.last()) {
             // Other shards can only add what is not beyond the last entry.
             match ask.backward {
@@ -56,10 +65,11 @@ impl Search<'_, '_, '_> {
         &mut self,
         source: &dyn LogSource,
         backward: bool,
-        start_ns: i64,
-        end_ns: i64,
+        (start_ns, end_ns): (i64, i64),
         found: &mut Vec<Found>,
+        held: &mut Charge,
     ) -> Result<()> {
+        let memory = self.job.replies.memory();
         let scan = LogScan {
             tenant: self.job.tenant,
             matchers: &self.log.matchers,
@@ -70,8 +80,9 @@ impl Search<'_, '_, '_> {
             labels: required_labels(&self.log.stages),
             lines: true,
             metadata: MetadataNeed::All,
+            memory,
         };
-        let mut labels = EntryLabels::default();
+        let mut labels = EntryLabels::new(memory);
         let mut stream: Option<Labels> = None;
         let (before, mut bytes) = (found.len(), 0u64);
         source.scan(&scan, &mut |row| {
@@ -88,14 +99,16 @@ impl Search<'_, '_, '_> {
             self.job.cost.bytes += row.line.len() as u64;
             self.job.cost.lines += 1;
             let mut line = std::borrow::Cow::Borrowed(row.line.as_ref());
-            if !self.pipeline.process(&mut line, &mut labels, row.time_ns) {
+            if !self.pipeline.process(&mut line, &mut labels, row.time_ns)? {
                 return Ok(ControlFlow::Continue(()));
             }
             self.job.cost.post_filter_lines += 1;
             bytes += line.len() as u64;
             self.job.replies.check_bytes(bytes)?;
             let entry = labels.to_entry(row.time_ns, &line);
-            found.push(Found { labels: labels.changed_stream().unwrap_or_else(|| row.labels.clone()), entry });
+            let found_now = Found { labels: labels.changed_stream().unwrap_or_else(|| row.labels.clone()), entry };
+            held.add(found_now.weight())?;
+            found.push(found_now);
             Ok(if found.len() - before < self.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })
     }

@@ -15,8 +15,9 @@ use crate::logql::pipeline::{
 };
 use crate::logql::plan::{Grid, RangePlan, StateKind};
 use crate::logql::source::{LogScan, MetadataNeed, SourceRow};
-use crate::logql::state::SeriesState;
+use crate::logql::state::{SAMPLE_BYTES, SeriesState};
 use crate::logql::units::{parse_bytes, parse_duration_ns};
+use crate::memory::{Account, Charge};
 
 const SAMPLE_ERROR: &str = "SampleExtractionErr";
 /// Most states that one fragment holds: series times steps, and raw samples.
@@ -30,7 +31,7 @@ pub(super) fn run(job: &mut Job<'_, '_>, ask: &MetricAsk) -> Result<()> {
         return Err(Error::Unsupported { what: format!("fragment {}", ask.query) });
     };
     let grid = Grid { start_ns: ask.start_ns, step_ns: ask.step_ns, steps: ask.steps as usize };
-    let mut table = Table::new(&plan, grid)?;
+    let mut table = Table::new(&plan, grid, job.replies.memory())?;
     let lines = table.reads_lines();
     let metadata = match table.pipeline.wanted() {
         Wanted::All => MetadataNeed::All,
@@ -49,6 +50,7 @@ pub(super) fn run(job: &mut Job<'_, '_>, ask: &MetricAsk) -> Result<()> {
             labels: required_labels(&range.log.stages),
             lines,
             metadata: metadata.clone(),
+            memory: job.replies.memory(),
         };
         table.stream = None;
         source.scan(&scan, &mut |row| {
@@ -75,8 +77,11 @@ fn send(job: &mut Job<'_, '_>, table: Table<'_>) -> Result<()> {
     let mut frame = SeriesList::default();
     let mut bytes = 0;
     let mut states: Vec<Option<SeriesState>> = table.states.into_iter().map(Some).collect();
+    let mut sending = job.replies.memory().open();
     for (labels, at) in table.positions {
         let Some(state) = states[at].take() else { continue };
+        // The series as messages, beside its state and the frame.
+        sending.set(state.parts_weight())?;
         for part in state.parts(&labels) {
             bytes += part.labels.len() + 2 * part.steps.len() + 8 * (part.values.len() + part.times_ns.len());
             frame.series.push(part);
@@ -101,12 +106,14 @@ struct Table<'p> {
     positions: HashMap<Vec<u8>, usize>,
     states: Vec<SeriesState>,
     cells: usize,
+    /// For states, their keys and raw samples.
+    held: Charge,
     builder: LabelsBuilder,
     key: Vec<u8>,
 }
 
 impl<'p> Table<'p> {
-    fn new(plan: &'p RangePlan, grid: Grid) -> Result<Self> {
+    fn new(plan: &'p RangePlan, grid: Grid, memory: &Account) -> Result<Self> {
         let filters = match &plan.range.unwrap {
             Some(unwrap) => unwrap.filters.iter().map(Filter::compile).collect::<Result<_>>()?,
             None => Vec::new(),
@@ -116,11 +123,12 @@ impl<'p> Table<'p> {
             grid,
             pipeline: Pipeline::compile(&plan.range.log.stages, wanted(plan))?,
             filters,
-            labels: EntryLabels::default(),
+            labels: EntryLabels::new(memory),
             stream: None,
             positions: HashMap::new(),
             states: Vec::new(),
             cells: 0,
+            held: memory.open(),
             builder: LabelsBuilder::default(),
             key: Vec::new(),
         })
@@ -145,13 +153,14 @@ impl<'p> Table<'p> {
             self.labels.push_metadata(name, value);
         }
         let mut line = Cow::Borrowed(row.line.as_ref());
-        if !self.pipeline.process(&mut line, &mut self.labels, row.time_ns) {
+        if !self.pipeline.process(&mut line, &mut self.labels, row.time_ns)? {
             return Ok(false);
         }
         let Some(value) = self.value(&line)? else { return Ok(false) };
         let at = self.series()?;
         if self.plan.kind == StateKind::Samples {
             self.count_cells(1)?;
+            self.held.add(SAMPLE_BYTES)?;
         }
         self.states[at].add(first, last, row.time_ns, value);
         Ok(true)
@@ -208,6 +217,7 @@ impl<'p> Table<'p> {
             return Ok(*at);
         }
         self.count_cells(self.grid.steps)?;
+        self.held.add(SeriesState::weight(self.plan.kind, self.grid.steps) + self.key.len() as u64)?;
         self.states.push(SeriesState::new(self.plan.kind, self.grid.steps));
         self.positions.insert(self.key.clone(), self.states.len() - 1);
         Ok(self.states.len() - 1)

@@ -2,6 +2,7 @@
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentLimits, Sink};
 use crate::logql::fragment::{Reply, encode_frame};
+use crate::memory::Account;
 
 /// Rows between two looks at the clock.
 const ROWS_PER_CHECK: u32 = 256;
@@ -16,6 +17,11 @@ pub(super) struct Replies<'a, 's> {
 impl<'a, 's> Replies<'a, 's> {
     pub(super) fn new(limits: &'a FragmentLimits, sink: &'a mut Sink<'s>) -> Self {
         Self { limits, sink, sent_bytes: 0, rows: 0 }
+    }
+
+    /// The query's account on this node.
+    pub(super) fn memory(&self) -> &'a Account {
+        &self.limits.memory
     }
 
     pub(super) fn send(&mut self, reply: Reply) -> Result<()> {
@@ -38,12 +44,9 @@ impl<'a, 's> Replies<'a, 's> {
         Ok(())
     }
 
-    /// Call once a row: fails with [`Error::Timeout`] after the deadline.
+    /// Call once a row: fails with [`Error::Timeout`] after the deadline, with [`Error::Canceled`] when nobody waits.
     pub(super) fn tick(&mut self) -> Result<()> {
         self.rows = self.rows.wrapping_add(1);
-        if self.rows % ROWS_PER_CHECK == 1 && std::time::Instant::now() >= self.limits.deadline {
-            return Err(Error::Timeout);
-        }
-        Ok(())
+        if self.rows % ROWS_PER_CHECK == 1 { self.limits.stop.check() } else { Ok(()) }
     }
 }

@@ -12,6 +12,10 @@ use crate::logql::fragment::{
     WANT_NAMES, WANT_VALUES,
 };
 use crate::logql::parser::parse_selector;
+use crate::memory::{labels_bytes, text_bytes};
+
+/// What a group weighs besides its texts.
+const GROUP_BYTES: u64 = 64;
 
 pub(super) fn run(job: &mut Job<'_, '_>, ask: &StreamsAsk) -> Result<()> {
     let mut sets: Vec<Vec<Matcher>> = ask.selectors.iter().map(|s| parse_selector(s)).collect::<Result<_>>()?;
@@ -19,12 +23,21 @@ pub(super) fn run(job: &mut Job<'_, '_>, ask: &StreamsAsk) -> Result<()> {
         sets.push(Vec::new());
     }
     let mut found: BTreeSet<Labels> = BTreeSet::new();
+    let memory = job.replies.memory();
+    let mut held = memory.open();
     for source in job.sources {
         for matchers in &sets {
             job.replies.tick()?;
-            found.extend(source.streams(job.tenant, matchers, ask.start_ns, ask.end_ns)?.into_iter().map(|s| s.labels));
+            for stream in source.streams(job.tenant, matchers, (ask.start_ns, ask.end_ns), memory)? {
+                if !found.contains(&stream.labels) {
+                    held.add(labels_bytes(&stream.labels))?;
+                    found.insert(stream.labels);
+                }
+            }
         }
     }
+    // The set of what is sent; of names there are fewer.
+    held.add(found.len() as u64 * REFERENCE_BYTES)?;
     match ask.want {
         WANT_NAMES => send_texts(job, found.iter().flat_map(|l| l.iter().map(|(n, _)| n)).collect()),
         WANT_VALUES => send_texts(job, found.iter().filter_map(|l| l.get(&ask.name)).collect()),
@@ -45,6 +58,9 @@ pub(super) fn run(job: &mut Job<'_, '_>, ask: &StreamsAsk) -> Result<()> {
     }
 }
 
+/// What a text weighs in a set of references.
+const REFERENCE_BYTES: u64 = 32;
+
 fn send_texts(job: &mut Job<'_, '_>, texts: BTreeSet<&str>) -> Result<()> {
     let mut frame = Texts::default();
     let mut bytes = 0;
@@ -63,7 +79,7 @@ pub(super) fn stats(job: &mut Job<'_, '_>, ask: &StatsAsk) -> Result<()> {
     let matchers = parse_selector(&ask.selector)?;
     for source in job.sources {
         job.replies.tick()?;
-        let s = source.stats(job.tenant, &matchers, ask.start_ns, ask.end_ns)?;
+        let s = source.stats(job.tenant, &matchers, (ask.start_ns, ask.end_ns), job.replies.memory())?;
         job.replies.send(Reply::Stats(Stats {
             streams: s.streams,
             chunks: s.chunks,
@@ -82,18 +98,30 @@ pub(super) fn volume(job: &mut Job<'_, '_>, ask: &VolumeAsk) -> Result<()> {
         true => matchers.is_empty() || matchers.iter().any(|m| m.name == name),
     };
     let mut groups: BTreeMap<Vec<String>, u64> = BTreeMap::new();
+    let memory = job.replies.memory();
+    let mut held = memory.open();
+    let mut add = |key: Vec<String>, bytes: u64| -> Result<()> {
+        match groups.get_mut(&key) {
+            Some(sum) => *sum += bytes,
+            None => {
+                held.add(key.iter().map(|text| text_bytes(text)).sum::<u64>() + GROUP_BYTES)?;
+                groups.insert(key, bytes);
+            }
+        }
+        Ok(())
+    };
     for source in job.sources {
         job.replies.tick()?;
-        for stream in source.streams(job.tenant, &matchers, ask.start_ns, ask.end_ns)? {
+        for stream in source.streams(job.tenant, &matchers, (ask.start_ns, ask.end_ns), memory)? {
             let picked = stream.labels.iter().filter(|(n, _)| chosen(n));
             if ask.by_label {
                 for (name, _) in picked {
-                    *groups.entry(vec![name.to_owned(), String::new()]).or_default() += stream.bytes;
+                    add(vec![name.to_owned(), String::new()], stream.bytes)?;
                 }
             } else {
                 let key: Vec<String> = picked.flat_map(|(n, v)| [n.to_owned(), v.to_owned()]).collect();
                 if !key.is_empty() {
-                    *groups.entry(key).or_default() += stream.bytes;
+                    add(key, stream.bytes)?;
                 }
             }
         }

@@ -3,6 +3,7 @@ use trine_store::model::Labels;
 
 use super::super::answer::LogEntry;
 use super::{ERROR_DETAILS_LABEL, ERROR_LABEL};
+use crate::memory::{Account, Charge, Exceeded};
 
 /// Suffix of a parsed label whose name the stream or the structured metadata already has.
 pub(super) const EXTRACTED: &str = "_extracted";
@@ -21,6 +22,8 @@ pub(in super::super) struct EntryLabels {
     stream: Labels,
     metadata: Pool,
     parsed: Pool,
+    /// For the line that a stage has rendered.
+    line: Charge,
     /// Names that the stream and the metadata no longer have.
     deleted: Vec<String>,
     error: Option<&'static str>,
@@ -30,13 +33,21 @@ pub(in super::super) struct EntryLabels {
 }
 
 /// A list of slots whose strings outlive [`Pool::clear`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pool {
     slots: Vec<Slot>,
     len: usize,
+    /// For the slots and what their strings have room for.
+    held: Charge,
+    /// A label that the account had no room for; the entry lacks it.
+    refused: Option<Exceeded>,
 }
 
 impl Pool {
+    fn new(memory: &Account) -> Self {
+        Self { slots: Vec::new(), len: 0, held: memory.open(), refused: None }
+    }
+
     fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots[..self.len].iter()
     }
@@ -46,6 +57,17 @@ impl Pool {
     }
 
     fn push(&mut self, name: &str, value: &str, by_parser: bool) {
+        let (room, new) = match self.slots.get(self.len) {
+            Some(slot) => ((slot.name.capacity(), slot.value.capacity()), 0),
+            None => ((0, 0), size_of::<Slot>()),
+        };
+        let grows = name.len().saturating_sub(room.0) + value.len().saturating_sub(room.1) + new;
+        if grows > 0
+            && let Err(exceeded) = self.held.add(grows as u64)
+        {
+            self.refused = Some(exceeded);
+            return;
+        }
         if self.len == self.slots.len() {
             self.slots.push(Slot::default());
         }
@@ -64,21 +86,36 @@ impl Pool {
     }
 }
 
-impl Default for EntryLabels {
-    fn default() -> Self {
+impl EntryLabels {
+    /// `memory` is charged for labels and rendered lines.
+    pub(in super::super) fn new(memory: &Account) -> Self {
         Self {
             stream: Labels::empty(),
-            metadata: Pool::default(),
-            parsed: Pool::default(),
+            metadata: Pool::new(memory),
+            parsed: Pool::new(memory),
+            line: memory.open(),
             deleted: Vec::new(),
             error: None,
             error_details: String::new(),
             suffixed: String::new(),
         }
     }
-}
 
-impl EntryLabels {
+    /// [`Exceeded`] once a label did not fit.
+    pub(super) fn check(&self) -> Result<(), Exceeded> {
+        self.metadata.refused.or(self.parsed.refused).map_or(Ok(()), Err)
+    }
+
+    /// The charge of the line that a stage has rendered in place of the entry's.
+    pub(super) fn line_charge(&mut self) -> &mut Charge {
+        &mut self.line
+    }
+
+    /// The account that pays for labels and lines.
+    pub(super) fn memory(&self) -> &Account {
+        self.line.account()
+    }
+
     /// Starts the entries of another stream.
     pub(in super::super) fn begin_stream(&mut self, labels: &Labels) {
         self.stream = labels.clone();

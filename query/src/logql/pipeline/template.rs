@@ -5,6 +5,7 @@ use std::vec::IntoIter;
 
 use super::EntryLabels;
 use crate::error::{Error, Result};
+use crate::memory::{Charge, Exceeded};
 
 /// A parsed template.
 #[derive(Debug)]
@@ -224,10 +225,17 @@ impl Template {
         out.into_iter()
     }
 
-    pub(super) fn render(&self, line: &str, labels: &EntryLabels, time_ns: i64) -> String {
+    /// The text, charged to the labels' account while it grows.
+    pub(super) fn render(
+        &self,
+        line: &str,
+        labels: &EntryLabels,
+        time_ns: i64,
+    ) -> std::result::Result<String, Exceeded> {
+        let mut held = labels.memory().charge(line.len() as u64)?;
         let mut out = String::with_capacity(line.len());
-        Renderer { line, labels, time_ns }.nodes(&self.0, &mut out);
-        out
+        Renderer { line, labels, time_ns }.nodes(&self.0, &mut out, &mut held)?;
+        Ok(out)
     }
 }
 
@@ -261,17 +269,26 @@ struct Renderer<'r> {
 }
 
 impl Renderer<'_> {
-    fn nodes(&self, nodes: &[Node], out: &mut String) {
+    fn nodes(&self, nodes: &[Node], out: &mut String, held: &mut Charge) -> std::result::Result<(), Exceeded> {
+        let push = |text: &str, out: &mut String, held: &mut Charge| -> std::result::Result<(), Exceeded> {
+            // Growing doubles what the text has room for.
+            if out.len() + text.len() > out.capacity() {
+                held.set(2 * (out.len() + text.len()) as u64)?;
+            }
+            out.push_str(text);
+            Ok(())
+        };
         for node in nodes {
             match node {
-                Node::Text(text) => out.push_str(text),
-                Node::Pipe(calls) => out.push_str(&self.pipe(calls).text()),
+                Node::Text(text) => push(text, out, held)?,
+                Node::Pipe(calls) => push(&self.pipe(calls).text(), out, held)?,
                 Node::If { condition, then, otherwise } => {
                     let branch = if self.pipe(condition).is_true() { then } else { otherwise };
-                    self.nodes(branch, out);
+                    self.nodes(branch, out, held)?;
                 }
             }
         }
+        Ok(())
     }
 
     fn pipe(&self, calls: &[Call]) -> Given {

@@ -13,12 +13,12 @@ fn run(stages: &str, line: &str) -> String {
         Ok(pipeline) => pipeline,
         Err(e) => return e.to_string(),
     };
-    let mut labels = EntryLabels::default();
+    let mut labels = EntryLabels::new(&crate::memory::Account::unbounded());
     labels.begin_stream(&Labels::from_pairs([("app", "x"), ("level", "info")]).unwrap());
     labels.begin_entry();
     labels.push_metadata("trace_id", "t1");
     let mut line = Cow::Borrowed(line);
-    if !pipeline.process(&mut line, &mut labels, 1_700_000_000_000_000_000) {
+    if !pipeline.process(&mut line, &mut labels, 1_700_000_000_000_000_000).unwrap() {
         return "dropped".to_owned();
     }
     let entry = labels.to_entry(0, &line);
@@ -135,11 +135,11 @@ fn only_wanted_labels_are_made() {
     let log = parse_log("{a=\"b\"} | json | x=\"1\"").unwrap();
     let wanted = Wanted::Names(["level_extracted".to_owned()].into());
     let pipeline = Pipeline::compile(&log.stages, wanted).unwrap();
-    let mut labels = EntryLabels::default();
+    let mut labels = EntryLabels::new(&crate::memory::Account::unbounded());
     labels.begin_stream(&Labels::from_pairs([("level", "info")]).unwrap());
     labels.begin_entry();
     let mut line = Cow::Borrowed(r#"{"x":"1","y":"2","level":"warn"}"#);
-    assert!(pipeline.process(&mut line, &mut labels, 0));
+    assert!(pipeline.process(&mut line, &mut labels, 0).unwrap());
     assert_eq!(labels.get("level_extracted"), Some("warn"));
     assert_eq!(labels.get("y"), None);
 }

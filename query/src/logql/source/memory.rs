@@ -8,6 +8,7 @@ use trine_store::model::Labels;
 use super::{LogScan, LogSource, RowVisitor, SourceRow, StreamVolume};
 use crate::error::Result;
 use crate::logql::answer::{Direction, IndexStats};
+use crate::memory::Account;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MemoryRow {
@@ -81,7 +82,13 @@ impl LogSource for MemorySource {
         Ok(())
     }
 
-    fn streams(&self, _tenant: &str, matchers: &[Matcher], start_ns: i64, end_ns: i64) -> Result<Vec<StreamVolume>> {
+    fn streams(
+        &self,
+        _tenant: &str,
+        matchers: &[Matcher],
+        (start_ns, end_ns): (i64, i64),
+        _memory: &Account,
+    ) -> Result<Vec<StreamVolume>> {
         let mut sizes: BTreeMap<&Labels, u64> = BTreeMap::new();
         for row in self.matching(matchers, start_ns, end_ns) {
             *sizes.entry(&row.labels).or_default() += row.line.len() as u64;
@@ -89,8 +96,14 @@ impl LogSource for MemorySource {
         Ok(sizes.into_iter().map(|(labels, bytes)| StreamVolume { labels: labels.clone(), bytes }).collect())
     }
 
-    fn stats(&self, tenant: &str, matchers: &[Matcher], start_ns: i64, end_ns: i64) -> Result<IndexStats> {
-        let streams = self.streams(tenant, matchers, start_ns, end_ns)?;
+    fn stats(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        (start_ns, end_ns): (i64, i64),
+        memory: &Account,
+    ) -> Result<IndexStats> {
+        let streams = self.streams(tenant, matchers, (start_ns, end_ns), memory)?;
         Ok(IndexStats {
             streams: streams.len() as u64,
             chunks: 1,

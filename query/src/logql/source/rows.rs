@@ -8,6 +8,10 @@ use trine_store::rows::{self, AttrCondition, AttrTest, Row, RowOrder, RowScan, R
 use super::{LogScan, LogSource, MetadataNeed, RowVisitor, SourceRow, StreamVolume};
 use crate::error::{Error, Result};
 use crate::logql::answer::{Direction, IndexStats};
+use crate::memory::Account;
+
+/// What a stream weighs while the streams of a selection are measured: its number, its sizes, its place in the answer.
+const STREAM_BYTES: u64 = 96;
 
 impl LogSource for RowsView {
     fn scan(&self, scan: &LogScan<'_>, visit: &mut RowVisitor<'_>) -> Result<()> {
@@ -22,6 +26,7 @@ impl LogSource for RowsView {
             None => RowOrder::Unordered,
         };
         request.needles.clone_from(&scan.needles);
+        request.memory = scan.memory.clone();
         let conditions = conditions(self, scan)?;
         if !conditions.is_empty() {
             request.conditions.push(conditions);
@@ -44,10 +49,18 @@ impl LogSource for RowsView {
         Ok(())
     }
 
-    fn streams(&self, tenant: &str, matchers: &[Matcher], start_ns: i64, end_ns: i64) -> Result<Vec<StreamVolume>> {
+    fn streams(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        (start_ns, end_ns): (i64, i64),
+        memory: &Account,
+    ) -> Result<Vec<StreamVolume>> {
         if start_ns >= end_ns {
             return Ok(Vec::new());
         }
+        let _measured =
+            memory.charge(self.streams_max(tenant, (start_ns, end_ns)).map_err(read_error)? * STREAM_BYTES)?;
         let selector = StreamSelector::Matching(matchers.to_vec());
         let stats = self.stream_stats(tenant, &selector, start_ns, end_ns).map_err(read_error)?;
         Ok(stats
@@ -56,10 +69,18 @@ impl LogSource for RowsView {
             .collect())
     }
 
-    fn stats(&self, tenant: &str, matchers: &[Matcher], start_ns: i64, end_ns: i64) -> Result<IndexStats> {
+    fn stats(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        (start_ns, end_ns): (i64, i64),
+        memory: &Account,
+    ) -> Result<IndexStats> {
         if start_ns >= end_ns {
             return Ok(IndexStats::default());
         }
+        let _measured =
+            memory.charge(self.streams_max(tenant, (start_ns, end_ns)).map_err(read_error)? * STREAM_BYTES)?;
         let s = RowsView::stats(self, tenant, matchers, start_ns, end_ns).map_err(read_error)?;
         Ok(IndexStats { streams: s.streams, chunks: s.chunks, bytes: s.bytes, entries: s.entries })
     }
@@ -72,6 +93,8 @@ fn conditions(view: &RowsView, scan: &LogScan<'_>) -> Result<Vec<AttrCondition>>
         return Ok(Vec::new());
     }
     let (tenant, start_ns, end_ns) = (scan.tenant, scan.start_ns, scan.end_ns);
+    let _measured =
+        scan.memory.charge(view.streams_max(tenant, (start_ns, end_ns)).map_err(read_error)? * STREAM_BYTES)?;
     let of_streams = view.label_names(tenant, scan.matchers, start_ns, end_ns).map_err(read_error)?;
     let columns = view.attr_columns(tenant, start_ns, end_ns).map_err(read_error)?;
     let is_text = |name: &str| {
@@ -90,6 +113,7 @@ fn conditions(view: &RowsView, scan: &LogScan<'_>) -> Result<Vec<AttrCondition>>
 fn read_error(error: rows::Error) -> Error {
     match error {
         rows::Error::Read { source, .. } => Error::Io(source),
+        rows::Error::Memory(exceeded) => Error::Memory(exceeded),
         other => Error::Corrupt { what: "log rows", reason: other.to_string() },
     }
 }

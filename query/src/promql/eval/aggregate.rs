@@ -4,6 +4,7 @@ use trine_store::model::Labels;
 
 use super::{Evaluator, Series, Val, execution, retain_present};
 use crate::error::Result;
+use crate::memory::labels_bytes;
 use crate::promql::aggregate::Cells;
 use crate::promql::ast::AggregateOp;
 use crate::promql::fragment::Partial;
@@ -12,6 +13,11 @@ use crate::promql::functions::{ABSENT, is_absent};
 use crate::promql::labels;
 use crate::promql::numbers::format_number;
 use crate::promql::plan::{AggregateNode, Grid};
+
+/// What the grouping of a series weighs besides its group's labels: its place in the group, the group's list and key.
+const MEMBER_BYTES: u64 = 128;
+/// Steps of a group between two looks at the clock.
+const STEPS_PER_CHECK: usize = 64;
 
 /// The groups of an aggregation: labels, and the positions of their series, in order of first appearance.
 pub(super) struct Grouped {
@@ -38,6 +44,7 @@ pub(super) fn group(series: &[Series], without: bool, grouping: &[String]) -> Gr
 impl Evaluator {
     pub(super) fn aggregate(&mut self, node: &AggregateNode, grid: &Grid) -> Result<Vec<Series>> {
         let series = self.vector(&node.expr, grid)?;
+        self.hold_groups(&series)?;
         let mut out = match node.op {
             AggregateOp::CountValues => self.count_values(node, series, grid)?,
             AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::LimitK | AggregateOp::LimitRatio => {
@@ -48,16 +55,16 @@ impl Evaluator {
                 if !series.is_empty() {
                     self.judge_quantile(&q, node);
                 }
-                reduce(node, &series, grid, |step, values| quantile(q[step], values))
+                self.reduce(node, &series, grid, |step, values| quantile(q[step], values))?
             }
-            AggregateOp::Stddev => reduce(node, &series, grid, |_, values| variance(values).sqrt()),
-            AggregateOp::Stdvar => reduce(node, &series, grid, |_, values| variance(values)),
+            AggregateOp::Stddev => self.reduce(node, &series, grid, |_, values| variance(values).sqrt())?,
+            AggregateOp::Stdvar => self.reduce(node, &series, grid, |_, values| variance(values))?,
             AggregateOp::Sum
             | AggregateOp::Avg
             | AggregateOp::Count
             | AggregateOp::Min
             | AggregateOp::Max
-            | AggregateOp::Group => merge_parts(node, &series, grid)?,
+            | AggregateOp::Group => self.merge_parts(node, &series, grid)?,
         };
         retain_present(&mut out);
         Ok(out)
@@ -100,6 +107,7 @@ impl Evaluator {
         let mut positions: HashMap<Labels, usize> = HashMap::new();
         let mut out: Vec<Series> = Vec::new();
         for s in &series {
+            self.stop.check()?;
             for (step, v) in s.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
                 let labelled = labels::set(&s.labels, &label, &format_number(*v));
                 let key = labels::group(&labelled, node.without, &grouping);
@@ -107,6 +115,8 @@ impl Evaluator {
                 let position = *positions.entry(key.clone()).or_insert(next);
                 if position == next {
                     self.charge(grid.count as u64)?;
+                    self.hold_columns(1, grid)?;
+                    self.hold(labels_bytes(&key))?;
                     out.push(Series { labels: key, drop_name: false, values: vec![ABSENT; grid.count] });
                 }
                 out[position].drop_name |= s.drop_name;
@@ -132,34 +142,54 @@ fn variance(values: &mut [f64]) -> f64 {
     sum / count
 }
 
-/// Applies `f` to the present values of each group at each step, in series order.
-fn reduce(node: &AggregateNode, series: &[Series], grid: &Grid, f: impl Fn(usize, &mut [f64]) -> f64) -> Vec<Series> {
-    let grouped = group(series, node.without, &node.grouping);
-    let mut values = Vec::new();
-    let mut out = Vec::with_capacity(grouped.labels.len());
-    for (labels, members) in grouped.labels.into_iter().zip(grouped.members) {
-        let mut column = Vec::with_capacity(grid.count);
-        for step in 0..grid.count {
-            values.clear();
-            values.extend(members.iter().map(|i| series[*i].values[step]).filter(|v| !is_absent(*v)));
-            column.push(if values.is_empty() { ABSENT } else { f(step, &mut values) });
-        }
-        let drop_name = members.iter().any(|i| series[*i].drop_name);
-        out.push(Series { labels, drop_name, values: column });
+impl Evaluator {
+    /// Charges what grouping `series` takes at most: a group each.
+    pub(super) fn hold_groups(&mut self, series: &[Series]) -> Result<()> {
+        self.hold(series.iter().map(|s| s.labels.as_bytes().len() as u64 + MEMBER_BYTES).sum())
     }
-    out
-}
 
-/// The aggregations that merge from parts, by the same cells as beside the data.
-fn merge_parts(node: &AggregateNode, series: &[Series], grid: &Grid) -> Result<Vec<Series>> {
-    let Some(partial) = Partial::of(node.op) else { return execution("an aggregation without parts") };
-    let grouped = group(series, node.without, &node.grouping);
-    let mut out = Vec::with_capacity(grouped.labels.len());
-    for (labels, members) in grouped.labels.into_iter().zip(grouped.members) {
-        let mut cells = Cells::new(partial, grid.count);
-        members.iter().for_each(|i| cells.add(&series[*i].values));
-        let drop_name = members.iter().any(|i| series[*i].drop_name);
-        out.push(Series { labels, drop_name, values: cells.finish() });
+    /// Applies `f` to the present values of each group at each step, in series order.
+    fn reduce(
+        &mut self,
+        node: &AggregateNode,
+        series: &[Series],
+        grid: &Grid,
+        f: impl Fn(usize, &mut [f64]) -> f64,
+    ) -> Result<Vec<Series>> {
+        let grouped = group(series, node.without, &node.grouping);
+        self.hold_columns(grouped.labels.len(), grid)?;
+        let mut values = Vec::new();
+        let mut out = Vec::with_capacity(grouped.labels.len());
+        for (labels, members) in grouped.labels.into_iter().zip(grouped.members) {
+            let mut column = Vec::with_capacity(grid.count);
+            for step in 0..grid.count {
+                if step % STEPS_PER_CHECK == 0 {
+                    self.stop.check()?;
+                }
+                values.clear();
+                values.extend(members.iter().map(|i| series[*i].values[step]).filter(|v| !is_absent(*v)));
+                column.push(if values.is_empty() { ABSENT } else { f(step, &mut values) });
+            }
+            let drop_name = members.iter().any(|i| series[*i].drop_name);
+            out.push(Series { labels, drop_name, values: column });
+        }
+        Ok(out)
     }
-    Ok(out)
+
+    /// The aggregations that merge from parts, by the same cells as beside the data.
+    fn merge_parts(&mut self, node: &AggregateNode, series: &[Series], grid: &Grid) -> Result<Vec<Series>> {
+        let Some(partial) = Partial::of(node.op) else { return execution("an aggregation without parts") };
+        let grouped = group(series, node.without, &node.grouping);
+        self.hold_columns(grouped.labels.len(), grid)?;
+        self.hold(Cells::bytes(partial, grid.count))?;
+        let mut out = Vec::with_capacity(grouped.labels.len());
+        for (labels, members) in grouped.labels.into_iter().zip(grouped.members) {
+            self.stop.check()?;
+            let mut cells = Cells::new(partial, grid.count);
+            members.iter().for_each(|i| cells.add(&series[*i].values));
+            let drop_name = members.iter().any(|i| series[*i].drop_name);
+            out.push(Series { labels, drop_name, values: cells.finish() });
+        }
+        Ok(out)
+    }
 }

@@ -1,11 +1,10 @@
 //! Binary operators between scalars, vectors, and both, with vector matching.
-use std::time::Instant;
-
 use hashbrown::HashMap;
 use trine_store::model::Labels;
 
 use super::{Evaluator, Series, Val, execution, retain_present, same_labelset};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::memory::{Charge, labels_bytes};
 use crate::promql::ast::{BinaryOp, Cardinality, Matching};
 use crate::promql::functions::{ABSENT, is_absent};
 use crate::promql::labels;
@@ -101,7 +100,10 @@ impl Evaluator {
         let mut signatures = Signatures::default();
         let lhs_groups: Vec<usize> = lhs.iter().map(|s| signatures.of(&s.labels, matching)).collect();
         let rhs_groups: Vec<usize> = rhs.iter().map(|s| signatures.of(&s.labels, matching)).collect();
+        self.hold_matching(&lhs, &rhs)?;
         if node.op.is_set() {
+            // Presence by group and step, one byte each.
+            self.hold((signatures.count() as u64).saturating_mul(grid.count as u64))?;
             let mut out = set_operation(node.op, lhs, &lhs_groups, rhs, &rhs_groups, signatures.count(), grid)?;
             retain_present(&mut out);
             return Ok(out);
@@ -118,6 +120,7 @@ impl Evaluator {
             matching,
             swap,
             steps: grid.count,
+            held: self.held.account().open(),
             many: &many,
             one: &one,
             one_of_group: vec![FILLED; signatures.count()],
@@ -127,14 +130,18 @@ impl Evaluator {
             by_pair: HashMap::new(),
         };
         for step in 0..grid.count {
-            if Instant::now() >= self.deadline {
-                return Err(Error::Timeout);
-            }
+            self.stop.check()?;
             join.step(step, &many_groups, &one_groups)?;
         }
-        let mut out = join.finish();
+        let (mut out, held) = join.finish();
+        self.held.absorb(held);
         retain_present(&mut out);
         Ok(out)
+    }
+
+    /// Charges the table of match groups: at most a group for each series.
+    fn hold_matching(&mut self, lhs: &[Series], rhs: &[Series]) -> Result<()> {
+        self.hold(lhs.iter().chain(rhs).map(|s| s.labels.as_bytes().len() as u64 + MATCH_BYTES).sum())
     }
 }
 
@@ -176,6 +183,8 @@ struct Join<'a> {
     matching: &'a Matching,
     swap: bool,
     steps: usize,
+    /// For outcomes and pairs.
+    held: Charge,
     many: &'a [Series],
     one: &'a [Series],
     /// By group, at the present step: the series of the one side, and whether it is matched.
@@ -186,6 +195,10 @@ struct Join<'a> {
     by_pair: HashMap<(usize, usize), usize>,
 }
 
+/// What a series or outcome of a match weighs besides its labels' bytes and its values.
+const MATCH_BYTES: u64 = 128;
+/// What a pair of series that matched weighs.
+const PAIR_BYTES: u64 = 48;
 /// Stands for the side that a fill value replaces.
 const FILLED: usize = usize::MAX;
 
@@ -226,7 +239,7 @@ impl Join<'_> {
     }
 
     fn pair(&mut self, step: usize, group: usize, pair: (usize, usize), a: f64, b: f64) -> Result<()> {
-        let id = self.outcome(pair);
+        let id = self.outcome(pair)?;
         if self.matching.cardinality == Cardinality::OneToOne {
             if self.matched[group] {
                 return execution(
@@ -241,6 +254,7 @@ impl Join<'_> {
         let Some(value) = element(self.node.op, self.node.is_bool, left, right) else { return Ok(()) };
         let outcome = &mut self.outcomes[id];
         if outcome.values.is_empty() {
+            self.held.add((self.steps * size_of::<f64>()) as u64)?;
             outcome.values = vec![ABSENT; self.steps];
         }
         if !is_absent(std::mem::replace(&mut outcome.values[step], value)) {
@@ -250,28 +264,30 @@ impl Join<'_> {
     }
 
     /// The results that have a value, in the order in which they first matched.
-    fn finish(self) -> Vec<Series> {
+    fn finish(self) -> (Vec<Series>, Charge) {
         let drop_name = self.node.is_bool;
         let with_values = self.outcomes.into_iter().filter(|o| !o.values.is_empty());
-        with_values.map(|o| Series { labels: o.labels, drop_name, values: o.values }).collect()
+        (with_values.map(|o| Series { labels: o.labels, drop_name, values: o.values }).collect(), self.held)
     }
 
     fn side(&self, series: &[Series], index: usize, other: &Labels) -> Labels {
         if index == FILLED { match_labels(other, self.matching) } else { series[index].labels.clone() }
     }
 
-    fn outcome(&mut self, pair: (usize, usize)) -> usize {
+    fn outcome(&mut self, pair: (usize, usize)) -> Result<usize> {
         if let Some(id) = self.by_pair.get(&pair) {
-            return *id;
+            return Ok(*id);
         }
+        self.held.add(PAIR_BYTES)?;
         let labels = self.result_labels(pair);
         let next = self.outcomes.len();
         let id = *self.by_labels.entry(labels.clone()).or_insert(next);
         if id == next {
+            self.held.add(labels_bytes(&labels) + MATCH_BYTES)?;
             self.outcomes.push(Outcome { labels, values: Vec::new(), last_match: None });
         }
         self.by_pair.insert(pair, id);
-        id
+        Ok(id)
     }
 
     fn result_labels(&self, (many, one): (usize, usize)) -> Labels {

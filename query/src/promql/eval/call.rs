@@ -67,6 +67,7 @@ impl Evaluator {
         match args.first() {
             Some(arg) => self.mapped(arg, grid, f),
             None => {
+                self.hold_columns(1, grid)?;
                 let values = (0..grid.count).map(|i| f(grid.at(i).div_euclid(1000) as f64)).collect();
                 Ok(vec![Series { labels: Labels::empty(), drop_name: false, values }])
             }
@@ -75,6 +76,7 @@ impl Evaluator {
 
     fn single_value(&mut self, arg: &Node, grid: &Grid) -> Result<Vec<f64>> {
         let series = self.vector(arg, grid)?;
+        self.hold_columns(2, grid)?;
         let mut out = vec![ABSENT; grid.count];
         let mut several = vec![false; grid.count];
         for s in &series {
@@ -88,6 +90,7 @@ impl Evaluator {
 
     fn round(&mut self, args: &[Node], grid: &Grid) -> Result<Vec<Series>> {
         let mut series = self.vector(&args[0], grid)?;
+        self.hold_columns(1, grid)?;
         let nearest = match args.get(1) {
             Some(arg) => self.scalar(arg, grid)?,
             None => vec![1.0; grid.count],
@@ -103,6 +106,7 @@ impl Evaluator {
 
     fn clamp(&mut self, name: &str, args: &[Node], grid: &Grid) -> Result<Vec<Series>> {
         let mut series = self.vector(&args[0], grid)?;
+        self.hold_columns(1, grid)?;
         let open = |bound: f64| vec![bound; grid.count];
         let (min, max) = match name {
             "clamp_min" => (self.scalar(&args[1], grid)?, open(f64::INFINITY)),

@@ -30,7 +30,8 @@ impl Classic {
 }
 
 impl Evaluator {
-    fn classics(&mut self, series: &[Series], span: Span) -> Vec<Classic> {
+    fn classics(&mut self, series: &[Series], span: Span) -> Result<Vec<Classic>> {
+        self.hold_groups(series)?;
         let mut positions: HashMap<Labels, usize> = HashMap::new();
         let mut out: Vec<Classic> = Vec::new();
         for (i, s) in series.iter().enumerate() {
@@ -48,15 +49,15 @@ impl Evaluator {
             }
             out[position].buckets.push((bound, i));
         }
-        out
+        Ok(out)
     }
 
     pub(super) fn histogram_quantile(&mut self, args: &[Node], spans: &[Span], grid: &Grid) -> Result<Vec<Series>> {
         let q = self.scalar(&args[0], grid)?;
         let series = self.vector(&args[1], grid)?;
         self.judge(&q, spans[0]);
-        let classics = self.classics(&series, spans[1]);
-        Ok(self.quantiles_of(&classics, &series, &q, spans[1], grid))
+        let classics = self.classics(&series, spans[1])?;
+        self.quantiles_of(&classics, &series, &q, spans[1], grid)
     }
 
     fn judge(&mut self, q: &[f64], span: Span) {
@@ -72,9 +73,11 @@ impl Evaluator {
         q: &[f64],
         span: Span,
         grid: &Grid,
-    ) -> Vec<Series> {
+    ) -> Result<Vec<Series>> {
+        self.hold_columns(classics.len(), grid)?;
         let mut out = Vec::with_capacity(classics.len());
         for classic in classics {
+            self.stop.check()?;
             let mut values = Vec::with_capacity(grid.count);
             for (step, q) in q.iter().enumerate() {
                 let present = classic.at(series, step);
@@ -92,38 +95,53 @@ impl Evaluator {
             out.push(Series { labels: classic.labels.clone(), drop_name: true, values });
         }
         retain_present(&mut out);
-        out
+        Ok(out)
     }
 
     pub(super) fn histogram_quantiles(&mut self, args: &[Node], spans: &[Span], grid: &Grid) -> Result<Vec<Series>> {
         let series = self.vector(&args[0], grid)?;
         let label = self.texts(&args[1..2], grid)?.remove(0);
-        let classics = self.classics(&series, spans[0]);
+        let classics = self.classics(&series, spans[0])?;
         let mut out = Vec::new();
         for (arg, span) in args.iter().zip(spans).skip(2) {
             let q = self.scalar(arg, grid)?;
             self.judge(&q, *span);
-            let all = self.quantiles_of(&classics, &series, &q, spans[0], grid);
+            let all = self.quantiles_of(&classics, &series, &q, spans[0], grid)?;
             for s in all {
-                // A quantile that changes from step to step makes a series of each of its values.
-                for (step, value) in s.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
-                    let labels = labels::set(&s.labels, &label, &open_metrics_float(q[step]));
-                    let mut values = vec![ABSENT; grid.count];
-                    values[step] = *value;
-                    out.push(Series { labels, drop_name: true, values });
-                }
+                self.by_quantile(&s, &label, &q, grid, &mut out)?;
             }
         }
         super::merge_same_labels(out)
+    }
+
+    /// A quantile that changes from step to step makes a series of each of its values.
+    fn by_quantile(&mut self, s: &Series, label: &str, q: &[f64], grid: &Grid, out: &mut Vec<Series>) -> Result<()> {
+        let mut positions: HashMap<u64, usize> = HashMap::new();
+        for (step, value) in s.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+            let next = out.len();
+            let position = *positions.entry(q[step].to_bits()).or_insert(next);
+            if position == next {
+                self.stop.check()?;
+                self.charge(grid.count as u64)?;
+                self.hold_columns(1, grid)?;
+                self.hold(s.labels.as_bytes().len() as u64)?;
+                let labels = labels::set(&s.labels, label, &open_metrics_float(q[step]));
+                out.push(Series { labels, drop_name: true, values: vec![ABSENT; grid.count] });
+            }
+            out[position].values[step] = *value;
+        }
+        Ok(())
     }
 
     pub(super) fn histogram_fraction(&mut self, args: &[Node], spans: &[Span], grid: &Grid) -> Result<Vec<Series>> {
         let lower = self.scalar(&args[0], grid)?;
         let upper = self.scalar(&args[1], grid)?;
         let series = self.vector(&args[2], grid)?;
-        let classics = self.classics(&series, spans[2]);
+        let classics = self.classics(&series, spans[2])?;
+        self.hold_columns(classics.len(), grid)?;
         let mut out = Vec::with_capacity(classics.len());
         for classic in &classics {
+            self.stop.check()?;
             let value = |step: usize| {
                 let present = classic.at(&series, step);
                 if present.is_empty() { ABSENT } else { buckets::fraction(lower[step], upper[step], present) }

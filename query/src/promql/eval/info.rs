@@ -4,6 +4,7 @@ use trine_store::model::Labels;
 
 use super::{Evaluator, Series, execution, same_labelset};
 use crate::error::Result;
+use crate::memory::labels_bytes;
 use crate::promql::functions::{ABSENT, is_absent};
 use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
@@ -69,10 +70,14 @@ impl Infos {
 impl Evaluator {
     pub(super) fn info(&mut self, node: &InfoNode, grid: &Grid) -> Result<Vec<Series>> {
         let base = self.vector(&node.base, grid)?;
-        let infos = Infos::new(self.fetched(node.select, false, grid)?);
+        self.hold_groups(&base)?;
+        let infos = self.fetched(node.select, false, grid)?;
+        self.hold_groups(&infos)?;
+        let infos = Infos::new(infos);
         let mut positions: HashMap<Labels, usize> = HashMap::new();
         let mut out: Vec<Series> = Vec::new();
         for s in base {
+            self.stop.check()?;
             let name = s.labels.get(METRIC_NAME).unwrap_or_default();
             let is_info = node.names.iter().all(|m| m.matches(name));
             let id = identity(&s.labels);
@@ -98,6 +103,8 @@ impl Evaluator {
                 let position = *positions.entry(labels.clone()).or_insert(next);
                 if position == next {
                     self.charge(grid.count as u64)?;
+                    self.hold_columns(1, grid)?;
+                    self.hold(labels_bytes(&labels))?;
                     out.push(Series { labels, drop_name: s.drop_name, values: vec![ABSENT; grid.count] });
                 }
                 if !is_absent(std::mem::replace(&mut out[position].values[step], *value)) {

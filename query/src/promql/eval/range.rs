@@ -14,6 +14,8 @@ impl Evaluator {
         let mut out = Vec::new();
         for mut raw in self.samples(select)? {
             drop_stale(&mut raw.times_ms, &mut raw.values);
+            self.stop.check()?;
+            self.hold_columns(1, grid)?;
             out.push(self.apply(call, raw.labels, &raw.times_ms, &raw.values, &params));
         }
         self.finish_range(call, &params, out)
@@ -29,7 +31,11 @@ impl Evaluator {
         let series = self.inner_vector(inner, inner_grid)?;
         let params = self.params(call, grid)?;
         let mut out = Vec::new();
+        // Times and values of the series that is being looked at.
+        self.hold(2 * (inner_grid.count * size_of::<(i64, f64)>()) as u64)?;
         for s in series {
+            self.stop.check()?;
+            self.hold_columns(1, grid)?;
             let (ts, vs) = points(&s.values, inner_grid);
             let mut applied = self.apply(call, s.labels, &ts, &vs, &params);
             applied.drop_name |= s.drop_name;
@@ -49,6 +55,7 @@ impl Evaluator {
 
     /// The parameters of each step.
     fn params(&mut self, call: &RangeCall, grid: &Grid) -> Result<Vec<Vec<f64>>> {
+        self.hold(grid.count as u64 * (size_of::<Vec<f64>>() + call.params.len() * size_of::<f64>() + 16) as u64)?;
         let mut steps = vec![Vec::with_capacity(call.params.len()); grid.count];
         for param in &call.params {
             for (step, value) in steps.iter_mut().zip(self.scalar(param, grid)?) {
@@ -98,7 +105,10 @@ impl Evaluator {
 
     fn samples(&mut self, select: usize) -> Result<Vec<RawSeries>> {
         match self.data[select].take() {
-            Some(Fetched::Samples(series)) => Ok(series),
+            Some((Fetched::Samples(series), charge)) => {
+                self.held.absorb(charge);
+                Ok(series)
+            }
             _ => execution("a selector's replies are missing"),
         }
     }
@@ -118,6 +128,8 @@ impl Evaluator {
         let series = super::drop_names(self.inner_vector(inner, grid)?)?;
         let mut out = Vec::new();
         for s in series {
+            self.stop.check()?;
+            self.hold((grid.count * size_of::<(i64, f64)>()) as u64)?;
             let (times_ms, values) = points(&s.values, grid);
             if !times_ms.is_empty() {
                 out.push(RawSeries { labels: s.labels, times_ms, values });

@@ -7,6 +7,9 @@ use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
 use crate::promql::plan::{Grid, Node};
 
+/// What a label set weighs besides its bytes.
+const LABELS_BYTES: u64 = 48;
+
 impl Evaluator {
     /// The texts of string arguments.
     pub(super) fn texts(&mut self, args: &[Node], grid: &Grid) -> Result<Vec<String>> {
@@ -33,10 +36,17 @@ impl Evaluator {
         }
         let mut series = self.vector(&args[0], grid)?;
         for s in &mut series {
-            let Some(captures) = regex.captures(s.labels.get(source).unwrap_or_default()) else { continue };
+            self.stop.check()?;
+            let source_text = s.labels.get(source).unwrap_or_default();
+            // Each character of the replacement may stand for the whole text.
+            let expanded = self.held.account().charge((replacement.len() as u64) * (source_text.len() as u64 + 1))?;
+            let Some(captures) = regex.captures(source_text) else { continue };
             let value = expand(&captures, replacement);
+            drop(expanded);
+            self.hold(s.labels.as_bytes().len() as u64 + value.len() as u64 + LABELS_BYTES)?;
             relabel(s, target, &value);
         }
+        self.hold_groups(&series)?;
         merge_same_labels(series)
     }
 
@@ -54,9 +64,13 @@ impl Evaluator {
         let mut series = self.vector(&args[0], grid)?;
         for s in &mut series {
             let values: Vec<&str> = sources.iter().map(|name| s.labels.get(name).unwrap_or_default()).collect();
+            let bytes = values.iter().map(|v| v.len() + separator.len()).sum::<usize>() + s.labels.as_bytes().len();
+            self.stop.check()?;
+            self.hold(bytes as u64 + LABELS_BYTES)?;
             let joined = values.join(separator);
             relabel(s, target, &joined);
         }
+        self.hold_groups(&series)?;
         merge_same_labels(series)
     }
 }

@@ -19,10 +19,12 @@ impl Evaluator {
             return Ok(Vec::new());
         }
         let grouped = group(&series, node.without, &node.grouping);
+        self.hold_columns(series.len(), grid)?;
         let mut kept = vec![vec![ABSENT; grid.count]; series.len()];
         let mut order: Vec<usize> = Vec::new();
         for (step, param) in param.iter().enumerate() {
             order.clear();
+            self.stop.check()?;
             for members in &grouped.members {
                 let present: Vec<usize> =
                     members.iter().copied().filter(|i| !is_absent(series[*i].values[step])).collect();

@@ -6,6 +6,7 @@ use prost::Message;
 
 use crate::error::Result;
 use crate::fragment::{Fragment, Language};
+use crate::memory;
 use crate::scatter::{Completeness, Item, QueryContext, Scatter};
 use crate::traceql::fragment::{Ask, Frame, Request};
 use crate::traceql::model::SearchMetrics;
@@ -32,6 +33,7 @@ pub(super) async fn gather(
     while let Some(item) = items.next().await {
         match item? {
             Item::Frame(bytes) => {
+                let _decoding = memory::decoding(&ctx.memory, bytes.len())?;
                 let frame = Frame::read(&bytes)?;
                 if let Some(metrics) = frame.metrics {
                     gathered.metrics.add(decode_metrics(metrics));

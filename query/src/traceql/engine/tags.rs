@@ -6,6 +6,7 @@ use trine_store::model::Scope;
 
 use super::gather::gather;
 use crate::error::{Error, Result};
+use crate::memory::text_bytes;
 use crate::scatter::{QueryContext, Scatter};
 use crate::traceql::ast::{AttributeScope, Field, Intrinsic, Kind, Status};
 use crate::traceql::fragment::{Ask, Bounds, TagValues, Tags};
@@ -69,9 +70,14 @@ pub async fn tags(
     let bounds = Bounds { start_ns, end_ns, limit: limit as u64, spans_per_set: 0 };
     let ask = Ask::Tags(Tags { scope: wanted.map(|s| s as u32), filter: query.to_owned(), bounds });
     let mut names: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    let mut held = ctx.memory.open();
     let gathered = gather(scatter, ctx, ask, &mut |frame| {
         for message in frame.names {
-            names.entry(message.scope).or_default().insert(message.name);
+            let of_scope = names.entry(message.scope).or_default();
+            if !of_scope.contains(&message.name) {
+                held.add(text_bytes(&message.name))?;
+                of_scope.insert(message.name);
+            }
         }
         Ok(())
     })
@@ -168,10 +174,14 @@ async fn values(
 ) -> Result<TagValuesAnswer> {
     let fields = fields.iter().map(Field::to_string).collect();
     let ask = Ask::TagValues(TagValues { fields, filter: filter.to_owned(), bounds });
-    let mut found = BTreeSet::new();
+    let (mut found, mut held) = (BTreeSet::new(), ctx.memory.open());
     let gathered = gather(scatter, ctx, ask, &mut |frame| {
         for message in frame.values {
-            found.insert(decode_value(message)?);
+            let value = decode_value(message)?;
+            if !found.contains(&value) {
+                held.add(text_bytes(&value.value))?;
+                found.insert(value);
+            }
         }
         Ok(())
     })

@@ -88,6 +88,12 @@ impl Plan {
         Ok(Self { stages: steps(pipeline)?, shown, needs })
     }
 
+    /// What evaluating a trace takes at most for each of its spans: its places in sets, and a group of its own with what
+    /// every stage so far has said about it.
+    pub(crate) fn span_bytes(&self) -> u64 {
+        bytes_of(&self.stages)
+    }
+
     /// The span sets of `trace` that match, with at most `spans_per_set` spans listed (0: all); `None` without any.
     pub(crate) fn evaluate(&self, trace: &Trace, spans_per_set: usize) -> Result<Option<TraceHit>> {
         let groups = run(&self.stages, trace, vec![all(trace)])?;
@@ -137,6 +143,43 @@ pub(crate) fn hit(trace: &Trace, span_sets: Vec<SpanSetHit>) -> TraceHit {
         duration_ms: trace.duration_ns().unsigned_abs() / 1_000_000,
         span_sets,
         service_stats: trace.service_stats(),
+    }
+}
+
+/// What a place in a set weighs, and what a group and a label of it weigh besides their texts.
+const PLACE_BYTES: u64 = 24;
+const GROUP_BYTES: u64 = 128;
+
+fn bytes_of(stages: &[Step]) -> u64 {
+    let (mut total, mut labels) = (PLACE_BYTES, 0);
+    for stage in stages {
+        labels += match stage {
+            Step::Spanset(set) => {
+                total += bytes_of_set(set);
+                0
+            }
+            Step::By { label, .. } => label.len() as u64 + GROUP_BYTES,
+            Step::Scalar { left, right, .. } => bytes_of_scalar(left) + bytes_of_scalar(right),
+            Step::Coalesce | Step::Select => 0,
+        };
+        total += labels;
+    }
+    total
+}
+
+fn bytes_of_set(set: &Set) -> u64 {
+    match set {
+        Set::Filter(_) => PLACE_BYTES,
+        Set::Pipeline(stages) => bytes_of(stages),
+        Set::Op { left, right, .. } => PLACE_BYTES + bytes_of_set(left) + bytes_of_set(right),
+    }
+}
+
+fn bytes_of_scalar(scalar: &Scalar) -> u64 {
+    match scalar {
+        Scalar::Static(_) => 0,
+        Scalar::Aggregate { label, .. } => label.len() as u64 + GROUP_BYTES,
+        Scalar::Binary { left, right, .. } => bytes_of_scalar(left) + bytes_of_scalar(right),
     }
 }
 

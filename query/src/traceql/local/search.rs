@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use trine_store::model::{Scope, intrinsic};
 use trine_store::rows::{AttrCondition, AttrTest};
 
-use super::check;
 use super::frames::Frames;
 use crate::error::Result;
+use crate::fragment::FragmentLimits;
+use crate::memory::Charge;
 use crate::traceql::conditions;
 use crate::traceql::eval::Plan;
 use crate::traceql::fragment::{Bounds, TagSearch};
@@ -18,6 +19,8 @@ use crate::traceql::source::{Range, TraceSource};
 use crate::traceql::trace::{Needs, Trace, deduplicated};
 use crate::traceql::wire::{encode_metrics, encode_trace};
 
+/// What the id of a trace that was looked at weighs in a set.
+const ID_BYTES: u64 = 40;
 const SECOND_NS: i64 = 1_000_000_000;
 /// Least width of the first of the windows in which a range is searched.
 const WINDOW_NS_MIN: i64 = 60 * SECOND_NS;
@@ -62,6 +65,14 @@ impl Matcher {
         }
     }
 
+    /// What evaluating a trace takes for each of its spans.
+    fn span_bytes(&self) -> u64 {
+        match self {
+            Self::Plan { plan, .. } => plan.span_bytes(),
+            Self::Tags(_) => 0,
+        }
+    }
+
     fn evaluate(&self, trace: &Trace, spans_per_set: usize) -> Result<Option<TraceHit>> {
         match self {
             Self::Plan { plan, .. } => plan.evaluate(trace, spans_per_set),
@@ -74,8 +85,9 @@ impl Matcher {
 pub(super) fn trace(id: &[u8; 16], sources: &[&dyn TraceSource], frames: &mut Frames<'_, '_>) -> Result<()> {
     let mut metrics = SearchMetrics::default();
     for source in sources {
-        check(frames.limits.deadline)?;
-        let spans = deduplicated(source.trace(id)?);
+        frames.limits.stop.check()?;
+        let mut held = frames.limits.memory.open();
+        let spans = deduplicated(source.trace(id, &mut held)?);
         metrics.inspect(&spans);
         for span in &spans {
             frames.span(span)?;
@@ -91,20 +103,23 @@ pub(super) fn search(
     sources: &[&dyn TraceSource],
     frames: &mut Frames<'_, '_>,
 ) -> Result<()> {
-    let mut newest = Newest::new(bounds.limit());
+    let memory = &frames.limits.memory;
+    let mut newest = Newest::new(bounds.limit(), memory.open());
     let mut metrics = SearchMetrics::default();
     for source in sources {
         let mut shard = ShardSearch {
             matcher,
             bounds,
-            deadline: frames.limits.deadline,
+            limits: frames.limits,
             seen: HashSet::new(),
+            held: memory.open(),
             newest: &mut newest,
             metrics: &mut metrics,
         };
         shard.run(*source)?;
     }
-    for hit in newest.into_sorted() {
+    let (hits, _held) = newest.into_sorted()?;
+    for hit in hits {
         frames.trace(encode_trace(&hit))?;
     }
     frames.metrics(encode_metrics(metrics, false))
@@ -113,9 +128,11 @@ pub(super) fn search(
 struct ShardSearch<'a> {
     matcher: &'a Matcher,
     bounds: Bounds,
-    deadline: std::time::Instant,
+    limits: &'a FragmentLimits,
     /// Traces that an earlier window has shown.
     seen: HashSet<[u8; 16]>,
+    /// For their ids.
+    held: Charge,
     newest: &'a mut Newest,
     metrics: &'a mut SearchMetrics,
 }
@@ -133,8 +150,9 @@ impl ShardSearch<'_> {
         }
         let ranges = ranges.into_iter().map(|range| (range, conditions.clone()));
         for (range, conditions) in ranges.chain(lookback(self.bounds.start_ns)) {
-            source.traces(range, &conditions, &mut |id, spans| self.trace(id, spans))?;
-            if self.newest.oldest_if_full().is_some_and(|oldest| oldest >= range.start_ns) {
+            let memory = &self.limits.memory;
+            source.traces(range, &conditions, memory, &mut |id, spans| self.trace(id, spans))?;
+            if self.newest.oldest_if_full()?.is_some_and(|oldest| oldest >= range.start_ns) {
                 break;
             }
         }
@@ -142,10 +160,11 @@ impl ShardSearch<'_> {
     }
 
     fn trace(&mut self, id: [u8; 16], spans: Vec<SpanRow>) -> Result<ControlFlow<()>> {
-        check(self.deadline)?;
+        self.limits.stop.check()?;
         if !self.seen.insert(id) {
             return Ok(ControlFlow::Continue(()));
         }
+        self.held.add(ID_BYTES)?;
         self.metrics.inspect(&spans);
         self.metrics.inspected_traces += 1;
         let Some(trace) = Trace::assemble(id, spans, self.matcher.needs())? else {
@@ -154,8 +173,9 @@ impl ShardSearch<'_> {
         let too_old = || self.newest.cutoff().is_some_and(|oldest| trace.start_ns < oldest);
         if trace.overlaps(self.bounds.start_ns, self.bounds.end_ns) && !too_old() {
             let spans_per_set = usize::try_from(self.bounds.spans_per_set).unwrap_or(usize::MAX);
+            let _evaluating = self.limits.memory.charge(trace.spans.len() as u64 * self.matcher.span_bytes())?;
             if let Some(hit) = self.matcher.evaluate(&trace, spans_per_set)? {
-                self.newest.push(hit);
+                self.newest.push(hit)?;
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -212,24 +232,25 @@ struct Newest {
     hits: Vec<TraceHit>,
     /// Start of the oldest that was kept at the last trim.
     cutoff: Option<i64>,
+    held: Charge,
 }
 
 impl Newest {
-    fn new(limit: usize) -> Self {
-        Self { limit, hits: Vec::new(), cutoff: None }
+    fn new(limit: usize, held: Charge) -> Self {
+        Self { limit, hits: Vec::new(), cutoff: None, held }
     }
 
-    fn push(&mut self, hit: TraceHit) {
+    fn push(&mut self, hit: TraceHit) -> Result<()> {
+        self.held.add(hit.weight())?;
         self.hits.push(hit);
-        if self.hits.len() >= self.limit.saturating_mul(2) {
-            self.trim();
-        }
+        if self.hits.len() >= self.limit.saturating_mul(2) { self.trim() } else { Ok(()) }
     }
 
-    fn trim(&mut self) {
+    fn trim(&mut self) -> Result<()> {
         self.hits.sort_by_key(|h| std::cmp::Reverse((h.start_ns, h.trace_id)));
         self.hits.truncate(self.limit);
         self.cutoff = self.hits.last().filter(|_| self.hits.len() == self.limit).map(|h| h.start_ns);
+        Ok(self.held.set(self.hits.iter().map(TraceHit::weight).sum())?)
     }
 
     /// A trace that starts before this has no chance.
@@ -238,14 +259,14 @@ impl Newest {
     }
 
     /// Start of the oldest trace that would be answered, once there are as many as asked for.
-    fn oldest_if_full(&mut self) -> Option<i64> {
-        self.trim();
-        self.cutoff
+    fn oldest_if_full(&mut self) -> Result<Option<i64>> {
+        self.trim()?;
+        Ok(self.cutoff)
     }
 
-    fn into_sorted(mut self) -> Vec<TraceHit> {
-        self.trim();
-        self.hits
+    fn into_sorted(mut self) -> Result<(Vec<TraceHit>, Charge)> {
+        self.trim()?;
+        Ok((self.hits, self.held))
     }
 }
 

@@ -82,7 +82,7 @@ fn append(head: &mut RowsHead, position: u64, spans: &[&SpanRow]) {
 
 impl Scatter for RowsCluster {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
-        let limits = FragmentLimits { reply_bytes_max: u64::MAX, deadline: ctx.deadline };
+        let limits = FragmentLimits::new(u64::MAX, ctx.deadline, ctx.memory.clone());
         let mut items = Vec::new();
         let result = run_fragment(&fragment, &ctx.tenant, &self.shards, &limits, &mut |frame| {
             items.push(Ok(Item::Frame(frame)));

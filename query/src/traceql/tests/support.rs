@@ -1,6 +1,5 @@
 //! Shards in memory, a scatter over them, and a reader of OTLP/JSON.
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,10 +13,11 @@ use trine_store::rows::{AttrCondition, AttrTest};
 use super::corpus::shared;
 use crate::error::Result;
 use crate::fragment::{Fragment, FragmentLimits};
+use crate::memory::{Account, Charge};
 use crate::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 use crate::traceql::local::run_over;
 use crate::traceql::model::{SpanRow, SpanStream};
-use crate::traceql::source::{EachTrace, Range, TraceSource};
+use crate::traceql::source::{EachBlob, EachTrace, Range, TraceSource};
 
 /// Whole traces in memory. Skips as eagerly as a storage may: by each single span.
 #[derive(Debug, Default)]
@@ -57,11 +57,17 @@ fn passes(value: &Value, test: &AttrTest) -> bool {
 }
 
 impl TraceSource for MemShard {
-    fn trace(&self, id: &[u8; 16]) -> Result<Vec<SpanRow>> {
+    fn trace(&self, id: &[u8; 16], _held: &mut Charge) -> Result<Vec<SpanRow>> {
         Ok(self.traces.get(id).cloned().unwrap_or_default())
     }
 
-    fn traces(&self, range: Range, conditions: &[Vec<AttrCondition>], each: &mut EachTrace<'_>) -> Result<()> {
+    fn traces(
+        &self,
+        range: Range,
+        conditions: &[Vec<AttrCondition>],
+        _memory: &Account,
+        each: &mut EachTrace<'_>,
+    ) -> Result<()> {
         for (id, spans) in &self.traces {
             let starts = |s: &SpanRow| (range.start_ns..=range.end_ns).contains(&s.time_ns);
             let fits = |s: &SpanRow| conditions.iter().any(|all| all.iter().all(|c| satisfies(s, c)));
@@ -77,7 +83,7 @@ impl TraceSource for MemShard {
         Ok(self.in_range(range).flat_map(attrs_of).map(|a| (a.scope, a.key.clone())).collect())
     }
 
-    fn values(&self, scope: Scope, key: &str, range: Range, limit: usize) -> Result<Vec<Value>> {
+    fn values(&self, scope: Scope, key: &str, range: Range, limit: usize, _memory: &Account) -> Result<Vec<Value>> {
         let mut out: Vec<Value> = Vec::new();
         for attr in self.in_range(range).flat_map(attrs_of).filter(|a| a.scope == scope && a.key == key) {
             if !out.contains(&attr.value) && out.len() < limit {
@@ -87,7 +93,7 @@ impl TraceSource for MemShard {
         Ok(out)
     }
 
-    fn blobs(&self, key: &str, range: Range, each: &mut dyn FnMut(&[u8]) -> Result<ControlFlow<()>>) -> Result<()> {
+    fn blobs(&self, key: &str, range: Range, _memory: &Account, each: &mut EachBlob<'_>) -> Result<()> {
         for span in self.in_range(range) {
             if let Some(Value::Bytes(bytes)) = span.intrinsic(key)
                 && each(bytes)?.is_break()
@@ -127,7 +133,7 @@ impl MemCluster {
 
 impl Scatter for MemCluster {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
-        let limits = FragmentLimits { reply_bytes_max: self.reply_bytes_max, deadline: ctx.deadline };
+        let limits = FragmentLimits::new(self.reply_bytes_max, ctx.deadline, ctx.memory.clone());
         let mut items = Vec::new();
         for (node, shards) in self.shards.chunks(self.per_node).enumerate() {
             let first = (node * self.per_node) as u32;
@@ -159,7 +165,12 @@ impl Scatter for MemCluster {
 }
 
 pub(crate) fn context() -> QueryContext {
-    QueryContext { tenant: Arc::from("t"), deadline: Instant::now() + Duration::from_secs(60), strict: true }
+    QueryContext {
+        tenant: Arc::from("t"),
+        deadline: Instant::now() + Duration::from_secs(60),
+        strict: true,
+        memory: Account::unbounded(),
+    }
 }
 
 pub(crate) fn id_of(hex: &str) -> Vec<u8> {

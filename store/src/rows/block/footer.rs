@@ -1,5 +1,5 @@
 //! Header, footer and trailer of a block file.
-use crate::codec::{Error, Reader, put_bytes, put_ivarint, put_uvarint};
+use crate::codec::{Error, Reader, crc_differs, put_bytes, put_ivarint, put_uvarint};
 use crate::model::Signal;
 use crate::rows::error;
 use crate::rows::format::{BLOCK_MAGIC, BLOCK_VERSION, HEADER_BYTES, TRAILER_BYTES};
@@ -109,7 +109,8 @@ pub(crate) fn decode_header(header: &[u8; HEADER_BYTES]) -> error::Result<Signal
     if header[4] != BLOCK_VERSION {
         return Err(error::Error::Version { version: header[4] });
     }
-    if header[12..] != crc32fast::hash(&header[..12]).to_le_bytes() {
+    let [.., a, b, c, d] = *header;
+    if crc_differs(crc32fast::hash(&header[..12]), u32::from_le_bytes([a, b, c, d])) {
         return Err(error::Error::Checksum { region: "block header", at: 0 });
     }
     match Signal::from_u8(header[5]) {
@@ -135,7 +136,7 @@ pub(crate) fn encode_trailer(footer: &Region) -> [u8; TRAILER_BYTES] {
 /// The footer's region; `at` is the trailer's offset.
 pub(crate) fn decode_trailer(trailer: &[u8; TRAILER_BYTES], at: u64) -> error::Result<Region> {
     let word = |i: usize| u32::from_le_bytes([trailer[i], trailer[i + 1], trailer[i + 2], trailer[i + 3]]);
-    if trailer[28..] != BLOCK_MAGIC || word(24) != crc32fast::hash(&trailer[..24]) {
+    if trailer[28..] != BLOCK_MAGIC || crc_differs(crc32fast::hash(&trailer[..24]), word(24)) {
         return Err(error::Error::Checksum { region: "block trailer", at });
     }
     let codec = match trailer[16] {

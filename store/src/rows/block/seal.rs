@@ -133,13 +133,14 @@ fn number_streams(source: &Source) -> (Vec<Arc<StreamInfo>>, Vec<u32>) {
     (streams.into_iter().map(|s| s.0).collect(), numbers)
 }
 
-fn put_prefixed(digest: &mut Xxh3, bytes: &[u8]) {
+/// `u64` length, then the bytes.
+pub(super) fn put_prefixed(digest: &mut Xxh3, bytes: &[u8]) {
     digest.update(&(bytes.len() as u64).to_le_bytes());
     digest.update(bytes);
 }
 
 /// `stream_key time(i64) body attributes length`, the same whatever encodes the granules.
-fn encode_canonical(row: Row<'_>, out: &mut Vec<u8>) -> Result<()> {
+pub(super) fn encode_canonical(row: Row<'_>, out: &mut Vec<u8>) -> Result<()> {
     out.clear();
     put_bytes(out, row.stream().key());
     out.extend_from_slice(&row.time_ns().to_le_bytes());

@@ -1,18 +1,20 @@
 //! A granule being read: times and streams decoded, columns on demand.
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{ColumnMeta, Granule};
 use crate::codec::{self, Reader};
+use crate::memory::{Account, Charge};
 use crate::model::{Scope, ValueType, intrinsic};
 use crate::rows::column::Column;
 use crate::rows::error::{Error, Result, decoding};
 use crate::rows::region::Region;
 use crate::rows::row::{AttrRef, ValueRef};
 
-/// Bytes read by everything one scan has opened.
+/// Bytes read by everything one scan has opened, and the account that pays for what it keeps of them.
 #[derive(Debug, Default)]
 pub(crate) struct ReadCounters {
+    pub(crate) memory: Account,
     pub(crate) read: AtomicU64,
     pub(crate) decompressed: AtomicU64,
 }
@@ -42,12 +44,14 @@ pub(crate) struct OpenGranule {
     shapes: OnceLock<Shapes>,
     body: OnceLock<Column>,
     columns: Vec<OnceLock<OpenColumn>>,
+    held: Mutex<Charge>,
 }
 
 impl OpenGranule {
     /// Reads times and streams.
     pub(crate) fn open(granule: Arc<Granule>, counters: Arc<ReadCounters>) -> Result<Self> {
         let columns = granule.meta.columns.iter().map(|_| OnceLock::new()).collect();
+        let held = Mutex::new(counters.memory.open());
         let mut open = Self {
             granule,
             counters,
@@ -56,8 +60,10 @@ impl OpenGranule {
             shapes: OnceLock::new(),
             body: OnceLock::new(),
             columns,
+            held,
         };
         let rows = open.len();
+        open.hold(rows * (size_of::<i64>() + size_of::<u32>()))?;
         let raw = open.read(&open.granule.meta.times, "times")?;
         open.times = decode_times(&raw, rows).map_err(decoding("times"))?;
         open.streams = open.read_streams(rows)?;
@@ -78,6 +84,7 @@ impl OpenGranule {
 
     pub(crate) fn body(&self, row: u32) -> Result<&[u8]> {
         let body = init(&self.body, || {
+            self.hold(self.granule.meta.body.raw_len as usize + self.len() * size_of::<u32>())?;
             let raw = self.read(&self.granule.meta.body, "bodies")?;
             Column::decode(&raw, self.len(), ValueType::Bytes).map_err(decoding("bodies"))
         })?;
@@ -136,6 +143,9 @@ impl OpenGranule {
     fn open_column(&self, at: u32) -> Result<&OpenColumn> {
         init(&self.columns[at as usize], || {
             let meta = &self.granule.meta.columns[at as usize];
+            // Values widen to eight bytes, blobs keep an end each, and every row gets the start of its values.
+            let widened = meta.count as usize * size_of::<u64>() + self.len() * size_of::<u32>();
+            self.hold(meta.data.raw_len as usize + widened)?;
             let raw = self.read(&meta.data, "attribute column")?;
             let values =
                 Column::decode(&raw, meta.count as usize, meta.value_type).map_err(decoding("attribute column"))?;
@@ -157,6 +167,7 @@ impl OpenGranule {
 
     fn shapes(&self) -> Result<&Shapes> {
         init(&self.shapes, || {
+            self.hold(self.granule.meta.shapes.raw_len as usize * size_of::<u64>() + self.len() * size_of::<u32>())?;
             let raw = self.read(&self.granule.meta.shapes, "shapes")?;
             decode_shapes(&raw, self.len(), self.columns.len()).map_err(decoding("shapes"))
         })
@@ -171,6 +182,11 @@ impl OpenGranule {
         let raw = self.read(region, "stream ids")?;
         let ids = decode_runs(&mut Reader::new(&raw), rows, spans.len()).map_err(decoding("stream ids"))?;
         Ok(ids.into_iter().map(|i| spans[i as usize].stream).collect())
+    }
+
+    /// Charges what is decoded and kept until the granule is closed.
+    fn hold(&self, bytes: usize) -> Result<()> {
+        Ok(self.held.lock().unwrap_or_else(PoisonError::into_inner).add(bytes as u64)?)
     }
 
     fn read(&self, region: &Region, name: &'static str) -> Result<Vec<u8>> {

@@ -58,6 +58,11 @@ impl Run {
         times.min_ms <= max_ms && times.max_ms >= min_ms
     }
 
+    /// Samples of a chunk.
+    pub(in crate::tsdb) fn count(&self, chunk: &RunChunk) -> u64 {
+        u64::from(self.times[chunk.times as usize].count)
+    }
+
     /// Appends the times of a chunk.
     pub(in crate::tsdb) fn times_into(&self, chunk: &RunChunk, out: &mut Vec<i64>) -> Result<(), Error> {
         let times = &self.times[chunk.times as usize];

@@ -35,10 +35,11 @@ fn is_sound(good: &[u8], at: usize) -> bool {
 /// Reads everything that a block has.
 fn read_all(bytes: Vec<u8>) -> Result<()> {
     let view = MetricsView { heads: Vec::new(), blocks: vec![open(bytes)?] };
+    let free = Account::unbounded();
     for tenant in view.tenants()? {
         view.metadata(&tenant, None)?;
-        for name in view.label_names(&tenant, &[], i64::MIN, i64::MAX)? {
-            view.label_values(&tenant, &name, &[], i64::MIN, i64::MAX)?;
+        for name in view.label_names(&tenant, &[], (i64::MIN, i64::MAX), &free)? {
+            view.label_values(&tenant, &name, &[], (i64::MIN, i64::MAX), &free)?;
         }
         let (mut times, mut values, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
         for series in view.select(&tenant, &[], i64::MIN, i64::MAX)? {

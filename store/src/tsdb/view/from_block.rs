@@ -3,9 +3,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
-use super::series::Part;
+use super::series::{PART_BYTES, Part};
 use crate::codec;
 use crate::index::{Matcher, select};
+use crate::memory::Charge;
 use crate::model::Labels;
 use crate::part::SampleKind;
 use crate::tsdb::block::{ChunkRef, Place, TenantIndex};
@@ -45,6 +46,7 @@ impl BlockSource {
         kinds: &[SampleKind],
         source: usize,
         found: &mut Vec<(Labels, Part)>,
+        held: &mut Charge,
     ) -> Result<()> {
         let ids = select(&self.index, matchers)?;
         self.index.series(&ids, &mut |series| {
@@ -56,10 +58,19 @@ impl BlockSource {
                 }
             }
             if overlapping.iter().any(|chunk| kinds.contains(&chunk.kind)) {
-                found.push((series.labels()?, Part::Block { source, chunks: overlapping }));
+                let labels = series.labels()?;
+                let spilled = if overlapping.spilled() { overlapping.len() * size_of::<ChunkRef>() } else { 0 };
+                held.add(PART_BYTES + (labels.as_bytes().len() + spilled) as u64)?;
+                found.push((labels, Part::Block { source, chunks: overlapping }));
             }
             Ok(())
         })
+    }
+
+    /// Float samples of the chunks.
+    pub(super) fn floats_count(&self, chunks: &[ChunkRef]) -> Result<u64> {
+        let floats = chunks.iter().filter(|chunk| chunk.kind == SampleKind::Float);
+        floats.map(|chunk| Ok(u64::from(self.index.times(chunk.times)?.count))).sum()
     }
 
     /// Appends the float samples of the chunks, whole.

@@ -3,14 +3,18 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::series::Part;
+use super::series::{PART_BYTES, Part};
 use crate::codec;
 use crate::index::Matcher;
+use crate::memory::Charge;
 use crate::model::Labels;
 use crate::part::SampleKind;
 use crate::tsdb::chunk::Scratch;
+use crate::tsdb::head::Run;
 use crate::tsdb::{Error, HeadView, Result};
 
+/// Bytes of a sample that is picked out of the tail, while it is.
+const TAIL_ROW_BYTES: u64 = 40;
 /// Marks a series that is not selected.
 const NOT_SELECTED: u32 = u32::MAX;
 
@@ -34,19 +38,37 @@ struct Tail {
 }
 
 impl HeadSource {
-    pub(super) fn select(head: &Arc<HeadView>, tenant: &str, matchers: &[Matcher], min_ms: i64, max_ms: i64) -> Self {
+    pub(super) fn select(
+        head: &Arc<HeadView>,
+        tenant: &str,
+        matchers: &[Matcher],
+        (min_ms, max_ms): (i64, i64),
+        held: &mut Charge,
+    ) -> Result<Self> {
         let ids = head.select(tenant, matchers);
-        let tail = Tail::pick(head, &ids, min_ms, max_ms);
-        Self { view: head.clone(), selected: ids.iter().collect(), tail }
+        // Position and offset of each series, and the table of positions between the first and the last.
+        let span = ids.max().zip(ids.min()).map_or(0, |(last, first)| u64::from(last - first) + 1);
+        held.add(ids.len() * 12 + span * 4)?;
+        let tail = Tail::pick(head, &ids, min_ms, max_ms, held)?;
+        Ok(Self { view: head.clone(), selected: ids.iter().collect(), tail })
     }
 
     /// Appends the series that have records of one of `kinds` in the range.
-    pub(super) fn list(&self, range: (i64, i64), kinds: &[SampleKind], source: usize, found: &mut Vec<(Labels, Part)>) {
+    pub(super) fn list(
+        &self,
+        range: (i64, i64),
+        kinds: &[SampleKind],
+        source: usize,
+        found: &mut Vec<(Labels, Part)>,
+        held: &mut Charge,
+    ) -> Result<()> {
         for &series in self.selected.iter().filter(|series| self.has(**series, range, kinds)) {
             if let Some(def) = self.view.def(series) {
+                held.add(PART_BYTES)?;
                 found.push((def.labels.clone(), Part::Head { source, series }));
             }
         }
+        Ok(())
     }
 
     pub(super) fn has(&self, series: u32, (min_ms, max_ms): (i64, i64), kinds: &[SampleKind]) -> bool {
@@ -60,6 +82,17 @@ impl HeadSource {
                 let chunks = run.chunks_of(series);
                 chunks.iter().any(|chunk| kinds.contains(&chunk.kind) && run.overlaps(chunk, min_ms, max_ms))
             })
+    }
+
+    /// Float samples of chunks that overlap the range, and of the tail.
+    pub(super) fn floats_count(&self, series: u32, (min_ms, max_ms): (i64, i64)) -> u64 {
+        let of_run = |run: &Run| -> u64 {
+            let chunks = run.chunks_of(series).iter().filter(|chunk| chunk.kind == SampleKind::Float);
+            chunks.filter(|chunk| run.overlaps(chunk, min_ms, max_ms)).map(|chunk| run.count(chunk)).sum()
+        };
+        let in_tail = self.selected.binary_search(&series);
+        let tail = in_tail.map_or(0, |at| self.tail.offsets[at + 1] - self.tail.offsets[at]);
+        self.view.runs().iter().map(|run| of_run(run)).sum::<u64>() + u64::from(tail)
     }
 
     /// Appends float samples of chunks that overlap the range, in log order.
@@ -119,9 +152,9 @@ fn in_head(source: codec::Error) -> Error {
 }
 
 impl Tail {
-    fn pick(head: &HeadView, ids: &RoaringBitmap, min_ms: i64, max_ms: i64) -> Self {
+    fn pick(head: &HeadView, ids: &RoaringBitmap, min_ms: i64, max_ms: i64, held: &mut Charge) -> Result<Self> {
         let mut tail = Tail { offsets: vec![0; ids.len() as usize + 1], ..Tail::default() };
-        let (Some(first), Some(last)) = (ids.min(), ids.max()) else { return tail };
+        let (Some(first), Some(last)) = (ids.min(), ids.max()) else { return Ok(tail) };
         let mut positions = vec![NOT_SELECTED; (last - first) as usize + 1];
         ids.iter().zip(0..).for_each(|(id, at)| positions[(id - first) as usize] = at);
         let position = |series: u32| {
@@ -131,6 +164,7 @@ impl Tail {
         let in_range = |time_ms: i64| time_ms >= min_ms && time_ms <= max_ms;
         let mut rows: Vec<(u32, i64, u64)> = Vec::new();
         for (batch_at, batch) in (0..).zip(head.batches()) {
+            let before = rows.len() + tail.blobs.len();
             for (row, &series) in batch.series.iter().enumerate() {
                 if let Some(at) = position(series).filter(|_| in_range(batch.times_ms[row])) {
                     tail.offsets[at as usize + 1] += 1;
@@ -142,10 +176,11 @@ impl Tail {
                     tail.blobs.push((at, blob.kind, batch_at, row));
                 }
             }
+            held.add((rows.len() + tail.blobs.len() - before) as u64 * TAIL_ROW_BYTES)?;
         }
         tail.blobs.sort_unstable();
         tail.group(&rows);
-        tail
+        Ok(tail)
     }
 
     /// Counting sort of `rows` by series; `offsets[at + 1]` is the count of series `at` on entry.

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::from_block::BlockSource;
 use super::from_head::HeadSource;
+use crate::memory::Charge;
 use crate::model::Labels;
 use crate::part::SampleKind;
 use crate::tsdb::Result;
@@ -19,7 +20,12 @@ pub(super) struct Sources {
     pub(super) blocks: Vec<BlockSource>,
     pub(super) min_ms: i64,
     pub(super) max_ms: i64,
+    /// For the selection: given back with its last series.
+    pub(super) held: Charge,
 }
+
+/// Bytes that a selection keeps for a part of a series, besides its labels where those are read from a block.
+pub(super) const PART_BYTES: u64 = (size_of::<(Labels, Part)>() + 16) as u64;
 
 /// Where a series has records; `source` is a position in [`Sources`].
 #[derive(Debug)]
@@ -73,6 +79,16 @@ pub struct Series {
 }
 
 impl Series {
+    /// Most samples that [`Self::samples_into`] decodes: those of all chunks that overlap the range.
+    pub fn samples_max(&self) -> Result<u64> {
+        let Sources { min_ms, max_ms, .. } = *self.sources;
+        let count = |part: &Part| match part {
+            Part::Block { source, chunks } => self.sources.blocks[*source].floats_count(chunks),
+            Part::Head { source, series } => Ok(self.sources.heads[*source].floats_count(*series, (min_ms, max_ms))),
+        };
+        self.parts.iter().map(count).sum()
+    }
+
     /// Replaces the columns' contents by the float samples in the selected range: times strictly rising, values bit for
     /// bit as they came, stale markers included.
     pub fn samples_into(&self, times_ms: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<()> {

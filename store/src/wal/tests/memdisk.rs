@@ -31,6 +31,7 @@ struct Inner {
     /// Operations that still succeed; the next one fails, a write half done, and all after it.
     lives: Option<u64>,
     fail_syncs: bool,
+    full: bool,
     unreadable: Option<std::ops::Range<u64>>,
 }
 
@@ -70,6 +71,11 @@ impl MemDisk {
 
     pub(super) fn fail_syncs(&self) {
         self.inner().fail_syncs = true;
+    }
+
+    /// Whether there is no room for another file.
+    pub(super) fn set_full(&self, full: bool) {
+        self.inner().full = full;
     }
 
     pub(super) fn unreadable(&self, range: std::ops::Range<u64>) {
@@ -162,6 +168,9 @@ impl Disk for MemDisk {
 
     fn create(&self, name: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
         self.spend()?;
+        if self.inner().full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let zeros = vec![0; len as usize];
         let content = Arc::new(Mutex::new(Content { now: zeros.clone(), synced: zeros }));
         self.inner().change(Change::Put(name.into(), content.clone()));

@@ -1,0 +1,113 @@
+//! What damaged blocks mean for an answer (P4): wait for their healing, or say what is missing; never skip it in silence.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use trine_query::Error;
+use trine_store::shard::ShardView;
+
+use crate::shard::ShardHandle;
+
+/// How long a query waits for a damaged block to be healed before it takes an answer without it.
+const HEAL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Which shards a node is asked for, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) shards: Vec<u32>,
+    /// Answer without what damaged blocks hold, and say so.
+    pub(crate) accept_incomplete: bool,
+}
+
+/// How long a query goes on asking for a whole answer.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    since: Option<Instant>,
+    over: bool,
+}
+
+impl Patience {
+    /// A node has met damage; `hopeless` when waiting does not help.
+    pub(super) fn met(&mut self, hopeless: bool) {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.over |= hopeless || since.elapsed() >= HEAL_PATIENCE;
+    }
+
+    pub(super) fn accept_incomplete(&self) -> bool {
+        self.over
+    }
+}
+
+/// The damage of the shards that a fragment runs over, before and after.
+pub(super) struct Watch {
+    handles: Vec<ShardHandle>,
+    met_before: u64,
+}
+
+/// Damage that a fragment has met.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Met {
+    pub(super) hopeless: bool,
+    pub(super) reason: String,
+}
+
+impl Watch {
+    pub(super) fn new(handles: &BTreeMap<u32, ShardHandle>, shards: &[u32]) -> Self {
+        let handles: Vec<ShardHandle> = shards.iter().filter_map(|s| handles.get(s).cloned()).collect();
+        let met_before = met(&handles);
+        Self { handles, met_before }
+    }
+
+    /// Whether a fragment failed because of damage.
+    pub(super) fn explains(&self, error: &Error) -> Option<Met> {
+        if !matches!(error, Error::Corrupt { .. } | Error::Io(_)) {
+            return None;
+        }
+        let lost: Vec<_> = self.handles.iter().map(|h| (h.shard, h.observed().lost.load_full())).collect();
+        let mut blocks = lost.iter().flat_map(|(shard, lost)| lost.values().map(move |l| (shard, l)));
+        if met(&self.handles) != self.met_before {
+            return Some(Met { hopeless: false, reason: error.to_string() });
+        }
+        let (shard, first) = blocks.next()?;
+        let hopeless = first.hopeless && blocks.all(|(_, l)| l.hopeless);
+        Some(Met { hopeless, reason: format!("shard {shard}: {}", first.damage) })
+    }
+}
+
+fn met(handles: &[ShardHandle]) -> u64 {
+    handles.iter().map(|h| h.observed().damage_met.load(Ordering::Acquire)).sum()
+}
+
+/// The views without blocks in quarantine, and what is missing from each shard because of that.
+pub(super) fn without_lost(views: Vec<Arc<ShardView>>) -> (Vec<Arc<ShardView>>, BTreeMap<u32, String>) {
+    let mut missing = BTreeMap::new();
+    let kept = views.into_iter().map(|view| {
+        let lost = view.lost();
+        if lost.is_empty() {
+            return view;
+        }
+        let why = format!("its damaged blocks could not be healed and are left out: {}", lost.join(", "));
+        missing.insert(view.shard, why);
+        Arc::new(view.without_lost())
+    });
+    (kept.collect(), missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_ends_at_once_without_hope_and_later_with_it() {
+        let mut patience = Patience::default();
+        patience.met(false);
+        assert!(!patience.accept_incomplete());
+        patience.met(true);
+        assert!(patience.accept_incomplete());
+        let past = Instant::now().checked_sub(HEAL_PATIENCE);
+        let mut patience = Patience { since: past, over: false };
+        patience.met(false);
+        assert!(patience.accept_incomplete());
+    }
+}

@@ -1,0 +1,114 @@
+//! The decoders of requests as functions of bytes, for the fuzzer in `chaos-tests/fuzz`: whatever comes, no panic.
+use axum::http::Uri;
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use trine_store::model::Slot;
+
+use crate::body::decode_content;
+use crate::budget::{Budget, Held};
+use crate::config::ApiConfig;
+use crate::error::ApiError;
+use crate::loki::entries::{Collector, EntryLimits};
+use crate::params::Params;
+use crate::prom::decode::WriteLimits;
+
+/// Budget of a decoder, bytes.
+const BUDGET_BYTES: usize = 64 << 20;
+const NOW_MS: i64 = 1_700_000_000_000;
+
+/// Name and function of a decoder.
+pub type Decoder = (&'static str, fn(&[u8]));
+
+/// All of this crate.
+pub const TARGETS: [Decoder; 14] = [
+    ("remote_write_v1", remote_write_v1),
+    ("remote_write_v2", remote_write_v2),
+    ("snappy", |bytes| ignore(with_held(|held| crate::snappy::decode_block(bytes, 1 << 20, held)))),
+    ("content_encodings", content_encodings),
+    ("loki_protobuf", |bytes| loki(bytes, crate::loki::push_decode::decode_protobuf)),
+    ("loki_json", |bytes| loki(bytes, crate::loki::push_decode::decode_json)),
+    ("loki_legacy_json", |bytes| loki(bytes, crate::loki::push_decode::decode_legacy_json)),
+    ("otlp_traces", |bytes| traces(ExportTraceServiceRequest::decode(bytes).map_err(protobuf))),
+    ("otlp_logs", |bytes| logs(ExportLogsServiceRequest::decode(bytes).map_err(protobuf))),
+    ("otlp_metrics", |bytes| metrics(ExportMetricsServiceRequest::decode(bytes).map_err(protobuf))),
+    ("otlp_traces_json", |bytes| traces(crate::otlp::json_trace::decode(bytes))),
+    ("otlp_logs_json", |bytes| logs(crate::otlp::json_logs::decode(bytes))),
+    ("otlp_metrics_json", |bytes| metrics(crate::otlp::json_metrics::decode(bytes))),
+    ("form", form),
+];
+
+/// What came of it does not matter here.
+fn ignore<T>(_: Result<T, ApiError>) {}
+
+fn with_held<T>(f: impl FnOnce(&mut Held) -> Result<T, ApiError>) -> Result<T, ApiError> {
+    f(&mut Budget::new(BUDGET_BYTES).take(0)?)
+}
+
+fn protobuf(error: prost::DecodeError) -> ApiError {
+    ApiError::BadRequest(error.to_string())
+}
+
+fn shard_of(slot: Slot) -> u32 {
+    u32::from(slot.0) % 4
+}
+
+fn write_limits() -> WriteLimits {
+    let defaults = ApiConfig::default();
+    WriteLimits { now_ms: NOW_MS, future_ms_max: 600_000, retention_ms: 0, series_bytes_max: defaults.series_bytes_max }
+}
+
+fn remote_write_v1(bytes: &[u8]) {
+    ignore(with_held(|held| crate::prom::decode::decode("t", bytes, &write_limits(), &shard_of, held)));
+}
+
+fn remote_write_v2(bytes: &[u8]) {
+    ignore(with_held(|held| crate::prom::decode_v2::decode("t", bytes, &write_limits(), &shard_of, held)));
+}
+
+/// The first byte chooses the encoding.
+fn content_encodings(bytes: &[u8]) {
+    const ENCODINGS: [&str; 6] = ["gzip", "deflate", "zstd", "lz4", "snappy", "x-snappy-framed"];
+    let Some((choice, body)) = bytes.split_first() else { return };
+    let encoding = ENCODINGS[usize::from(*choice) % ENCODINGS.len()];
+    ignore(with_held(|held| decode_content(encoding, Bytes::copy_from_slice(body), 1 << 20, held).transpose()));
+}
+
+fn loki(bytes: &[u8], decode: fn(&[u8], &mut Collector<'_>) -> Result<(), ApiError>) {
+    let limits = EntryLimits::new(&ApiConfig::default(), NOW_MS * 1_000_000);
+    ignore(with_held(|held| {
+        let mut collector = Collector::new("t", &limits, &shard_of, held);
+        decode(bytes, &mut collector)?;
+        collector.finish()
+    }));
+}
+
+fn traces(request: Result<ExportTraceServiceRequest, ApiError>) {
+    ignore(request.and_then(|r| with_held(|held| crate::otlp::trace::decode("t", r, 2048, &shard_of, held))));
+}
+
+fn logs(request: Result<ExportLogsServiceRequest, ApiError>) {
+    let limits = EntryLimits::new(&ApiConfig::default(), NOW_MS * 1_000_000);
+    ignore(request.and_then(|r| with_held(|held| crate::otlp::logs::decode("t", r, &limits, &shard_of, held))));
+}
+
+fn metrics(request: Result<ExportMetricsServiceRequest, ApiError>) {
+    ignore(
+        request.and_then(|r| with_held(|held| crate::otlp::metrics::decode("t", &r, &write_limits(), &shard_of, held))),
+    );
+}
+
+/// A form body, and the same bytes as a URL's query where they can be one.
+fn form(bytes: &[u8]) {
+    let query = std::str::from_utf8(bytes).unwrap_or_default();
+    let uri: Uri = format!("/x?{query}").parse().unwrap_or_default();
+    let params = Params::parse(bytes, &uri);
+    for (name, value) in params.iter() {
+        ignore(params.required(name));
+        ignore(crate::time::prom_time_ms(value).ok_or(ApiError::Timeout));
+        ignore(crate::tenant::check_name(value));
+    }
+    ignore(params.distinct("match[]", 10));
+}

@@ -1,0 +1,36 @@
+//! Texts of queries, and what nodes ask and answer one another for them.
+use bytes::Bytes;
+use trine_query::{logql, promql, traceql};
+
+pub(crate) const TARGETS: [crate::Decoder; 6] = [
+    ("promql", |bytes| on_text(bytes, promql_text)),
+    ("promql_selector", |bytes| on_text(bytes, |text| drop(promql::parse_selector(text)))),
+    ("logql", |bytes| on_text(bytes, logql_text)),
+    ("traceql", |bytes| on_text(bytes, |text| drop(traceql::parser::parse(text)))),
+    ("logql_ask", |bytes| drop(logql::fragment::decode_request(&Bytes::copy_from_slice(bytes)))),
+    ("logql_frame", |bytes| drop(logql::fragment::decode_frame(Bytes::copy_from_slice(bytes)))),
+];
+
+fn on_text(bytes: &[u8], run: impl FnOnce(&str)) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        run(text);
+    }
+}
+
+/// What a query is printed as means the same query.
+fn promql_text(text: &str) {
+    let Ok(printed) = promql::format(text) else { return };
+    match promql::format(&printed) {
+        Ok(again) => assert_eq!(again, printed, "of {text:?}"),
+        Err(error) => panic!("{text:?} is printed as {printed:?}: {error}"),
+    }
+}
+
+fn logql_text(text: &str) {
+    let Ok(parsed) = logql::parse(text) else { return };
+    let printed = parsed.to_string();
+    match logql::parse(&printed) {
+        Ok(again) => assert_eq!(again.to_string(), printed, "of {text:?}"),
+        Err(error) => panic!("{text:?} is printed as {printed:?}: {error}"),
+    }
+}

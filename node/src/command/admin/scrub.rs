@@ -1,0 +1,133 @@
+//! `trine admin scrub`: a bar a node while blocks are read, then what was found.
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use trine_api::admin::model::{AdminScrub, AdminScrubNode};
+
+use super::{Client, bytes};
+use crate::error::Error;
+
+/// Between two looks at the progress.
+const POLL: Duration = Duration::from_millis(300);
+const BAR: &str = "{prefix:<16} [{bar:32}] {bytes:>10} of {total_bytes:>10}  {msg}";
+
+/// Starts a scrub and follows it to its end; with `watch_only` one that runs already.
+pub(super) async fn run(client: &Client, watch_only: bool) -> Result<(), Error> {
+    let before: AdminScrub = client.get("/admin/v1/scrub").await?;
+    let runs: BTreeMap<String, u64> = before.nodes.iter().map(|n| (n.node.clone(), n.runs)).collect();
+    if !watch_only {
+        let request = client.http.post(format!("{}/admin/v1/scrub", client.url)).timeout(Duration::from_secs(10));
+        let _started: AdminScrub = client.call(request).await?;
+    }
+    let mut bars = Bars::default();
+    let ended = loop {
+        let scrub: AdminScrub = client.get("/admin/v1/scrub").await?;
+        bars.show(&scrub);
+        let is_over = |n: &AdminScrubNode| {
+            n.unreachable.is_some() || (!n.running && (watch_only || n.runs > runs.get(&n.node).copied().unwrap_or(0)))
+        };
+        if scrub.nodes.iter().all(is_over) {
+            break scrub;
+        }
+        tokio::time::sleep(POLL).await;
+    };
+    bars.clear();
+    print!("{}", table(&ended));
+    Ok(())
+}
+
+/// One bar a node.
+#[derive(Debug, Default)]
+struct Bars {
+    all: MultiProgress,
+    by_node: BTreeMap<String, ProgressBar>,
+}
+
+impl Bars {
+    fn show(&mut self, scrub: &AdminScrub) {
+        for n in &scrub.nodes {
+            let bar = self.by_node.entry(n.node.clone()).or_insert_with(|| {
+                let bar = self.all.add(ProgressBar::new(n.bytes_total));
+                if let Ok(style) = ProgressStyle::with_template(BAR) {
+                    bar.set_style(style);
+                }
+                bar.set_prefix(n.node.clone());
+                bar
+            });
+            bar.set_length(n.bytes_total);
+            bar.set_position(n.bytes_done);
+            bar.set_message(match &n.unreachable {
+                Some(reason) => format!("no answer: {reason}"),
+                None => format!("{} of {} blocks, {} damaged", n.blocks_done, n.blocks_total, n.damaged),
+            });
+        }
+    }
+
+    fn clear(&self) {
+        for bar in self.by_node.values() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The end of a scrub as a person reads it.
+fn table(scrub: &AdminScrub) -> String {
+    let mut out = String::new();
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        out.write_fmt(text).and_then(|()| out.write_char('\n')).expect("writing to a string does not fail");
+    };
+    let head = ("NODE", "BLOCKS", "READ", "SECONDS", "DAMAGED", "DISAGREE", "NOT CHECKED");
+    let (node, blocks, read, seconds, damaged, disagree, failed) = head;
+    line(format_args!("{node:<16} {blocks:>8} {read:>10} {seconds:>8} {damaged:>8} {disagree:>9} {failed:>12}"));
+    for n in &scrub.nodes {
+        if let Some(reason) = &n.unreachable {
+            line(format_args!("{:<16} NO ANSWER: {reason}", n.node));
+            continue;
+        }
+        let took_ms = n.finished_unix_ms.unwrap_or(0).saturating_sub(n.started_unix_ms.unwrap_or(0));
+        line(format_args!(
+            "{:<16} {:>8} {:>10} {:>8.1} {:>8} {:>9} {:>12}",
+            n.node,
+            n.blocks_done,
+            bytes(n.bytes_done),
+            took_ms as f64 / 1000.0,
+            n.damaged,
+            n.disagreeing,
+            n.errors.len(),
+        ));
+    }
+    for n in &scrub.nodes {
+        for f in &n.findings {
+            line(format_args!("{}: shard {}: {}: {}", n.node, f.shard, f.file, f.text));
+        }
+        for error in &n.errors {
+            line(format_args!("{}: not checked: {error}", n.node));
+        }
+    }
+    if scrub.nodes.iter().any(|n| n.damaged + n.disagreeing > 0) {
+        line(format_args!("what is damaged or outvoted is being healed: see /admin/v1/healing"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use trine_api::admin::model::AdminScrubFinding;
+
+    use super::*;
+
+    #[test]
+    fn the_table_names_what_was_found_and_who_did_not_answer() {
+        let finding = AdminScrubFinding { shard: 3, file: "1-logs.trnb".into(), text: "checksum".into() };
+        let nodes = vec![
+            AdminScrubNode { node: "n1".into(), damaged: 1, findings: vec![finding], ..AdminScrubNode::default() },
+            AdminScrubNode { node: "n2".into(), unreachable: Some("down".into()), ..AdminScrubNode::default() },
+        ];
+        let text = table(&AdminScrub { nodes });
+        for wanted in ["n1: shard 3: 1-logs.trnb: checksum", "NO ANSWER: down", "being healed"] {
+            assert!(text.contains(wanted), "{text}");
+        }
+    }
+}
