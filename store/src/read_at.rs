@@ -5,6 +5,8 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
+use crate::faults::{self, Operation};
+
 /// Something of known length that can be read at any offset, from any thread.
 pub trait ReadAt: Send + Sync + std::fmt::Debug {
     /// Total length in bytes.
@@ -52,6 +54,7 @@ impl ReadAt for LocalFile {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        faults::check(Operation::Read)?;
         FileExt::read_exact_at(&self.file, buf, offset)
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::entry::SealReason;
+use crate::faults::{self, Operation};
 use crate::model::Signal;
 use crate::read_at::LocalFile;
 use crate::shard::state::FileError;
@@ -114,6 +115,7 @@ impl SealJob {
         };
         let written = written.map_err(io_error("write", &path))?;
         out.out.flush().map_err(io_error("write", &path))?;
+        faults::check(Operation::Sync).map_err(io_error("sync", &path))?;
         out.out.get_ref().sync_all().map_err(io_error("sync", &path))?;
         let Written { facts, series, min_time, max_time, digest } = written;
         let (bytes, crc) = (out.bytes, out.crc.finalize());
@@ -130,6 +132,7 @@ struct Checked<W> {
 
 impl<W: Write> Write for Checked<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        faults::check(Operation::Write)?;
         let n = self.out.write(buf)?;
         self.crc.update(&buf[..n]);
         self.bytes += n as u64;
@@ -154,6 +157,7 @@ fn sync_dir(dir: &Path) -> Result<(), FileError> {
 pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), FileError> {
     let (temporary, path) = (dir.join("manifest.new"), dir.join(MANIFEST_FILE));
     let mut out = File::create(&temporary).map_err(io_error("create", &temporary))?;
+    faults::check(Operation::Write).map_err(io_error("write", &temporary))?;
     out.write_all(&manifest.encode()).and_then(|()| out.sync_all()).map_err(io_error("write", &temporary))?;
     fs::rename(&temporary, &path).map_err(io_error("rename", &path))?;
     sync_dir(dir)
