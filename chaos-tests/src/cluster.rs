@@ -20,7 +20,7 @@ use crate::wait;
 /// What a cluster starts as.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// 1 or 3.
+    /// 1, or 3 and more.
     pub nodes: usize,
     /// More arguments of `trine node`, for every node.
     pub arguments: Vec<String>,
@@ -60,6 +60,8 @@ impl Options {
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long shards may take until they have all voters, and a node until it has caught up.
 const REPLICATE_PATIENCE: Duration = Duration::from_secs(90);
+/// A shard has so many voters once there are as many nodes.
+const VOTERS_MAX: usize = 3;
 /// How long a node may take to stop when asked to.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// Tries to start a cluster when something else takes a port in between.
@@ -76,11 +78,12 @@ pub struct Cluster {
     binary: PathBuf,
     http: reqwest::Client,
     ended: bool,
+    network: Option<Network>,
+    disks: Vec<LoopDisk>,
+    /// After the disks, which are mounted in it.
     dir: TempDir,
     /// First three bytes of the nodes' addresses.
     net: [u8; 3],
-    network: Option<Network>,
-    disks: Vec<LoopDisk>,
     clocks: Option<Clocks>,
     pids: Pids,
     /// Dropped last: until then no other cluster starts on this machine.
@@ -88,7 +91,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the nodes and waits until all are ready and every shard has a voter on each.
+    /// Starts the nodes and waits until all are ready and every shard has all its voters.
     pub async fn start(options: Options) -> Result<Self> {
         let machine = MachineLock::take().await?;
         let binary = options.surroundings.binary.clone().map_or_else(binary::path, Ok)?;
@@ -250,7 +253,7 @@ impl Cluster {
         for n in 0..self.nodes.len() {
             self.wait_ready(n).await?;
         }
-        self.wait_replicated(self.nodes.len()).await
+        self.wait_replicated(self.nodes.len().min(VOTERS_MAX)).await
     }
 
     /// Adds a node that joins the others; returns its position at once.

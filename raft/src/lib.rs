@@ -4,6 +4,8 @@
 //! [`LogDevice`] or in a sled directory. This crate knows nothing of what is replicated, of files other than sled's, or of
 //! who runs the gRPC server it offers.
 
+#[cfg(feature = "fault-injection")]
+mod bugs;
 mod config;
 mod confirm;
 mod connections;

@@ -43,6 +43,10 @@ impl DeviceLog {
     }
 
     fn saved_vote(&self) -> io::Result<Option<Vote>> {
+        #[cfg(feature = "fault-injection")]
+        if let Some(vote) = crate::bugs::remembered_vote(self.stream) {
+            return Ok(Some(vote));
+        }
         self.device.mark(self.stream, Mark::Vote).map(decode_vote).transpose().map_err(invalid)
     }
 
@@ -212,6 +216,10 @@ impl RaftLogStorage<TypeConfig> for DeviceLog {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         // First of all: from here on no read point may count on this replica under an older vote.
         self.progress.set_vote(*vote);
+        #[cfg(feature = "fault-injection")]
+        if crate::bugs::takes_vote(self.stream, vote) {
+            return Ok(());
+        }
         let (done, wait) = awaited();
         self.device.set_mark(self.stream, Mark::Vote, encode_vote(vote), Some(done));
         wait.await

@@ -217,6 +217,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         if self.lane == Lane::Control {
             return stream_append_sequential(self, input, option);
         }
+        #[cfg(feature = "fault-injection")]
+        if crate::bugs::counts_what_was_sent() {
+            return Box::pin(async move { Ok(crate::bugs::append_and_believe(self, input, option)) });
+        }
         Box::pin(async move {
             let peer: &'s Peer = self;
             let appends = peer.open_stream(input, option.soft_ttl()).await?;

@@ -5,6 +5,7 @@
 //! reads a clock or opens a socket: callers pass `now_ms`.
 pub mod codec;
 pub mod entry;
+pub(crate) mod faults;
 pub mod index;
 pub mod memory;
 pub mod model;

@@ -5,6 +5,8 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
+use crate::faults::{self, Operation};
+
 /// What is wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DamageKind {
@@ -93,6 +95,7 @@ impl ReadAt for LocalFile {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        faults::check(Operation::Read)?;
         FileExt::read_exact_at(&self.file, buf, offset)
     }
 }

@@ -1,9 +1,10 @@
 //! Runs the scenarios for as many rounds as asked and prints what they measured; or faults by schedule, once or often.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 use trine_chaos_tests::binary;
 use trine_chaos_tests::nemesis::fault::Fault;
 use trine_chaos_tests::nemesis::run::{Plan, run};
@@ -104,9 +105,9 @@ fn main() -> ExitCode {
     };
     let passed = match &flags.command {
         None => scenarios(&runtime, &flags),
-        Some(Command::Nemesis { nodes, common }) => runtime.block_on(nemesis(*nodes, common)),
+        Some(Command::Nemesis { nodes, common }) => runtime.block_on(unless_interrupted(nemesis(*nodes, common))),
         Some(Command::Soak { runs, nodes, write, common }) => {
-            runtime.block_on(soaked(*runs, nodes, write.as_ref(), common))
+            runtime.block_on(unless_interrupted(soaked(*runs, nodes, write.as_ref(), common)))
         }
     };
     match passed {
@@ -116,6 +117,16 @@ fn main() -> ExitCode {
             eprintln!("{error}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Ends what runs, and with it its processes, disks and namespaces, when this process is asked to stop.
+async fn unless_interrupted(work: impl Future<Output = Result<bool, String>>) -> Result<bool, String> {
+    let mut terminated = signal(SignalKind::terminate()).map_err(|e| format!("listen for SIGTERM: {e}"))?;
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        _ = terminated.recv() => Err("terminated".into()),
     }
 }
 
@@ -132,17 +143,18 @@ async fn soaked(runs: usize, nodes: &[usize], write: Option<&PathBuf>, common: &
     let plan = common.plan(0)?;
     eprintln!("seed {}", plan.seed);
     let soak_of = Soak { seed: plan.seed, runs, nodes: nodes.to_vec(), faults: plan.faults.clone(), plan };
-    let rows = soak(&soak_of).await.map_err(|error| error.to_string())?;
-    let text = table(&rows);
-    print!("{text}");
-    if let Some(path) = write {
-        let page = std::fs::read_to_string(path).map_err(|e| format!("read {}: {e}", path.display()))?;
-        let (before, rest) = page.split_once("<!-- soak -->\n").ok_or("no marker <!-- soak -->")?;
-        let (_, after) = rest.split_once("<!-- end -->").ok_or("no marker <!-- end -->")?;
-        let page = format!("{before}<!-- soak -->\n{text}<!-- end -->{after}");
-        std::fs::write(path, page).map_err(|e| format!("write {}: {e}", path.display()))?;
-    }
+    let rows = soak(&soak_of, |rows| write.map_or(Ok(()), |path| write_table(path, &table(rows)))).await?;
+    print!("{}", table(&rows));
     Ok(passed(&rows))
+}
+
+/// Replaces what is between a page's markers.
+fn write_table(path: &Path, text: &str) -> Result<(), String> {
+    let page = std::fs::read_to_string(path).map_err(|e| format!("read {}: {e}", path.display()))?;
+    let (before, rest) = page.split_once("<!-- soak -->\n").ok_or("no marker <!-- soak -->")?;
+    let (_, after) = rest.split_once("<!-- end -->").ok_or("no marker <!-- end -->")?;
+    let page = format!("{before}<!-- soak -->\n{text}<!-- end -->{after}");
+    std::fs::write(path, page).map_err(|e| format!("write {}: {e}", path.display()))
 }
 
 fn scenarios(runtime: &tokio::runtime::Runtime, flags: &Flags) -> Result<bool, String> {

@@ -151,8 +151,21 @@ impl Client {
         if value.get("status").and_then(Value::as_str) == Some("PARTIAL") {
             return Err(ReadError::Incomplete(value["message"].to_string()));
         }
+        if let Some(jobs) = missing_jobs(&value) {
+            return Err(ReadError::Incomplete(jobs));
+        }
         Ok(value)
     }
+}
+
+/// How a search by TraceQL says that a shard is missing: jobs are shards.
+fn missing_jobs(reply: &Value) -> Option<String> {
+    let count = |key| match &reply["metrics"][key] {
+        Value::String(text) => text.parse().unwrap_or(0),
+        number => number.as_u64().unwrap_or(0),
+    };
+    let (done, total): (u64, u64) = (count("completedJobs"), count("totalJobs"));
+    (done < total).then(|| format!("{done} of {total} jobs completed"))
 }
 
 fn shape(what: &str, value: &Value) -> ReadError {
@@ -195,6 +208,20 @@ mod tests {
         keep(&run, None, run.time_ms(9), &json!("mute"), &mut out);
         assert_eq!(out.numbers, [7]);
         assert_eq!(out.altered, ["\"late\"", "\"mute\""]);
+    }
+
+    #[test]
+    fn a_search_with_jobs_that_did_not_complete_is_incomplete() {
+        let told = |done: Value, total: Value| {
+            missing_jobs(&json!({"traces": [], "metrics": {"completedJobs": done, "totalJobs": total}}))
+        };
+        assert_eq!(told(json!(15), json!(16)).unwrap(), "15 of 16 jobs completed");
+        assert_eq!(told(json!("16"), json!("16")), None);
+        assert_eq!(
+            missing_jobs(&json!({"traces": [], "metrics": {"totalJobs": 16}})).unwrap(),
+            "0 of 16 jobs completed"
+        );
+        assert_eq!(missing_jobs(&json!({"status": "success"})), None);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub enum Fault {
     IsolateLeader,
     /// A node hears everybody and nobody hears it, or the other way round.
     OneWay,
+    /// The leader alone; then those that elected another are restarted on its side of a new partition.
+    Swing,
     /// A node that is cut off and back, over and over.
     Flapping,
     /// Every link of a node is slow and narrow.
@@ -64,6 +66,7 @@ const NAMES: &[(Fault, &str)] = &[
     (Fault::Halves, "halves"),
     (Fault::IsolateLeader, "isolate-leader"),
     (Fault::OneWay, "one-way"),
+    (Fault::Swing, "swing"),
     (Fault::Flapping, "flapping"),
     (Fault::SlowLink, "slow-link"),
     (Fault::LossyLink, "lossy-link"),
@@ -98,9 +101,8 @@ impl Fault {
     /// Adds what it needs to what a cluster lives in.
     pub fn needs(self, surroundings: &mut Surroundings) {
         match self {
-            Self::Halves | Self::IsolateLeader | Self::OneWay | Self::Flapping | Self::SlowLink | Self::LossyLink => {
-                surroundings.network = true;
-            }
+            Self::Halves | Self::IsolateLeader | Self::OneWay | Self::Swing => surroundings.network = true,
+            Self::Flapping | Self::SlowLink | Self::LossyLink => surroundings.network = true,
             Self::DiskFull | Self::PowerCut | Self::PowerCutAll => surroundings.disk_bytes = Some(DISK_BYTES),
             Self::ClockForward | Self::ClockBackward => surroundings.clocks = true,
             _ => {}
@@ -130,6 +132,12 @@ impl Fault {
         self.rots().is_some()
     }
 
+    /// Whether the product is said to stand it, and CI's random slice holds it to that. The others are for whoever works
+    /// on what they break.
+    pub fn holds(self) -> bool {
+        !(self.may_end_nodes() || self.harms_disk())
+    }
+
     /// Which files rot.
     pub fn rots(self) -> Option<Part> {
         match self {
@@ -147,12 +155,14 @@ impl Fault {
         self.harms_disk() || matches!(self, Self::DiskFull | Self::IoError | Self::ShortWrite)
     }
 
-    /// Whether it is one state for a while, whose node can be told; the others do much in between.
+    /// How long it goes on: at least, and at most.
     pub fn lasts(self) -> (Duration, Duration) {
         let seconds = |from, to| (Duration::from_secs(from), Duration::from_secs(to));
         match self {
             Self::KillAll | Self::PowerCutAll => seconds(0, 2),
             Self::RestartStorm | Self::Flapping | Self::SlowFollower => seconds(6, 12),
+            // Restarted nodes have to come back within it.
+            Self::Swing => seconds(14, 20),
             _ => seconds(2, 9),
         }
     }

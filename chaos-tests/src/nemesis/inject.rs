@@ -28,6 +28,7 @@ pub(super) async fn perform(stage: &Stage, step: Step) -> Result<()> {
             act.links(&format!("cut off node-{}", leader + 1), act.both_ways(&[leader]), Quality::cut()).await
         }
         Fault::OneWay => act.one_way().await,
+        Fault::Swing => act.swing().await,
         Fault::Flapping => act.flap().await,
         Fault::SlowLink => {
             let delay = act.between(50, 400);
@@ -42,7 +43,10 @@ pub(super) async fn perform(stage: &Stage, step: Step) -> Result<()> {
             act.links(&what, act.both_ways(&[n]), lossy).await
         }
         Fault::DiskFull => act.fill_disk().await,
-        Fault::IoError => act.fail_files("write-error").await,
+        Fault::IoError => {
+            let kind = ["write-error", "sync-error", "read-error"][act.rng.random_range(0..3)];
+            act.fail_files(kind).await
+        }
         Fault::ShortWrite => act.fail_files("short-write").await,
         Fault::PowerCut => act.cut_power(&[n]).await,
         Fault::PowerCutAll => act.cut_power(&act.all()).await,
@@ -162,6 +166,30 @@ impl Act<'_> {
         let links = self.both_ways(&[n]).into_iter().filter(|(from, _)| (*from == n) == mute).collect();
         let what = if mute { "is heard by nobody" } else { "hears nobody" };
         self.links(&format!("node-{} {what}", n + 1), links, Quality::cut()).await
+    }
+
+    /// Whoever forgets its vote at the restart helps the old leader to undo what the new one committed.
+    async fn swing(&mut self) -> Result<()> {
+        let (count, leader) = (self.stage.nodes(), self.stage.leader(self.step.node).await);
+        let mut voters: Vec<usize> = self.all().into_iter().filter(|n| *n != leader).collect();
+        let start = self.step.node % voters.len();
+        voters.rotate_left(start);
+        voters.truncate(count / 2);
+        let alone = self.step.lasts / 4;
+        self.tell(format!("cut off node-{}", leader + 1));
+        self.degrade(self.both_ways(&[leader]), Quality::cut(), Instant::now() + alone).await?;
+        let side: Vec<usize> = voters.iter().copied().chain([leader]).collect();
+        self.tell(format!("restart {}", names(&voters)));
+        self.stage.down(&voters).await?;
+        self.stage.up(&voters).await?;
+        // Nobody hears them until they are up: the old leader has to be the first.
+        let mut all_apart = self.both_ways(&[leader]);
+        voters.iter().for_each(|n| all_apart.extend(self.both_ways(&[*n])));
+        self.degrade(all_apart, Quality::cut(), Instant::now() + alone + alone / 2).await?;
+        self.tell(format!("node-{} reaches {}", leader + 1, names(&voters)));
+        self.degrade(self.both_ways(&side), Quality::cut(), self.until).await?;
+        self.tell("healed");
+        Ok(())
     }
 
     async fn flap(&mut self) -> Result<()> {

@@ -34,6 +34,13 @@ pub struct Plan {
     pub environment: Vec<(String, String)>,
 }
 
+impl Plan {
+    /// A plan for the usual program, in namespaces where root allows them.
+    pub fn new(seed: u64, nodes: usize, length: Duration, faults: Vec<Fault>) -> Self {
+        Self { seed, nodes, length, faults, realm: None, binary: None, environment: Vec::new() }
+    }
+}
+
 /// What came of it.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
@@ -56,8 +63,9 @@ pub struct Verdict {
 
 /// Seals every few seconds, so that a minute sees blocks, purges and snapshots.
 const ARGUMENTS: &[&str] = &["--set", "storage.head_age_s=6"];
-/// How long one repetition of what was open may take in all.
+/// How long it may take to repeat all that was open, and then to read everything through every node.
 const COMPLETE_PATIENCE: Duration = Duration::from_secs(60);
+const STALLED_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries of what must succeed at the end.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -120,20 +128,24 @@ async fn under_faults(stage: &Stage, schedule: &Schedule, workload: Workload) ->
         verdict.violations.push(Violation { begun, ended, node: None, broken });
     };
     let healed_at = shared.history.now();
-    if let Err(missing) = wait_for(bound, || progressed(&before, &shared.done())).await {
+    let progress = wait_for(bound, || progressed(&before, &shared.done())).await;
+    if let Err(missing) = &progress {
         stalled(format!("{bound:?} after the last fault, {missing}"), healed_at);
     }
     let recovered = healed.elapsed();
     stage.story.tell(format!("every node serves {} ms after the last fault", recovered.as_millis()));
     let open = workload.stop().await?;
-    if let Err(batch) = complete(&shared, open).await {
-        stalled(format!("repeating {batch:?} did not complete it within {COMPLETE_PATIENCE:?}"), healed_at);
+    // Whoever waited in vain once need not wait as long again.
+    let patience = if progress.is_ok() { COMPLETE_PATIENCE } else { STALLED_PATIENCE };
+    if let Err(batch) = complete(&shared, open, patience).await {
+        stalled(format!("repeating {batch:?} did not complete it within {patience:?}"), healed_at);
     }
+    let deadline = Instant::now() + patience;
     for n in 0..stage.nodes() {
         for signal in Signal::ALL {
-            let deadline = Instant::now() + COMPLETE_PATIENCE;
             while !shared.read(n, signal, 0..shared.run.taken(signal)).await {
                 if Instant::now() > deadline {
+                    // Once for all of them is enough; the others are still asked once.
                     stalled(format!("node-{} has no complete answer about all {signal:?}", n + 1), healed_at);
                     break;
                 }
@@ -164,8 +176,12 @@ async fn wait_for(
 }
 
 /// Repeats what was never acknowledged, through the nodes in turn; `Err` is the first that stays open.
-async fn complete(shared: &super::workload::Shared, open: Vec<Batch>) -> std::result::Result<(), Batch> {
-    let deadline = Instant::now() + COMPLETE_PATIENCE;
+async fn complete(
+    shared: &super::workload::Shared,
+    open: Vec<Batch>,
+    patience: Duration,
+) -> std::result::Result<(), Batch> {
+    let deadline = Instant::now() + patience;
     let mut nodes = (0..shared.nodes.len()).cycle();
     for batch in open {
         while !shared.write(nodes.next().unwrap_or(0), batch).await {

@@ -8,7 +8,6 @@ use rand::{Rng, SeedableRng};
 
 use super::fault::Fault;
 use super::run::{Plan, Verdict, run};
-use crate::error::Result;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -38,10 +37,10 @@ pub fn plans(soak: &Soak) -> Vec<Plan> {
 }
 
 /// One run and what came of it; `Err` is what kept it from ending.
-pub type Row = (Plan, std::result::Result<Verdict, String>);
+pub type Row = (Plan, Result<Verdict, String>);
 
-/// Runs all plans, one after another. Goes on after violations.
-pub async fn soak(soak: &Soak) -> Result<Vec<Row>> {
+/// Runs all plans, one after another, and shows `after_each` what there is so far. Goes on after violations.
+pub async fn soak(soak: &Soak, mut after_each: impl FnMut(&[Row]) -> Result<(), String>) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     let plans = plans(soak);
     for (n, plan) in plans.iter().enumerate() {
@@ -53,6 +52,7 @@ pub async fn soak(soak: &Soak) -> Result<Vec<Row>> {
             Err(error) => eprintln!("  the run did not end: {error}"),
         }
         rows.push((plan.clone(), verdict));
+        after_each(&rows)?;
     }
     Ok(rows)
 }
@@ -98,8 +98,7 @@ mod tests {
 
     fn of(seed: u64) -> Soak {
         let faults: Vec<Fault> = Fault::all().collect();
-        let (realm, binary, environment) = (None, None, Vec::new());
-        let plan = Plan { seed: 0, nodes: 0, length: Duration::ZERO, faults: Vec::new(), realm, binary, environment };
+        let plan = Plan::new(0, 0, Duration::ZERO, Vec::new());
         Soak { seed, runs: faults.len() + 40, nodes: vec![3, 5], faults, plan }
     }
 

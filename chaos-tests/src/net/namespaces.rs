@@ -11,7 +11,8 @@ use crate::error::{Error, Result, io};
 #[derive(Debug)]
 pub(super) struct Namespaces {
     bridge: String,
-    names: Vec<String>,
+    /// Each namespace, and the end of its link that is outside.
+    names: Vec<(String, String)>,
 }
 
 const PREFIX: &str = "trine-chaos-";
@@ -46,7 +47,7 @@ impl Namespaces {
         for n in 0..nodes {
             let (name, outside) = (format!("{PREFIX}{me}-{n}"), format!("trv{me}-{n}"));
             ip(&["netns", "add", &name])?;
-            made.names.push(name.clone());
+            made.names.push((name.clone(), outside.clone()));
             ip(&["link", "add", &outside, "type", "veth", "peer", "name", "eth0", "netns", &name])?;
             ip(&["link", "set", &outside, "master", &bridge, "up"])?;
             ip(&["-n", &name, "addr", "add", &at(last(NODES, n)), "dev", "eth0"])?;
@@ -58,7 +59,7 @@ impl Namespaces {
 
     /// Runs a program in a node's network, as the same process.
     pub(super) fn enter(&self, n: usize) -> Vec<String> {
-        vec!["nsenter".into(), format!("--net=/run/netns/{}", self.names[n]), "--".into()]
+        vec!["nsenter".into(), format!("--net=/run/netns/{}", self.names[n].0), "--".into()]
     }
 
     /// Drops what must not leave a node towards these peers; replaces earlier rules.
@@ -92,7 +93,9 @@ fn rules(peers: &[(Ipv4Addr, Quality)]) -> String {
 
 impl Drop for Namespaces {
     fn drop(&mut self) {
-        for name in &self.names {
+        for (name, outside) in &self.names {
+            // First: a namespace goes only once nothing of its processes is left, and its links with it.
+            complain(ip(&["link", "del", outside]));
             complain(ip(&["netns", "del", name]));
         }
         complain(ip(&["link", "del", &self.bridge]));

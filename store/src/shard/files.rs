@@ -3,6 +3,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::faults::{self, Operation};
 use crate::shard::{BlockDamage, Manifest};
 use crate::{codec, rows, tsdb};
 
@@ -58,6 +59,7 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), FileError> {
 pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), FileError> {
     let (temporary, path) = (dir.join("manifest.new"), dir.join(MANIFEST_FILE));
     let mut out = File::create(&temporary).map_err(io_error("create", &temporary))?;
+    faults::check(Operation::Write).map_err(io_error("write", &temporary))?;
     out.write_all(&manifest.encode()).and_then(|()| out.sync_all()).map_err(io_error("write", &temporary))?;
     fs::rename(&temporary, &path).map_err(io_error("rename", &path))?;
     sync_dir(dir)

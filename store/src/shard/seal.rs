@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::entry::SealReason;
+use crate::faults::{self, Operation};
 use crate::model::Signal;
 use crate::shard::blocks::{BlockOpener, OpenBlocks};
 use crate::shard::files::{BLOCKS_DIR, FileError, io_error, sync_dir, write_manifest};
@@ -111,6 +112,7 @@ impl SealJob {
         };
         let written = written.map_err(io_error("write", &path))?;
         out.out.flush().map_err(io_error("write", &path))?;
+        faults::check(Operation::Sync).map_err(io_error("sync", &path))?;
         out.out.get_ref().sync_all().map_err(io_error("sync", &path))?;
         let Written { facts, series, min_time, max_time, digest } = written;
         let (bytes, crc) = (out.bytes, out.crc.finalize());
@@ -127,6 +129,7 @@ struct Checked<W> {
 
 impl<W: Write> Write for Checked<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        faults::check(Operation::Write)?;
         let n = self.out.write(buf)?;
         self.crc.update(&buf[..n]);
         self.bytes += n as u64;

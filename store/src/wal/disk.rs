@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::faults::{self, Operation};
+
 /// The directory of a log.
 pub(super) trait Disk: Send + Sync + fmt::Debug {
     /// Names of the files in it.
@@ -122,14 +124,24 @@ impl DiskFile for LocalDiskFile {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        faults::check(Operation::Read)?;
         FileExt::read_exact_at(&self.file, buf, offset)
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        faults::check(Operation::Write)?;
+        if let Some(bytes) = faults::torn(buf.len()) {
+            FileExt::write_all_at(&self.file, &buf[..bytes], offset)?;
+            return Err(io::Error::other("injected short write"));
+        }
         FileExt::write_all_at(&self.file, buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        faults::check(Operation::Sync)?;
+        if faults::has_bug("ack-before-fsync") {
+            return Ok(());
+        }
         self.file.sync_data()
     }
 }

@@ -1,3 +1,4 @@
+//! Made-up histories: sound ones pass, and each kind of violation is found.
 use super::*;
 use crate::client::ReadError;
 use crate::fact::Batch;

@@ -1,3 +1,4 @@
+//! Links between two ends of this process.
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
