@@ -53,6 +53,13 @@ impl Identity {
         }
     }
 
+    /// The identity in a data directory, whatever the node's name.
+    pub fn read(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        Self::parse(&text).map_err(|reason| Error::Identity { path: path.display().to_string(), reason })
+    }
+
     /// A new identity, not yet written.
     pub fn draw(node_name: &str, rejoin: &str) -> Self {
         // 63 bits, not zero: zero means "unknown" on the wire.
@@ -145,7 +152,7 @@ mod tests {
     #[test]
     fn version_1_is_still_read() {
         let body = format!("{HEADER_1}\nnode_id 5\nnode_name n1\ncluster c\nmeta_replica 2\n");
-        let read = Identity::parse(&format!("{body}crc {:08x}\n", crc(&body))).unwrap();
+        let read = Identity::parse(&format!("{body}crc {:08x}\n", Identity::checksum(&body))).unwrap();
         assert_eq!((read.node_id, read.meta_replica, read.meta_opened, read.rejoin.as_str()), (5, 2, false, ""));
     }
 

@@ -15,6 +15,7 @@ pub mod healing;
 pub mod identity;
 pub mod meta;
 pub mod placement;
+pub mod recover;
 pub mod router;
 pub mod rpc;
 pub mod scatter;

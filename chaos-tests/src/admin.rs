@@ -70,6 +70,12 @@ impl Admin {
         self.call(self.http.get(self.url("healing")).timeout(PATIENCE)).await
     }
 
+    /// Asks the cluster to remove a dead node.
+    pub async fn remove_node(&self, name: &str) -> Result<()> {
+        let request = self.http.post(self.url(&format!("nodes/{name}/remove"))).timeout(PATIENCE);
+        self.call::<serde_json::Value>(request).await.map(drop)
+    }
+
     /// The cluster that the node belongs to.
     pub async fn cluster_id(&self) -> Result<String> {
         #[derive(Deserialize)]

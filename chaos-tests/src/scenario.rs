@@ -26,7 +26,7 @@ pub use lose_disk::lose_disk;
 pub use overload::overload;
 pub use pause_one::pause_one;
 pub use planned_stop::planned_stop;
-pub use recovery::{corrupt_sled, corrupt_wal, old_replica_returns, wiped_first_node};
+pub use recovery::{corrupt_sled, corrupt_wal, old_replica_returns, remove_dead_node, wiped_first_node};
 pub use restart_finds_data::{behind_a_purge, restart_finds_data};
 pub use visible_everywhere::visible_everywhere;
 
@@ -60,5 +60,6 @@ pub const ALL: &[Scenario] = scenarios![
     corrupt_wal,
     corrupt_sled,
     wiped_first_node,
-    old_replica_returns
+    old_replica_returns,
+    remove_dead_node
 ];

@@ -39,5 +39,6 @@ tests![
     corrupt_wal,
     corrupt_sled,
     wiped_first_node,
-    old_replica_returns
+    old_replica_returns,
+    remove_dead_node
 ];

@@ -128,6 +128,31 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         drain: bool,
     },
+    /// Write the metadata to a checksummed file that `recover-metadata` can restore from.
+    ExportMetadata {
+        /// Where to; it is replaced.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Offline: make a node's copy of the metadata the only one, after a majority of the others is lost for good.
+    RecoverMetadata(RecoverMetadataFlags),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Stop every node first. Nodes whose data survived may be started again afterwards. What only the lost \
+nodes knew of the metadata is forgotten; see docs/operations/recovery.md."
+)]
+pub(crate) struct RecoverMetadataFlags {
+    /// Data directory of the surviving node, which must not run.
+    #[arg(long)]
+    pub(crate) data_dir: PathBuf,
+    /// The cluster that this is meant for; without it, what would be done is only shown.
+    #[arg(long, value_name = "CLUSTER_ID")]
+    pub(crate) confirm_cluster: Option<String>,
+    /// Take the metadata from this export instead of from the data directory.
+    #[arg(long)]
+    pub(crate) from: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -44,5 +44,5 @@ pub use machine::{Committed, Machine, Payload, Recovered, SnapshotManifest};
 pub use multi::{Multi, Storage};
 pub use peers::PeerBook;
 pub use server::{MESSAGE_BYTES_MAX, RaftServer};
-pub use sled_store::check_store;
+pub use sled_store::{StoredLog, check_store, create_store, read_stored_log, sole_voter};
 pub use status::GroupStatus;

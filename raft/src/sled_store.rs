@@ -6,10 +6,15 @@
 //!
 //! ```text
 //! key                     value                              docs/formats/raft-log.md
+//! 'g'                     number of the last sync, u64 BE: see witness
 //! 'e' index u64 BE        log record (an entry)
 //! 'm' mark u8             log record (a vote or position)
 //! 'i'                     identity: version 1, then group, replica u64 BE, then the cluster's name
 //! ```
+
+mod check;
+mod offline;
+mod witness;
 
 use std::fmt::Debug;
 use std::fs::{self, File, TryLockError};
@@ -33,6 +38,10 @@ use crate::log_store::{READ_BYTES_MAX, awaited, check_indexes, chunks, half_open
 use crate::progress::Progress;
 use crate::record::{decode_entry, decode_position, decode_vote, encode_entry, encode_position, encode_vote, invalid};
 use crate::type_config::{Entry, LeaderId, LogId, TypeConfig, Vote};
+use witness::Witness;
+
+pub use check::check_store;
+pub use offline::{StoredLog, create_store, read_stored_log, sole_voter};
 
 /// sled's default is 1 GiB.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -99,9 +108,9 @@ impl SledLog {
         let (opened, receiver) = oneshot::channel();
         let (writes, queue) = mpsc::channel();
         let writer = move || match open_database(&dir, &identity) {
-            Ok((db, file, owner)) => {
+            Ok((db, file, owner, mut witness)) => {
                 if opened.send(Ok(db.clone())).is_ok() {
-                    write_all(&db, &file, &queue);
+                    write_all(&db, &file, &mut witness, &queue);
                 }
                 // In this order: whoever owns the directory next finds it closed.
                 drop((db, file));
@@ -206,16 +215,18 @@ fn own(dir: &Path) -> Result<File, Error> {
 }
 
 /// Opens sled, turning a panic into an error, and checks whose store it is.
-fn open_database(dir: &Path, identity: &Identity) -> Result<(sled::Db, File, File), Error> {
+fn open_database(dir: &Path, identity: &Identity) -> Result<(sled::Db, File, File, Witness), Error> {
     let broken = |error: &dyn std::fmt::Display| Error::Broken(format!("{}: {error}", dir.display()));
-    let created = !dir.join("db").exists();
     let owner = own(dir)?;
+    let created = !dir.join("db").exists();
     remove_half_written_snapshots(dir).map_err(|error| broken(&error))?;
     let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let db = catch_unwind(AssertUnwindSafe(|| config.open()))
         .map_err(|_| broken(&"sled panicked"))?
         .map_err(|error| broken(&error))?;
     let file = File::open(dir.join("db")).map_err(|error| broken(&error))?;
+    let number = db.get(witness::KEY).map_err(|error| broken(&error))?;
+    let witness = Witness::open(dir, number.as_deref(), created).map_err(|reason| broken(&reason))?;
     let expected = identity.encode();
     match db.get(IDENTITY_KEY).map_err(|error| broken(&error))? {
         Some(found) if found == expected => {}
@@ -232,52 +243,7 @@ fn open_database(dir: &Path, identity: &Identity) -> Result<(sled::Db, File, Fil
             sync(&db, &file).and_then(|()| sync_directory(dir)).map_err(|error| broken(&error))?;
         }
     }
-    Ok((db, file, owner))
-}
-
-/// Opens the metadata store in `dir`, reads all of it, and closes it again: whether [`crate::Multi::open`] and everything
-/// after it will find what was written. A directory that is not there is sound: it is a store to be created. Says whether
-/// a part of the log was purged, so that the machine must have what was in it.
-pub fn check_store(dir: &Path, cluster: &str, replica: ReplicaId) -> Result<bool, Error> {
-    if !dir.join("db").exists() {
-        // sled names its log last: anything else without it was a store once.
-        let remains = fs::read_dir(dir).into_iter().flatten().flatten().any(|e| e.file_name() != "owner");
-        return if remains { Err(Error::Broken(format!("{}: its log is gone", dir.display()))) } else { Ok(false) };
-    }
-    let identity = Identity { cluster: cluster.to_owned(), group: GroupId(0), replica };
-    let read = || -> Result<bool, Error> {
-        let (db, _file, _owner) = open_database(dir, &identity)?;
-        let broken = |error: &dyn std::fmt::Display| Error::Broken(format!("{}: {error}", dir.display()));
-        for pair in db.iter() {
-            let (key, value) = pair.map_err(|error| broken(&error))?;
-            let bytes = Bytes::copy_from_slice(&value);
-            match key.first() {
-                Some(b'e') => decode_entry(bytes).map(drop).map_err(|error| broken(&error))?,
-                Some(b'm') if key.as_ref() == mark_key(Mark::Vote) => {
-                    decode_vote(bytes).map(drop).map_err(|error| broken(&error))?;
-                }
-                Some(b'm') => decode_position(bytes).map(drop).map_err(|error| broken(&error))?,
-                _ => {}
-            }
-        }
-        let indexes: Vec<_> = db.range(entry_key(0)..=entry_key(u64::MAX)).keys().collect();
-        let gap = indexes.windows(2).any(|pair| match pair {
-            [Ok(a), Ok(b)] => index_of(a).zip(index_of(b)).is_none_or(|(a, b)| b != a + 1),
-            _ => true,
-        });
-        if gap {
-            return Err(broken(&"entries are missing"));
-        }
-        let purged = db.get(mark_key(Mark::Purged)).map_err(|error| broken(&error))?;
-        Ok(purged.is_some_and(|mark| !mark.is_empty()))
-    };
-    // sled panics on some damage, and not only when it opens.
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Error::Broken(format!("{}: sled panicked", dir.display()))))
-}
-
-fn index_of(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.get(1..)?.try_into().ok()?))
+    Ok((db, file, owner, witness))
 }
 
 /// A crash while sled writes a snapshot leaves a file that makes its next start panic.
@@ -310,7 +276,7 @@ fn sync(db: &sled::Db, file: &File) -> io::Result<()> {
 /// The writer: applies what is queued, in order, then flushes once for all of it.
 ///
 /// After the first error nothing is written any more: what failed is unknown, and what follows must not overtake it.
-fn write_all(db: &sled::Db, file: &File, queue: &mpsc::Receiver<Write>) {
+fn write_all(db: &sled::Db, file: &File, witness: &mut Witness, queue: &mpsc::Receiver<Write>) {
     let mut failed: Option<String> = None;
     while let Ok(first) = queue.recv() {
         let more = std::iter::from_fn(|| queue.try_recv().ok());
@@ -326,7 +292,11 @@ fn write_all(db: &sled::Db, file: &File, queue: &mpsc::Receiver<Write>) {
         if waiting.is_empty() {
             continue;
         }
-        let mut synced = guarded(&mut failed, || sync(db, file));
+        let mut synced = guarded(&mut failed, || {
+            db.insert(witness::KEY, &witness.next())?;
+            sync(db, file)?;
+            witness.synced()
+        });
         for done in waiting {
             done(std::mem::replace(&mut synced, guarded(&mut failed, || Ok(()))));
         }
@@ -477,37 +447,6 @@ mod tests {
         assert!(futures::poll!(second.as_mut()).is_pending(), "it waits for the first");
         drop(first);
         second.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_check_reads_everything_and_names_damage() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let replica = ReplicaId(1);
-        assert!(check_store(&path, "test", replica).is_ok(), "to be created");
-        let identity = Identity { cluster: "test".to_owned(), group: GroupId(0), replica };
-        let mut log = SledLog::open(path.clone(), identity, Arc::default()).await.unwrap();
-        let entry = |index| Entry {
-            log_id: LogId::new(openraft::vote::RaftLeaderId::new(1, 1), index),
-            payload: crate::type_config::EntryPayload::Normal(crate::type_config::Command(vec![7; 3000].into())),
-        };
-        log.append((0..50).map(entry), IOFlushed::noop()).await.unwrap();
-        log.save_vote(&Vote { leader_id: LeaderId { term: 1, node_id: 1 }, committed: true }).await.unwrap();
-        drop(log);
-        assert!(check_store(&path, "test", replica).is_ok());
-        assert!(matches!(check_store(&path, "other", replica), Err(Error::WrongIdentity { .. })));
-        let db = path.join("db");
-        let whole = fs::read(&db).unwrap();
-        let half = whole.len() / 2;
-        for (what, bytes) in [
-            ("flipped", whole.iter().enumerate().map(|(i, b)| if i % 512 == 9 { !b } else { *b }).collect()),
-            ("cut", whole[..half].to_vec()),
-        ] {
-            fs::write(&db, bytes).unwrap();
-            assert!(check_store(&path, "test", replica).is_err(), "{what}");
-        }
-        fs::remove_file(&db).unwrap();
-        assert!(matches!(check_store(&path, "test", replica), Err(Error::Broken(_))), "its log is gone");
     }
 
     #[test]

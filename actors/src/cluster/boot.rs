@@ -17,6 +17,7 @@ use trine_store::tsdb::BlockCache;
 use trine_store::wal::{OnFatal, Wal, WalConfig};
 
 use super::founding::{Move, Sight, next_move};
+use super::membership::Standing;
 use super::shared::{MetaGroup, Shared, remember, unix_ms};
 use super::{Cluster, preflight};
 use crate::budget::Budget;
@@ -25,7 +26,7 @@ use crate::device::WalDevice;
 use crate::disk::DiskGuard;
 use crate::error::Error;
 use crate::gossip::{Gossip, Own, Peer};
-use crate::healing::Healing;
+use crate::healing::{Found, Healing, Kind};
 use crate::identity::{Identity, io_error};
 use crate::meta::{Command, MetaMachine, NodeRecord};
 use crate::router::LeaderHints;
@@ -161,13 +162,7 @@ async fn start_gossip(shared: &Arc<Shared>, rpc_listen: SocketAddr) -> Result<()
         version: config.version.clone(),
     };
     let own = Own {
-        peer: Peer {
-            node,
-            cluster: identity.cluster.clone(),
-            ready: false,
-            disk_full: false,
-            gossip: Some(advertise),
-        },
+        peer: Peer { node, cluster: identity.cluster.clone(), ready: false, disk_full: false, gossip: Some(advertise) },
         listen: config.gossip_listen,
         advertise,
         seeds: config.join.clone(),
@@ -184,15 +179,17 @@ async fn enter_cluster(shared: &Arc<Shared>, listener: TcpListener) -> Result<()
     let identity = if identity.cluster.is_empty() {
         find_cluster(shared, &identity.rejoin).await?
     } else {
-        refuse_the_past(shared).await?;
-        identity
+        match refuse_the_past(shared).await? {
+            Standing::Member => identity,
+            Standing::NeedsMetadata => join_anew(shared, &identity).await?,
+        }
     };
     open_meta(shared, &identity, listener).await
 }
 
 /// Ends the process if the cluster has replaced or removed this node, before anything it has takes part in anything. Where
 /// nobody answers, as when a whole cluster starts, raft alone keeps what is of the past from doing harm.
-async fn refuse_the_past(shared: &Shared) -> Result<(), Error> {
+async fn refuse_the_past(shared: &Shared) -> Result<Standing, Error> {
     let dir = shared.config.data_dir.join("meta");
     let export = crate::meta::read_export(&dir).map_err(io_error("read the metadata in", &dir))?;
     let mut nodes: Vec<NodeRecord> = export.map(|e| e.state.nodes.into_values().collect()).unwrap_or_default();
@@ -206,7 +203,33 @@ async fn refuse_the_past(shared: &Shared) -> Result<(), Error> {
             shared.end_as_gone(&reason);
             Err(Error::Join { reason })
         }
-        Some(Ok(())) | None => Ok(()),
+        Some(Ok(standing)) => Ok(standing),
+        None => Ok(Standing::Member),
+    }
+}
+
+/// Puts this node's copy of the metadata away, which the cluster has gone on without, and asks for a new one. Its shards'
+/// replicas are what they were.
+async fn join_anew(shared: &Arc<Shared>, identity: &Identity) -> Result<Identity, Error> {
+    let (kind, what) = (Kind::Metadata, format!("metadata replica {}", identity.meta_replica));
+    let detail = "the metadata was recovered without this copy".to_owned();
+    let id = shared.healing.found(Found { kind, shard: None, what, reason: "superseded", detail });
+    let dir = shared.config.data_dir.join("meta");
+    loop {
+        let peers = shared.live();
+        let member = peers.values().find(|p| p.cluster == identity.cluster && p.node.id != identity.node_id);
+        let reply = match member {
+            Some(member) => ask_to_join(shared, member).await,
+            None => Err(Error::Join { reason: "no member is reachable".into() }),
+        };
+        match reply {
+            Ok(reply) => {
+                shared.healing.quarantine(id, &dir).map_err(io_error("quarantine", &dir))?;
+                return become_member(shared, &reply.cluster, reply.meta_replica);
+            }
+            Err(error) => warn!(%error, "no new copy of the metadata yet, trying again"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
@@ -264,6 +287,13 @@ async fn resolve(seeds: &[String]) -> (BTreeSet<SocketAddr>, Vec<String>) {
 }
 
 async fn join(shared: &Arc<Shared>, member: &Peer) -> Result<Identity, Error> {
+    let reply = ask_to_join(shared, member).await?;
+    let identity = become_member(shared, &reply.cluster, reply.meta_replica)?;
+    info!(cluster = identity.cluster, via = member.node.name, "joining a cluster");
+    Ok(identity)
+}
+
+async fn ask_to_join(shared: &Shared, member: &Peer) -> Result<proto::JoinReply, Error> {
     let own = own_record(shared)?;
     let refused = |reason| Error::Join { reason };
     let mut client = connect(&member.node.rpc).map_err(refused)?;
@@ -274,9 +304,7 @@ async fn join(shared: &Arc<Shared>, member: &Peer) -> Result<Identity, Error> {
     for node in &reply.members {
         remember(&shared.book, node.id, &node.rpc);
     }
-    let identity = become_member(shared, &reply.cluster, reply.meta_replica)?;
-    info!(cluster = identity.cluster, via = member.node.name, "joining a cluster");
-    Ok(identity)
+    Ok(reply)
 }
 
 fn create(shared: &Shared) -> Result<Identity, Error> {

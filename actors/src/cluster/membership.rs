@@ -1,5 +1,6 @@
 //! Who belongs to the cluster: changes of the metadata from any node, taking nodes in, letting them go, and whether this
 //! node still belongs to it.
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,6 +16,14 @@ use crate::rpc::{connect, proto};
 const PROPOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a node may take to say that it is there.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// What the cluster thinks of one of its nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Member,
+    /// A member, but its replica of the metadata belongs to the past: the metadata was recovered without it.
+    NeedsMetadata,
+}
 
 impl Shared {
     /// Proposes to the metadata group, which this node must lead; gives what applying it answered.
@@ -115,18 +124,21 @@ impl Shared {
         Ok(node.id)
     }
 
-    /// Asks `nodes` whether this node still belongs to the cluster; the first that knows decides. `None`: nobody knew.
-    pub(crate) async fn standing(&self, nodes: &[NodeRecord]) -> Option<Result<(), String>> {
+    /// Asks `nodes` whether this node still belongs to the cluster; the first that knows decides. `None`: nobody knew. `Err`
+    /// says why it is gone.
+    pub(crate) async fn standing(&self, nodes: &[NodeRecord]) -> Option<Result<Standing, String>> {
         let (me, cluster) = (self.node_id(), self.cluster_id());
+        let meta_replica = self.identity.lock().unwrap_or_else(PoisonError::into_inner).meta_replica;
         let asks = nodes.iter().filter(|n| n.id != me).map(|node| {
-            let request = proto::StandingRequest { cluster: cluster.clone(), node: me };
+            let request = proto::StandingRequest { cluster: cluster.clone(), node: me, meta_replica };
             async move {
                 let mut client = connect(&node.rpc).ok()?;
                 let reply = tokio::time::timeout(ANSWER_PATIENCE, client.standing(request)).await.ok()?;
                 let reply = reply.ok()?.into_inner();
                 match (reply.gone.is_empty(), reply.member) {
                     (false, _) => Some(Err(reply.gone)),
-                    (true, true) => Some(Ok(())),
+                    (true, true) if reply.meta_gone => Some(Ok(Standing::NeedsMetadata)),
+                    (true, true) => Some(Ok(Standing::Member)),
                     (true, false) => None,
                 }
             }

@@ -15,8 +15,8 @@ use super::proto::node_server::{Node, NodeServer};
 use super::proto::{
     Addressed, BlockChunk, BlockRecord, FlushReply, FlushRequest, FragmentReply, FragmentRequest, HealingReply,
     HealingRequest, JoinReply, JoinRequest, ListBlocksReply, ListBlocksRequest, NodeRecord, ProposeReply,
-    ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest, StandingReply, StandingRequest,
-    StatusReply, StatusRequest, SubmitReply, SubmitRequest,
+    ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest, StandingReply, StandingRequest, StatusReply,
+    StatusRequest, SubmitReply, SubmitRequest,
 };
 use crate::cluster::Shared;
 use crate::router::to_proto;
@@ -190,7 +190,9 @@ impl Node for NodeService {
         }
         let meta = self.shared.meta();
         let gone = meta.gone.get(&request.node).map(crate::meta::GoneNode::refusal).unwrap_or_default();
-        Ok(Response::new(StandingReply { member: meta.nodes.contains_key(&request.node), gone }))
+        // A copy that lags does not know the newest ids yet: those are no evidence.
+        let meta_gone = request.meta_replica < meta.next_replica && !meta.meta.knows(request.meta_replica);
+        Ok(Response::new(StandingReply { member: meta.nodes.contains_key(&request.node), gone, meta_gone }))
     }
 
     async fn healing(&self, request: Request<HealingRequest>) -> Result<Response<HealingReply>, Status> {

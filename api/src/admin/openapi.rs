@@ -10,7 +10,10 @@ use super::{cluster, scrub};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Trine admin API", description = "What the cluster is, flushing and scrubbing it, and what is healed."),
+    info(
+        title = "Trine admin API",
+        description = "What the cluster is, flushing and scrubbing it, and what is healed."
+    ),
     paths(
         cluster::cluster,
         cluster::nodes,

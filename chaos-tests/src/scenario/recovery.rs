@@ -158,6 +158,55 @@ pub async fn old_replica_returns(settings: Settings) -> Result<Report> {
     Ok(report)
 }
 
+/// Kills one of four nodes for good and has it removed: its replicas are made on the node that had none of them, and it is
+/// refused when it comes back. A living node is not removed.
+pub async fn remove_dead_node(settings: Settings) -> Result<Report> {
+    let mut report = Report::new("remove_dead_node", settings);
+    let mut cluster = Cluster::start(Options::nodes(3)).await?;
+    let (client, ledger) = (Client::new(), Ledger::new(Run::new("remove-dead-node")));
+    let n = settings.rng().random_range(0..cluster.len());
+    let present = cluster.others(n);
+    let name = cluster.name(n).to_owned();
+    let writing = Writers::start(&ledger, &client, &cluster.https(&present), &[]);
+    writing.progress(REQUESTS, PATIENCE).await?;
+    let admin = cluster.admin(present[0]);
+    if admin.remove_node(&name).await.is_ok() {
+        return Err(promise("a living node is not removed", name));
+    }
+    cluster.kill(n)?;
+    wait::until("a refusal for want of nodes", PATIENCE, || {
+        let (admin, name) = (admin.clone(), name.clone());
+        async move {
+            match admin.remove_node(&name).await {
+                Err(e) if e.to_string().contains("no other living node") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        }
+    })
+    .await?;
+    let fourth = cluster.join()?;
+    cluster.wait_ready(fourth).await?;
+    let started = Instant::now();
+    wait::until("the removal accepted", PATIENCE, || {
+        let (admin, name) = (admin.clone(), name.clone());
+        async move { admin.remove_node(&name).await.map_err(|e| e.to_string()) }
+    })
+    .await?;
+    cluster.wait_healed(present[0], 3).await?;
+    report.note_ms("whole without it after", started.elapsed());
+    cluster.restart(n)?;
+    cluster.wait_ended(n).await?;
+    if cluster.log_lines(n, "was removed from the cluster")? == 0 {
+        return Err(promise("a removed node is refused by name", "the log does not say why it ended".into()));
+    }
+    let seen = writing.finish().await?;
+    no_misses("no write fails while a dead node is removed", &seen)?;
+    check_everything(&cluster, &client, &ledger, &[present[0], present[1], fourth]).await?;
+    report.note_tallies(&ledger);
+    cluster.end()?;
+    Ok(report)
+}
+
 fn missing(what: &str) -> Error {
     promise("what is damaged is found and kept", format!("{what} is not there"))
 }
