@@ -35,7 +35,7 @@ pub struct ClusterConfig {
     pub head_age_ms_max: u64,
     /// Keep this many bytes of log before the shards that hold it back are sealed.
     pub wal_bytes_soft: u64,
-    /// Free bytes of the disk below which no writes are taken. 0: a twentieth of it, 512 MiB to 10 GiB.
+    /// Free bytes of the disk below which no writes are taken. 0: a twentieth of it, 256 MiB to 2 GiB.
     pub disk_reserve_bytes: u64,
     /// Scrub this node's blocks when the last scrub is this long ago, in ms. 0: only by request.
     pub scrub_interval_ms: u64,

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tracing::{info, warn};
 
 /// Least and greatest default reserve.
-const RESERVE_LEAST: u64 = 512 << 20;
-const RESERVE_GREATEST: u64 = 10 << 30;
+const RESERVE_LEAST: u64 = 256 << 20;
+const RESERVE_GREATEST: u64 = 2 << 30;
 /// The default is this part of the file system, and never more than a quarter of it.
 const RESERVE_PART: u64 = 20;
 
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn the_default_leaves_most_of_a_small_disk() {
         let gib = |n: u64| n << 30;
-        let cases = [(gib(1), gib(1) / 4), (gib(4), 512 << 20), (gib(100), gib(5)), (gib(1000), gib(10))];
+        let cases = [(gib(1), gib(1) / 4), (gib(4), 256 << 20), (gib(20), gib(1)), (gib(1000), gib(2))];
         for (total, reserve) in cases {
             assert_eq!(default_reserve(total), reserve, "{total}");
         }

@@ -131,7 +131,7 @@ pub(crate) struct StorageConfig {
     #[serde(deserialize_with = "size::deserialize")]
     pub(crate) wal_bytes: u64,
     /// Free bytes of the disk below which this node takes no writes; queries go on. Keep room for some 64 MiB segments of log
-    /// and for a seal. 0: a twentieth of the disk, at least 512 MiB, at most 10 GiB or a quarter of the disk.
+    /// and for a seal. 0: a twentieth of the disk, at least 256 MiB, at most 2 GiB or a quarter of the disk.
     #[serde(deserialize_with = "size::deserialize")]
     pub(crate) disk_reserve_bytes: u64,
 }
