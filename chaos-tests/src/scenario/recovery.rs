@@ -210,7 +210,8 @@ pub async fn remove_dead_node(settings: Settings) -> Result<Report> {
 /// Takes away the files of shards that have one replica only: they stay closed and say so, instead of beginning empty, and
 /// are whole again once their files are back.
 pub async fn only_replica_lost(settings: Settings) -> Result<Report> {
-    const FACTS: u64 = 200;
+    /// A request of spans is a trace, and a search shows at most 100 of one.
+    const FACTS: u64 = 100;
     let mut report = Report::new("only_replica_lost", settings);
     let mut cluster = Cluster::start(Options::nodes(1)).await?;
     let (client, ledger) = (Client::new(), Ledger::new(Run::new("only-replica-lost")));
