@@ -11,9 +11,10 @@ use trine_chaos_tests::settings::Settings;
 /// Runs that a bug may survive.
 const TRIES: u64 = 4;
 
-/// What was acknowledged or seen is missing.
+/// What was acknowledged or seen is missing: from an answer, or because no node can answer any more. A replica whose log is
+/// shorter than what it promised stays closed, and with all of them so does its shard.
 fn lost(broken: &Broken) -> bool {
-    matches!(broken, Broken::Lost { .. } | Broken::Vanished { .. })
+    matches!(broken, Broken::Lost { .. } | Broken::Vanished { .. } | Broken::Stalled { .. } | Broken::Ended { .. })
 }
 
 /// Puts a bug back and demands that a run under `fault` finds what it breaks.
