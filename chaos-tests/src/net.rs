@@ -1,6 +1,6 @@
 //! Links between nodes that can be cut, slowed and made lossy.
 //!
-//! Nodes advertise the address of a [proxy](proxy) of ours instead of their own, so everything that they say to each other
+//! Nodes advertise the address of a [proxy] of ours instead of their own, so everything that they say to each other
 //! passes through it. With root, each node lives in a network namespace, and cuts and losses are real: nftables drops
 //! packets. Without, all addresses are loopback ones and the proxy holds back or delays bytes itself. Clients reach nodes
 //! directly, whatever is cut.
