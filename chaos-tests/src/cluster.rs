@@ -318,8 +318,9 @@ impl Cluster {
     /// SIGKILL to all before any is waited for.
     pub fn kill_all(&mut self) -> Result<()> {
         for node in &self.nodes {
-            if node.pid().is_some() {
-                node.signal(UnixSignal::KILL)?;
+            match node.signal(UnixSignal::KILL) {
+                Ok(()) | Err(Error::Ended { .. }) => {}
+                Err(other) => return Err(other),
             }
         }
         self.nodes.iter_mut().try_for_each(Node::kill)

@@ -111,7 +111,11 @@ impl Node {
         let Some(pid) = pid else {
             return Err(Error::Ended { node: self.name.clone(), status: "not running".into() });
         };
-        kill_process(pid, signal).map_err(|e| io(format!("signal {}", self.name))(e.into()))
+        kill_process(pid, signal).map_err(|error| match error {
+            // It ended by itself, and that was noticed.
+            rustix::io::Errno::SRCH => Error::Ended { node: self.name.clone(), status: "gone".into() },
+            other => io(format!("signal {}", self.name))(other.into()),
+        })
     }
 
     /// SIGKILL; returns once the process is gone.

@@ -248,14 +248,12 @@ impl Act<'_> {
     async fn cut_power(&self, nodes: &[usize]) -> Result<()> {
         let lacking = || harness("the node has no disk of its own");
         self.tell(format!("no power for {}", names(nodes)));
-        for &n in nodes {
-            self.stage.freeze(n, true).await?;
-        }
+        self.stage.hold(nodes).await?;
         let mut copies = Vec::new();
         for &n in nodes {
             copies.push(self.stage.cluster().await.disk(n).ok_or_else(lacking)?.copy()?);
         }
-        self.stage.down(nodes).await?;
+        self.stage.lose(nodes).await?;
         for (&n, copy) in nodes.iter().zip(&copies) {
             self.stage.cluster().await.disk(n).ok_or_else(lacking)?.replace(copy)?;
         }

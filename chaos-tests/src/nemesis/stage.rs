@@ -63,10 +63,23 @@ impl Stage {
         for &n in nodes {
             self.count(n, true);
         }
+        nodes.iter().try_for_each(|&n| cluster.kill(n))
+    }
+
+    /// SIGSTOP to these nodes, together; from here on nobody lets them go on or starts them, so that their disks are what they are.
+    /// [`Stage::lose`] must follow.
+    pub(super) async fn hold(&self, nodes: &[usize]) -> Result<()> {
+        let cluster = self.cluster().await;
         for &n in nodes {
-            cluster.kill(n)?;
+            self.count(n, true);
         }
-        Ok(())
+        nodes.iter().try_for_each(|&n| signal(&cluster, n, true))
+    }
+
+    /// SIGKILL to nodes that are held. Each stays down until [`Stage::up`].
+    pub(super) async fn lose(&self, nodes: &[usize]) -> Result<()> {
+        let mut cluster = self.cluster().await;
+        nodes.iter().try_for_each(|&n| cluster.kill(n))
     }
 
     /// Starts these nodes, unless another fault still wants them down.
@@ -80,16 +93,10 @@ impl Stage {
         Ok(())
     }
 
-    /// SIGSTOP or SIGCONT; nothing, if the node is down.
+    /// SIGSTOP or SIGCONT; nothing, if the node is down or held.
     pub(super) async fn freeze(&self, n: usize, frozen: bool) -> Result<()> {
         let cluster = self.cluster().await;
-        if !cluster.is_started(n) {
-            return Ok(());
-        }
-        match if frozen { cluster.pause(n) } else { cluster.resume(n) } {
-            Err(Error::Ended { .. }) => Ok(()),
-            other => other,
-        }
+        if self.wanted_down(n) { Ok(()) } else { signal(&cluster, n, frozen) }
     }
 
     /// Starts again what ended by itself, until aborted.
@@ -151,5 +158,13 @@ impl Stage {
             return healing.records.iter().map(told).collect();
         }
         Vec::new()
+    }
+}
+
+/// Nothing, if the process is not there or has ended by itself.
+fn signal(cluster: &Cluster, n: usize, frozen: bool) -> Result<()> {
+    match if frozen { cluster.pause(n) } else { cluster.resume(n) } {
+        Err(Error::Ended { .. }) => Ok(()),
+        other => other,
     }
 }
