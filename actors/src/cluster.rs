@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
-use trine_store::model::Slot;
-use trine_store::shard::PartOutcome;
+use trine_store::model::{Signal, Slot};
+use trine_store::shard::{Ledger, PartOutcome};
 
 use crate::config::ClusterConfig;
 use crate::error::{Error, WriteError};
@@ -77,9 +77,17 @@ impl Cluster {
         boot::start(config).await
     }
 
-    /// Writes the parts of one request: see [`Router::write`].
+    /// Writes the parts of one request, all of one tenant and signal: see [`Router::write`].
     pub async fn write(&self, parts: Vec<(u32, Bytes)>) -> Result<Vec<PartOutcome>, WriteError> {
-        Router::new(self.shared.clone()).write(parts).await
+        let on_their_way = self.shared.intake.begin(parts.iter().map(|(_, part)| part));
+        let outcomes = Router::new(self.shared.clone()).write(parts).await?;
+        on_their_way.acknowledge(&outcomes);
+        Ok(outcomes)
+    }
+
+    /// Counts facts that were refused before they became parts: see [`crate::ledger::Intake::reject`].
+    pub fn reject(&self, tenant: &str, signal: Signal, reason: &'static str, facts: u64) {
+        self.shared.intake.reject(tenant, signal, reason, facts);
     }
 
     pub fn scatter(&self) -> Arc<dyn Scatter> {
@@ -255,6 +263,46 @@ impl Cluster {
     async fn scrub_there(&self, node: u64, start: bool) -> Result<proto::ScrubReply, String> {
         let mut client = self.shared.peers.client(node)?;
         let ask = client.scrub(proto::ScrubRequest { to: self.shared.peers.to(node), start });
+        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
+        reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
+    }
+
+    /// Every node's books, by its name, after starting a verification where none runs if `verify`; without those of the
+    /// replicas unless `books`. `Err` for a node that does not answer.
+    pub async fn ledger(&self, verify: bool, books: bool) -> Vec<(String, Result<proto::LedgerReply, String>)> {
+        let (meta, me) = (self.shared.meta(), self.shared.node_id());
+        let asks = meta.nodes.values().map(|record| async move {
+            let told = match record.id == me {
+                true => Ok(self.ledger_here(verify, books).await),
+                false => self.ledger_there(record.id, verify, books).await,
+            };
+            (record.name.clone(), told)
+        });
+        join_all(asks).await
+    }
+
+    async fn ledger_here(&self, verify: bool, books: bool) -> proto::LedgerReply {
+        if verify {
+            crate::ledger::start(&self.shared);
+        }
+        crate::ledger::tell(&self.shared, books).await
+    }
+
+    /// How this node's verification goes.
+    pub fn verification(&self) -> proto::Verification {
+        self.shared.verify.progress()
+    }
+
+    /// Rows of manifests on this node that do not balance.
+    pub fn unbalanced_rows(&self) -> usize {
+        let manifests = self.shared.handles();
+        let of = |ledger: &Ledger| ledger.imbalances().len();
+        manifests.values().filter_map(|h| h.observed().manifest.load().ledger.as_ref().map(of)).sum()
+    }
+
+    async fn ledger_there(&self, node: u64, verify: bool, books: bool) -> Result<proto::LedgerReply, String> {
+        let mut client = self.shared.peers.client(node)?;
+        let ask = client.ledger(proto::LedgerRequest { to: self.shared.peers.to(node), verify, books });
         let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
         reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
     }

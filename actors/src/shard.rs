@@ -13,6 +13,7 @@ mod repair;
 mod replica;
 mod reply;
 
+pub(crate) use actor::LedgerCut;
 pub use actor::ShardActor;
 pub use arbiters::Arbiters;
 pub use fetch::{BlockSource, FetchCounts, Fetches, ListedBlock, ListedBlocks};

@@ -4,6 +4,7 @@
 //! through a [`client`] while it breaks things, and asks the [`oracle`] whether what is read afterwards through any
 //! node agrees with what was acknowledged. Nothing here looks inside a node: it sees what an agent or Grafana sees.
 pub mod admin;
+pub mod audit;
 pub mod binary;
 pub mod client;
 pub mod clock;

@@ -4,6 +4,7 @@ mod check;
 mod grow;
 mod kill_all;
 mod kill_one;
+mod ledger;
 mod lose_disk;
 mod overload;
 mod pause_one;
@@ -23,6 +24,7 @@ pub use bad_input::bad_input;
 pub use grow::grow;
 pub use kill_all::kill_all;
 pub use kill_one::kill_one;
+pub use ledger::ledger;
 pub use lose_disk::lose_disk;
 pub use overload::overload;
 pub use pause_one::pause_one;
@@ -58,6 +60,7 @@ pub const ALL: &[Scenario] = scenarios![
     grow,
     planned_stop,
     restart_finds_data,
+    ledger,
     behind_a_purge,
     bad_input,
     overload,

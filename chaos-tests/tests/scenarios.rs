@@ -33,6 +33,7 @@ tests![
     grow,
     planned_stop,
     restart_finds_data,
+    ledger,
     behind_a_purge,
     bad_input,
     overload,

@@ -7,6 +7,7 @@ mod attr_names;
 mod block;
 mod column;
 mod config;
+mod count;
 mod error;
 mod filter;
 mod format;
@@ -29,8 +30,9 @@ mod traces;
 mod view;
 mod write;
 
-pub use block::{Block, BlockSummary, seal, verify};
+pub use block::{Block, BlockSummary, recount, seal, seal_counted, verify};
 pub use config::HeadConfig;
+pub use count::CountRows;
 pub use error::{Error, Result};
 pub use freeze::{FreezeJob, Frozen};
 pub use head::{HeadStats, HeadView, RowsHead};

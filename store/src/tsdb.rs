@@ -12,7 +12,7 @@ mod tests;
 mod times;
 mod view;
 
-pub use block::{Block, BlockCache, BlockSummary, retain_tenants, seal, seal_view, verify};
+pub use block::{Block, BlockCache, BlockSummary, recount, retain_tenants, seal, seal_counted, seal_view, verify};
 pub use error::{Error, Result};
 pub use head::{FreezeJob, Frozen, HeadConfig, HeadStats, HeadView, MetricsHead, SeriesRef};
-pub use view::{FamilyMetadata, MetricsView, Series, SeriesSet, ViewStats};
+pub use view::{CountSeries, FamilyMetadata, MetricsView, Series, SeriesSet, ViewStats};

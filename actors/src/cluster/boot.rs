@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::gossip::{Gossip, Own, Peer};
 use crate::healing::{Found, Healing, Kind};
 use crate::identity::{Identity, io_error};
+use crate::ledger::{Intake, Verify};
 use crate::meta::{Command, MetaMachine, MetaState, NodeRecord};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
@@ -67,6 +68,8 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         hints: LeaderHints::default(),
         healing,
         scrub: Scrub::default(),
+        intake: Intake::default(),
+        verify: Verify::default(),
         disk,
         gossip: OnceLock::new(),
         meta: OnceLock::new(),

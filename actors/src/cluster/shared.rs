@@ -20,6 +20,7 @@ use crate::disk::DiskGuard;
 use crate::gossip::{self, Gossip};
 use crate::healing::Healing;
 use crate::identity::Identity;
+use crate::ledger::{Intake, Verify};
 use crate::meta::{META_SHARD, MetaMachine, MetaState};
 use crate::router::LeaderHints;
 use crate::rpc::{Peers, proto};
@@ -51,6 +52,10 @@ pub struct Shared {
     /// What was found damaged here, and how far it is healed.
     pub(crate) healing: Healing,
     pub(crate) scrub: Scrub,
+    /// What the surfaces of this node did with the facts that came.
+    pub(crate) intake: Intake,
+    /// Counting all replicas again.
+    pub(crate) verify: Verify,
     pub(crate) disk: Arc<DiskGuard>,
     pub(crate) gossip: OnceLock<Gossip>,
     pub(crate) meta: OnceLock<MetaGroup>,

@@ -14,9 +14,9 @@ use super::client::MESSAGE_BYTES_MAX;
 use super::proto::node_server::{Node, NodeServer};
 use super::proto::{
     Addressed, BlockChunk, BlockRecord, FlushReply, FlushRequest, FragmentReply, FragmentRequest, HealingReply,
-    HealingRequest, JoinReply, JoinRequest, ListBlocksReply, ListBlocksRequest, NodeRecord, ProposeReply,
-    ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest, StandingReply, StandingRequest, StatusReply,
-    StatusRequest, SubmitReply, SubmitRequest,
+    HealingRequest, JoinReply, JoinRequest, LedgerReply, LedgerRequest, ListBlocksReply, ListBlocksRequest, NodeRecord,
+    ProposeReply, ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest, StandingReply, StandingRequest,
+    StatusReply, StatusRequest, SubmitReply, SubmitRequest,
 };
 use crate::cluster::Shared;
 use crate::router::to_proto;
@@ -166,6 +166,15 @@ impl Node for NodeService {
             scrub::start(&self.shared, false);
         }
         Ok(Response::new(self.shared.scrub.progress()))
+    }
+
+    async fn ledger(&self, request: Request<LedgerRequest>) -> Result<Response<LedgerReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
+        if request.verify {
+            crate::ledger::start(&self.shared);
+        }
+        Ok(Response::new(crate::ledger::tell(&self.shared, request.books).await))
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {

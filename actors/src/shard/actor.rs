@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 use trine_raft::{Committed, Payload, Position};
 use trine_store::shard::{
-    Applied, BlockDamage, FileError, LogPosition, Manifest, OpenBlocks, SealJob, Sealed, ShardState, ShardView,
+    Applied, BlockDamage, FileError, Ledger, LogPosition, Manifest, OpenBlocks, SealJob, Sealed, ShardState, ShardView,
 };
 use trine_store::{rows, tsdb};
 
@@ -364,6 +364,10 @@ impl Handler<SealDone> for ShardActor {
                 self.sealing_bytes.pop_front();
                 let (index, epoch) = (manifest.position.index, manifest.epoch);
                 let facts: u64 = manifest.blocks.iter().map(|b| b.facts).sum();
+                for (tenant, signal, books) in manifest.ledger.iter().flat_map(Ledger::imbalances) {
+                    let signal = signal.as_str();
+                    error!(shard = self.shard, epoch, tenant, signal, ?books, "the books do not balance after a seal");
+                }
                 self.observed.manifest.store(Arc::new(manifest));
                 self.publish();
                 self.sealed.send_replace(index);
@@ -387,7 +391,8 @@ pub(super) struct Reset {
 impl Handler<Reset> for ShardActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Reset, _ctx: &mut Self::Context) {
+    fn handle(&mut self, mut msg: Reset, _ctx: &mut Self::Context) {
+        msg.manifest.open_books(&msg.blocks);
         self.generation += 1;
         self.resets += 1;
         self.writing = false;
@@ -418,6 +423,32 @@ impl Handler<IsSealing> for ShardActor {
 
     fn handle(&mut self, _msg: IsSealing, _ctx: &mut Self::Context) -> bool {
         self.writing || !self.seals.is_empty() || !self.repairs.is_empty()
+    }
+}
+
+/// What a replica holds and what its books say of it, at one position.
+#[derive(Clone, Debug)]
+pub(crate) struct LedgerCut {
+    pub view: Arc<ShardView>,
+    /// As it is on disk; its blocks are those of the view.
+    pub manifest: Arc<Manifest>,
+    /// `None` until they can be opened ([`Manifest::open_books`]).
+    pub books: Option<Ledger>,
+}
+
+/// Takes a [`LedgerCut`].
+#[derive(Debug, Message)]
+#[rtype(result = "Box<LedgerCut>")]
+pub(super) struct Cut;
+
+impl Handler<Cut> for ShardActor {
+    type Result = actix::MessageResult<Cut>;
+
+    fn handle(&mut self, _msg: Cut, _ctx: &mut Self::Context) -> Self::Result {
+        let (view, manifest) = (self.observed.view.load_full(), self.observed.manifest.load_full());
+        let books = self.state.ledger().zip(manifest.ledger.as_ref());
+        let books = books.map(|(applied, sealed)| applied.clone().with_blocks_of(sealed));
+        actix::MessageResult(Box::new(LedgerCut { view, manifest, books }))
     }
 }
 
@@ -455,6 +486,8 @@ pub(super) fn recover(
         return Ok(Recovered { state: ShardState::new(shard, config, None), manifest, damaged: Vec::new() });
     };
     let (blocks, damaged) = config.opener().open(dir, &manifest.blocks)?;
+    let mut manifest = manifest;
+    manifest.open_books(&blocks);
     let state = ShardState::new(shard, config, Some((manifest.clone(), blocks)));
     Ok(Recovered { state, manifest, damaged })
 }

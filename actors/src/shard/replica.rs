@@ -125,6 +125,7 @@ impl Replica {
             shard,
             replica,
             group: group.clone(),
+            addr: addr.clone(),
             observed,
             budget,
             disk: context.disk.clone(),

@@ -31,7 +31,7 @@ impl MetricsSource for NodeMetrics {
         use MetricKind::{Counter, Gauge};
         let status = self.cluster.own_status();
         let wal = self.cluster.wal_stats();
-        let scrub = self.cluster.scrub_here(false);
+        let (scrub, verification) = (self.cluster.scrub_here(false), self.cluster.verification());
         let shards = || status.replicas.iter().filter(|r| r.shard != META_SHARD);
         let sum = |f: fn(&trine_actors::rpc::proto::ReplicaStatus) -> u64| shards().map(f).sum::<u64>() as f64;
         let mut families = vec![
@@ -103,6 +103,37 @@ impl MetricsSource for NodeMetrics {
                 "End of the last scrub since the start, Unix time; 0 when there was none.",
                 Gauge,
                 scrub.finished_unix_ms as f64 / 1000.0,
+            ),
+            one(
+                "trine_ledger_verify_running",
+                "1 while everything on this node is counted again.",
+                Gauge,
+                f64::from(u8::from(verification.running)),
+            ),
+            one("trine_ledger_verify_runs_total", "Such counts that ended.", Counter, verification.runs as f64),
+            one(
+                "trine_ledger_verify_facts",
+                "Facts that the current or last count has come across.",
+                Gauge,
+                verification.facts_counted as f64,
+            ),
+            one(
+                "trine_ledger_verify_uncounted_replicas",
+                "Replicas that it could not count.",
+                Gauge,
+                verification.errors.len() as f64,
+            ),
+            one(
+                "trine_ledger_verify_imbalances",
+                "Figures in which it found the books of this node's replicas to be wrong.",
+                Gauge,
+                trine_actors::ledger::imbalances([("", &verification)]).len() as f64,
+            ),
+            one(
+                "trine_ledger_unbalanced_rows",
+                "Tenants and signals whose facts are not all accounted for after the last seal.",
+                Gauge,
+                self.cluster.unbalanced_rows() as f64,
             ),
             one("trine_store_blocks_bytes", "Bytes of sealed blocks.", Gauge, sum(|r| r.blocks_bytes)),
             one(
