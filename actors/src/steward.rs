@@ -172,6 +172,7 @@ impl Steward {
             let Wanted { shard, replica, .. } = wanted;
             let disk = self.disk(replica);
             let condition = match disk.condition(shard, replica, state.opened.contains(&replica)) {
+                Ok(Condition::Unborn) if self.metadata_lags(replica) => continue,
                 Ok(Condition::Unborn) => disk.give_birth(shard, replica).await.map(|()| Condition::Unborn),
                 other => other,
             };

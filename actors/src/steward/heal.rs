@@ -59,6 +59,16 @@ impl Steward {
         Disk { data_dir: &self.context.data_dir, wal: &self.shared.wal, corrupt }
     }
 
+    /// Whether what this node has applied of the metadata may be older than what it knew before it started. Then a replica that is
+    /// not noted as opened may have been opened all the same, and must not be born again.
+    pub(super) fn metadata_lags(&self, replica: u64) -> bool {
+        let Some(meta) = self.shared.meta.get() else { return true };
+        let status = meta.group.status();
+        let applied = status.applied.map_or(0, |position| position.index);
+        // What this node relied on is in its log. After the status, so that nothing is missed in between.
+        status.last_log.is_none_or(|last| applied < last) || meta.state.borrow().opened.contains(&replica)
+    }
+
     /// Takes a replica out of use: it is not opened again, and another one takes its place.
     pub(super) fn close_damaged(&mut self, shard: u32, replica: u64, loss: Loss) {
         let Loss { kind, reason, detail } = loss;
