@@ -1,12 +1,16 @@
 //! What the cluster says of itself: its ledger, counted again from the disks, against what clients know.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::admin::Admin;
+use crate::client::Outcome;
+use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::fact::Signal;
+use crate::nemesis::checker::{Broken, Violation};
+use crate::nemesis::history::{Event, What};
 use crate::oracle::Tally;
 
 /// Tenant of all facts of the harness: it sends no tenant header.
@@ -121,6 +125,31 @@ pub fn findings(counted: &Verification, known: &[(Signal, Tally)], others: bool)
         }
     }
     found
+}
+
+/// What does not agree after a run whose clients have ended and whose faults are over: `events` is all that they saw.
+pub async fn after(cluster: &Cluster, events: &[Event]) -> Vec<Violation> {
+    let (mut sent, mut acknowledged) = (BTreeSet::new(), BTreeSet::new());
+    for event in events {
+        if let What::Write { batch, outcome } = &event.what {
+            let facts = batch.numbers().map(|number| (batch.signal, number));
+            match outcome {
+                Outcome::Acknowledged => acknowledged.extend(facts),
+                Outcome::Failed { .. } | Outcome::Unknown { .. } => sent.extend(facts),
+            }
+        }
+    }
+    let of = |facts: &BTreeSet<(Signal, u64)>, signal| facts.range((signal, 0)..=(signal, u64::MAX)).count() as u64;
+    let unknown: BTreeSet<(Signal, u64)> = sent.difference(&acknowledged).copied().collect();
+    let tally = |signal| (signal, Tally { acknowledged: of(&acknowledged, signal), unknown: of(&unknown, signal) });
+    let names: Vec<&str> = (0..cluster.len()).map(|n| cluster.name(n)).collect();
+    let found = match count(&cluster.admin(0), &names).await {
+        Ok(counted) => findings(&counted, &Signal::ALL.map(tally), false),
+        Err(error) => vec![error.to_string()],
+    };
+    let at = events.last().map_or(Duration::ZERO, |event| event.ended);
+    let violation = |what| Violation { begun: at, ended: at, node: None, broken: Broken::Books { what } };
+    found.into_iter().map(violation).collect()
 }
 
 #[cfg(test)]
