@@ -3,6 +3,7 @@ mod boot;
 mod founding;
 mod membership;
 mod preflight;
+mod progress;
 mod shared;
 mod waiting;
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
@@ -27,8 +28,9 @@ use crate::router::Router;
 use crate::rpc::proto;
 use crate::scatter::ClusterScatter;
 
+pub use progress::Replayed;
+pub(crate) use shared::{NodeLog, remember, unix_ms};
 pub use shared::{Shared, resident_bytes};
-pub(crate) use shared::{remember, unix_ms};
 
 /// Exit status of a node that the cluster has replaced or removed.
 const EXIT_GONE: i32 = 78;
@@ -44,6 +46,8 @@ const FLUSH_PAUSE: Duration = Duration::from_millis(100);
 pub struct Cluster {
     shared: Arc<Shared>,
     tasks: Arc<tokio::sync::Mutex<Vec<JoinHandle<()>>>>,
+    /// Why the boot failed, if it does.
+    failed: Arc<tokio::sync::Mutex<oneshot::Receiver<Error>>>,
 }
 
 /// What a flush did.
@@ -71,10 +75,19 @@ pub struct NodeView {
 }
 
 impl Cluster {
-    /// Opens the data directory, listens, gossips; goes on joining or creating a cluster in the background. Call
-    /// [`Self::ready`] to see how far it is.
+    /// Takes the data directory and returns; the log is opened, and a cluster joined or created, in the background. Call
+    /// [`Self::ready`] to see how far that is, and [`Self::failed`] to hear that it cannot be done.
     pub async fn start(config: ClusterConfig) -> Result<Self, Error> {
         boot::start(config).await
+    }
+
+    /// Returns when the boot has failed, for good: end the process. Else it waits for ever. For one caller.
+    pub async fn failed(&self) -> Error {
+        match (&mut *self.failed.lock().await).await {
+            Ok(error) => error,
+            // Booted: what fails later is dealt with where it does.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Writes the parts of one request, all of one tenant and signal: see [`Router::write`].
@@ -99,9 +112,26 @@ impl Cluster {
         self.shared.shard_of(slot)
     }
 
-    /// `Err` says why this node cannot serve yet.
+    /// `Err` says why this node cannot serve yet, all of it.
     pub fn ready(&self) -> Result<(), String> {
         self.shared.ready()
+    }
+
+    /// `Err` says why this node cannot take requests at all: before it knows its cluster, and when it stops. In between some
+    /// shards may still be opened; requests for those wait.
+    pub fn serving(&self) -> Result<(), String> {
+        self.shared.serving()
+    }
+
+    /// What replicas of this node had to apply again from the log, and how far that is.
+    pub fn replayed(&self) -> Replayed {
+        self.shared.boot.replayed()
+    }
+
+    /// Replicas that stopped by themselves and were opened again, since the process started: over their storage, and over
+    /// panics.
+    pub fn reopened(&self) -> [(&'static str, u64); 2] {
+        self.shared.reopened.counts()
     }
 
     pub fn meta(&self) -> Arc<MetaState> {
@@ -118,7 +148,7 @@ impl Cluster {
 
     /// Counters of the write-ahead log.
     pub fn wal_stats(&self) -> trine_store::wal::WalStats {
-        self.shared.wal.stats()
+        self.shared.wal().map(trine_store::wal::Wal::stats).unwrap_or_default()
     }
 
     /// The account of the disk.

@@ -2,6 +2,8 @@
 //! metadata says, plans new replicas on the metadata leader, and keeps leaders even.
 mod disk;
 mod heal;
+mod open;
+mod relapse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,18 +11,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tracing::{debug, info, warn};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{debug, error, info, warn};
 use trine_raft::{Group, GroupStatus, NodeId, ReplicaId};
 
-use crate::cluster::{Shared, remember};
+use crate::cluster::{NodeLog, Shared, remember};
 use crate::error::Error;
-use crate::healing::Kind;
 use crate::meta::{Command, META_SHARD, MetaState, ShardRecord};
 use crate::placement::{GroupView, MembershipStep, membership_step, plan_replicas, plan_retirement, preferred_leaders};
 use crate::shard::{Replica, ReplicaContext};
-use disk::{Condition, Loss};
 use heal::{Closed, Looked};
+use open::Opening;
+pub(crate) use relapse::Failure;
+use relapse::Relapses;
 
 /// How often the steward looks even when nothing seems to have changed.
 const TICK: Duration = Duration::from_millis(300);
@@ -47,26 +50,35 @@ struct Wanted {
 
 pub(crate) struct Steward {
     shared: Arc<Shared>,
+    log: Arc<NodeLog>,
     context: ReplicaContext,
     replicas: BTreeMap<u32, Replica>,
+    /// Replicas on their way, by shard.
+    opening: BTreeMap<u32, Opening>,
+    arriving: JoinSet<Result<Replica, Error>>,
     led_since: BTreeMap<u32, Instant>,
     /// Membership changes in progress, one a group: they wait for learners, and the rounds must not.
     changing: BTreeMap<u32, JoinHandle<()>>,
     /// Replicas that cannot be opened, by shard.
     damaged: BTreeMap<u32, Closed>,
     looked: Looked,
+    relapses: Relapses,
 }
 
 impl Steward {
-    pub(crate) fn new(shared: Arc<Shared>, context: ReplicaContext) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, log: Arc<NodeLog>, context: ReplicaContext) -> Self {
         Self {
             shared,
+            log,
             context,
             replicas: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            arriving: JoinSet::new(),
             led_since: BTreeMap::new(),
             changing: BTreeMap::new(),
             damaged: BTreeMap::new(),
             looked: Looked::default(),
+            relapses: Relapses::default(),
         }
     }
 
@@ -82,10 +94,12 @@ impl Steward {
             self.round().await;
             tokio::select! {
                 _ = ticks.tick() => {}
+                Some(arrived) = self.arriving.join_next_with_id() => self.arrived(arrived).await,
                 changed = meta_changes.changed() => if changed.is_err() { break },
                 _ = stop.changed() => {}
             }
         }
+        self.arriving.abort_all();
         self.context.multi.hand_over_leaders(Duration::from_secs(5)).await;
         self.shared.handles.store(Arc::default());
         for (_, replica) in std::mem::take(&mut self.replicas) {
@@ -122,28 +136,7 @@ impl Steward {
             })
             .collect();
         self.close_unwanted(&wanted).await;
-        let closed = |w: &Wanted| self.damaged.get(&w.shard).is_some_and(|c| c.replica == w.replica);
-        let missing: Vec<Wanted> =
-            wanted.into_iter().filter(|w| !self.replicas.contains_key(&w.shard) && !closed(w)).collect();
-        if missing.is_empty() {
-            return;
-        }
-        let whole = self.whole(state, missing).await;
-        let opens = whole.iter().map(|w| Replica::open(&self.context, w.shard, w.replica));
-        let opened = futures::future::join_all(opens).await;
-        for (Wanted { shard, replica, founder }, result) in whole.into_iter().zip(opened) {
-            match result {
-                Ok(opened) => {
-                    found(&opened.handle.group, replica, founder, me).await;
-                    self.replicas.insert(shard, opened);
-                }
-                Err(Error::Damaged { reason, detail, .. }) => {
-                    self.close_damaged(shard, replica, Loss { kind: Kind::Replica, reason, detail });
-                }
-                Err(error) => warn!(shard, error = %error_chain(&error), "replica does not open, trying again"),
-            }
-        }
-        self.publish();
+        self.open_missing(state, wanted).await;
     }
 
     async fn close_unwanted(&mut self, wanted: &[Wanted]) {
@@ -158,42 +151,14 @@ impl Steward {
             .collect();
         for shard in gone {
             if let Some(replica) = self.replicas.remove(&shard) {
-                warn!(shard, failure = ?replica.failure(), "closing a replica");
+                match replica.failure() {
+                    Some(failure) => self.relapsed(shard, &failure),
+                    None => info!(shard, replica = replica.handle.replica, "closing a replica that is not wanted here"),
+                }
                 self.publish();
                 replica.close().await;
             }
         }
-    }
-
-    /// Those that can be opened now. New ones are born first, and noted in the metadata; lost ones are closed.
-    async fn whole(&mut self, state: &MetaState, missing: Vec<Wanted>) -> Vec<Wanted> {
-        let (mut whole, mut born) = (Vec::new(), Vec::new());
-        for wanted in missing {
-            let Wanted { shard, replica, .. } = wanted;
-            let disk = self.disk(replica);
-            let condition = match disk.condition(shard, replica, state.opened.contains(&replica)) {
-                Ok(Condition::Unborn) if self.metadata_lags(replica) => continue,
-                Ok(Condition::Unborn) => disk.give_birth(shard, replica).await.map(|()| Condition::Unborn),
-                other => other,
-            };
-            match condition {
-                Ok(Condition::Whole) => whole.push(wanted),
-                Ok(Condition::Unborn) => born.push(replica),
-                Ok(Condition::Lost(loss)) => self.close_damaged(shard, replica, loss),
-                Err(error) => warn!(shard, replica, %error, "the replica's files cannot be looked at, trying again"),
-            }
-        }
-        if !born.is_empty()
-            && let Err(error) = self.shared.meta_submit(&Command::MarkOpened { replicas: born }).await
-        {
-            debug!(error, "new replicas are not in the metadata yet, trying again");
-        }
-        whole
-    }
-
-    fn publish(&self) {
-        let handles = self.replicas.iter().map(|(shard, r)| (*shard, r.handle.clone())).collect();
-        self.shared.handles.store(Arc::new(handles));
     }
 
     fn follow_membership(&mut self, state: &MetaState) {
@@ -284,6 +249,15 @@ impl Steward {
             }
         }
     }
+}
+
+/// Exit status of a process that ends itself over a defect: EX_SOFTWARE.
+const EXIT_DEFECT: i32 = 70;
+
+/// Ends the process: opening it again did not help or cannot be done, and a fresh start may help. Nothing acknowledged is lost.
+pub(crate) fn end_process(what: &str, reason: &str) -> ! {
+    error!(what, reason, "stopped for good, ending the process so that it is started afresh");
+    std::process::exit(EXIT_DEFECT);
 }
 
 fn peer_ready(shared: &Shared, node: u64) -> bool {

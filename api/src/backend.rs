@@ -60,8 +60,14 @@ pub trait Backend: Send + Sync + 'static {
     /// The account of the queries on this node.
     fn query_memory(&self) -> &QueryMemory;
 
-    /// `Err` says why this node does not serve yet.
+    /// `Err` says why this node does not serve yet, all of it.
     fn ready(&self) -> Result<(), String>;
+
+    /// `Err` says why this node takes no requests at all; one that is not ready may take them, and let those wait that concern
+    /// shards which are still being opened.
+    fn serving(&self) -> Result<(), String> {
+        self.ready()
+    }
 
     async fn cluster(&self) -> AdminCluster;
     async fn nodes(&self) -> Vec<AdminNode>;

@@ -95,9 +95,9 @@ impl Api {
         self.0.backend.shard_of(slot)
     }
 
-    /// `Err` while this node does not serve.
+    /// `Err` while this node takes no requests.
     pub(crate) fn check_ready(&self) -> Result<(), ApiError> {
-        self.backend().ready().map_err(|reason| ApiError::NotReady { reason })
+        self.backend().serving().map_err(|reason| ApiError::NotReady { reason })
     }
 
     /// Writes the parts of one request and counts what became of them. No parts, nothing to wait for.

@@ -10,6 +10,7 @@ mod overload;
 mod pause_one;
 mod planned_stop;
 mod recovery;
+mod replay;
 mod restart_finds_data;
 mod retry_crosses;
 mod visible_everywhere;
@@ -32,6 +33,7 @@ pub use planned_stop::planned_stop;
 pub use recovery::{
     corrupt_sled, corrupt_wal, old_replica_returns, only_replica_lost, remove_dead_node, wiped_first_node,
 };
+pub use replay::replay;
 pub use restart_finds_data::{behind_a_purge, restart_finds_data};
 pub use retry_crosses::retry_crosses;
 pub use visible_everywhere::visible_everywhere;
@@ -64,6 +66,7 @@ pub const ALL: &[Scenario] = scenarios![
     behind_a_purge,
     bad_input,
     overload,
+    replay,
     corrupt_wal,
     corrupt_sled,
     wiped_first_node,

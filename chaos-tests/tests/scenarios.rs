@@ -37,6 +37,7 @@ tests![
     behind_a_purge,
     bad_input,
     overload,
+    replay,
     corrupt_wal,
     corrupt_sled,
     wiped_first_node,

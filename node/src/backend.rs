@@ -105,6 +105,10 @@ impl Backend for ClusterBackend {
         self.cluster.ready()
     }
 
+    fn serving(&self) -> Result<(), String> {
+        self.cluster.serving()
+    }
+
     async fn cluster(&self) -> AdminCluster {
         let (meta, nodes) = (self.cluster.meta(), self.cluster.nodes().await);
         let leader_of = |shard: u32| replicas_of(&nodes, shard).into_iter().find(|(_, r)| r.leads);

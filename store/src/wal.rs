@@ -25,6 +25,7 @@ mod disk;
 mod format;
 mod index;
 mod ledger;
+mod progress;
 mod recover;
 mod replay;
 mod report;
@@ -36,6 +37,7 @@ mod tests;
 mod writer;
 
 pub use config::{OnFatal, WalConfig};
+pub use progress::OpenProgress;
 pub use report::{CorruptStream, Damage, DamageKind, Loss, Place, RecoveryReport};
 pub use stats::WalStats;
 
@@ -176,6 +178,11 @@ impl Wal {
     /// Which entries of `stream` can be read, those not yet synced included.
     pub fn bounds(&self, stream: u64) -> Bounds {
         self.shared().state().index.bounds(stream)
+    }
+
+    /// Payload bytes of the entries of `stream` from `index` on. Looks at each of them.
+    pub fn bytes_from(&self, stream: u64, index: u64) -> u64 {
+        self.shared().state().index.bytes_from(stream, index)
     }
 
     /// The newest value of a mark, synced or not.

@@ -156,12 +156,38 @@ impl MetricsSource for NodeMetrics {
                 status.replicas.iter().map(|r| r.applied_index).sum::<u64>() as f64,
             ),
         ];
+        families.extend(self.opening());
         families.extend(self.healing());
         families
     }
 }
 
 impl NodeMetrics {
+    /// How far replicas are that are being opened, and which had to be opened again.
+    fn opening(&self) -> Vec<MetricFamily> {
+        use MetricKind::{Counter, Gauge};
+        let replayed = self.cluster.replayed();
+        let reopened = self
+            .cluster
+            .reopened()
+            .map(|(cause, count)| MetricSample { labels: vec![("cause", cause.to_owned())], value: count as f64 });
+        vec![
+            one(
+                "trine_store_replay_bytes",
+                "Bytes of log that the replicas here had to apply again when they were opened.",
+                Gauge,
+                replayed.total as f64,
+            ),
+            one("trine_store_replay_done_bytes", "What of that is applied.", Gauge, replayed.done as f64),
+            MetricFamily {
+                name: "trine_raft_replicas_reopened_total",
+                help: "Replicas that stopped by themselves and were opened again.",
+                kind: Counter,
+                samples: reopened.to_vec(),
+            },
+        ]
+    }
+
     /// What was damaged and is healed.
     fn healing(&self) -> Vec<MetricFamily> {
         use MetricKind::{Counter, Gauge};
