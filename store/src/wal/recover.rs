@@ -85,6 +85,13 @@ pub(super) fn recover(disk: &dyn Disk, config: &WalConfig, stats: &Counters) -> 
     }
     let (index, ledger, report) = replay.finish(config.cache_bytes);
     let newest = segments.last_key_value().map(|(_, segment)| segment.clone());
+    if let Some(newest) = &newest {
+        // A process that was killed between a write and its fsync has left records that are only in the page cache, and one
+        // killed in a rotation a name. They were replayed, so whoever reads them takes them for stored: they must be before
+        // anything is built on them.
+        newest.file.sync_data()?;
+        disk.sync_dir()?;
+    }
     let tail = match (newest, end) {
         (Some(segment), Some(end)) if end.clean && report.corrupt.is_empty() => {
             Tail { segment, end: end.offset, next_batch: end.next_batch, spares }
