@@ -25,6 +25,8 @@ mod progress;
 mod record;
 mod registry;
 mod server;
+#[doc(hidden)]
+pub mod sim;
 mod sled_store;
 mod state_machine;
 mod status;
