@@ -1,5 +1,5 @@
 //! Boot in stages: identity, log, raft, listener, gossip, then join or create a cluster.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,7 +16,7 @@ use trine_store::shard::ShardConfig;
 use trine_store::tsdb::BlockCache;
 use trine_store::wal::{OnFatal, Wal, WalConfig};
 
-use super::founding::{Move, Sight, next_move};
+use super::founding::{Move, Seed, Sight, next_move};
 use super::membership::Standing;
 use super::shared::{MetaGroup, Shared, remember, unix_ms};
 use super::{Cluster, preflight};
@@ -240,7 +240,7 @@ async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Er
     let mut told: Option<(String, Instant)> = None;
     loop {
         let peers = live.borrow_and_update().clone();
-        let (seeds, unresolved) = resolve(&shared.config.join).await;
+        let seeds = resolve(&shared.config.join).await;
         let sight = Sight {
             me: shared.node_id(),
             peers: &peers,
@@ -248,7 +248,6 @@ async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Er
             expect: shared.config.bootstrap_expect,
             own: peers.get(&shared.node_id()).and_then(|p| p.gossip).unwrap_or(shared.config.gossip_listen),
             seeds: &seeds,
-            unresolved: &unresolved,
         };
         let trouble = match next_move(&sight) {
             Move::Join(member) => match join(shared, member).await {
@@ -273,17 +272,15 @@ async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Er
     }
 }
 
-/// Addresses of the seeds, and the seeds that have none now.
-async fn resolve(seeds: &[String]) -> (BTreeSet<SocketAddr>, Vec<String>) {
-    let (mut found, mut unresolved) = (BTreeSet::new(), Vec::new());
+/// The seeds with the addresses that they have now.
+async fn resolve(seeds: &[String]) -> Vec<Seed> {
+    let mut resolved = Vec::with_capacity(seeds.len());
     for seed in seeds {
         let looked = tokio::time::timeout(RESOLVE_PATIENCE, tokio::net::lookup_host(seed)).await;
-        match looked.ok().and_then(Result::ok).map(Iterator::collect::<Vec<_>>) {
-            Some(addresses) if !addresses.is_empty() => found.extend(addresses),
-            Some(_) | None => unresolved.push(seed.clone()),
-        }
+        let addresses = looked.ok().and_then(Result::ok).map(Iterator::collect).unwrap_or_default();
+        resolved.push(Seed { name: seed.clone(), addresses });
     }
-    (found, unresolved)
+    resolved
 }
 
 async fn join(shared: &Arc<Shared>, member: &Peer) -> Result<Identity, Error> {

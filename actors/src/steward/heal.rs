@@ -56,7 +56,8 @@ fn replica_of(record: &Record) -> Option<u64> {
 impl Steward {
     pub(super) fn disk<'a>(&'a self, replica: u64) -> Disk<'a> {
         let corrupt = self.shared.corrupt_streams.get(&replica).map(String::as_str);
-        Disk { data_dir: &self.context.data_dir, wal: &self.shared.wal, corrupt }
+        let metadata_is_current = self.metadata_is_current;
+        Disk { data_dir: &self.context.data_dir, wal: &self.shared.wal, corrupt, metadata_is_current }
     }
 
     /// Takes a replica out of use: it is not opened again, and another one takes its place.
