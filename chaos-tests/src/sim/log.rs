@@ -288,7 +288,7 @@ impl Node {
             alive = self.step(&mut life)?;
         }
         if how == 9 && alive {
-            self.disk.fail_syncs();
+            self.disk.fail_syncs(true);
             self.trace.note("failing fsync", "");
             alive = self.step(&mut life)?;
         }

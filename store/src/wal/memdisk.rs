@@ -1,6 +1,6 @@
 //! A directory in memory that knows what is synced, so that a power cut can be played at any operation. For tests and for the
 //! simulation in `chaos-tests`.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +12,8 @@ const SECTOR: usize = 512;
 struct Content {
     now: Vec<u8>,
     synced: Vec<u8>,
+    /// Sectors that the next sync writes. One that fails takes them for written, as Linux does.
+    dirty: BTreeSet<usize>,
 }
 
 fn lock(content: &Mutex<Content>) -> MutexGuard<'_, Content> {
@@ -88,9 +90,9 @@ impl MemDisk {
         self.inner().lives = Some(lives);
     }
 
-    /// From now on no fsync succeeds.
-    pub fn fail_syncs(&self) {
-        self.inner().fail_syncs = true;
+    /// Whether syncs fail.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.inner().fail_syncs = fail;
     }
 
     /// A bug to be caught: from now on fsync does nothing and says that it did.
@@ -175,7 +177,7 @@ impl MemDisk {
                     sector.iter_mut().enumerate().skip(same).for_each(|(i, byte)| *byte = garbage(i));
                 }
             }
-            (name, Arc::new(Mutex::new(Content { now: after.clone(), synced: after })))
+            (name, Arc::new(Mutex::new(Content { now: after.clone(), synced: after, ..Content::default() })))
         };
         let names: BTreeMap<_, _> = names.into_iter().zip(0..).map(after_cut).collect();
         let skip_syncs = inner.skip_syncs;
@@ -218,7 +220,7 @@ impl Disk for MemDisk {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let zeros = vec![0; len as usize];
-        let content = Arc::new(Mutex::new(Content { now: zeros.clone(), synced: zeros }));
+        let content = Arc::new(Mutex::new(Content { now: zeros.clone(), synced: zeros, ..Content::default() }));
         self.inner().change(Change::Put(name.into(), content.clone()));
         Ok(Arc::new(MemFile { disk: self.clone(), content }))
     }
@@ -269,24 +271,29 @@ impl DiskFile for MemFile {
         let alive = self.disk.spend();
         let written = if alive.is_ok() { buf.len() } else { buf.len() / 2 };
         let from = offset as usize;
-        lock(&self.content).now[from..from + written].copy_from_slice(&buf[..written]);
+        let mut content = lock(&self.content);
+        content.now[from..from + written].copy_from_slice(&buf[..written]);
+        if written > 0 {
+            content.dirty.extend(from / SECTOR..=(from + written - 1) / SECTOR);
+        }
         alive
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.spend()?;
-        let (fail, skip) = {
+        let (fails, skip) = {
             let inner = self.disk.inner();
             (inner.fail_syncs, inner.skip_syncs)
         };
-        if fail {
-            return Err(io::Error::other("fsync failed"));
-        }
         if skip {
             return Ok(());
         }
         let mut content = lock(&self.content);
-        content.synced = content.now.clone();
-        Ok(())
+        let Content { now, synced, dirty } = &mut *content;
+        for sector in std::mem::take(dirty).into_iter().filter(|_| !fails) {
+            let range = sector * SECTOR..now.len().min((sector + 1) * SECTOR);
+            synced[range.clone()].copy_from_slice(&now[range]);
+        }
+        if fails { Err(io::Error::other("fsync failed")) } else { Ok(()) }
     }
 }

@@ -30,14 +30,19 @@ impl World {
             }
             self.node(node).waits = None;
         }
+        // Before the state is looked at, as the steward does it.
+        let metadata = self.groups[&META_SHARD].replicas.get(&replica);
+        let is_current = metadata.is_some_and(|r| r.commit == r.log.len());
         let state = self.state(node);
         if self.is_told_to_leave(node, &state) {
             return Ok(());
         }
         let live = self.live(node);
-        self.open_and_close(node, &state)?;
+        self.open_and_close(node, &state, is_current)?;
         self.follow_memberships(node, &state)?;
-        self.plan(node, replica, &state, &live)?;
+        if is_current {
+            self.plan(node, replica, &state, &live)?;
+        }
         self.balance(node, &state, &live)
     }
 
@@ -58,7 +63,7 @@ impl World {
         refusal.is_some()
     }
 
-    fn open_and_close(&mut self, node: u64, state: &MetaState) -> Result<(), Violation> {
+    fn open_and_close(&mut self, node: u64, state: &MetaState, metadata_is_current: bool) -> Result<(), Violation> {
         let shards: Vec<u32> = self.groups.keys().copied().filter(|s| *s != META_SHARD).collect();
         for shard in shards {
             let record = state.shards.get(&shard);
@@ -77,8 +82,6 @@ impl World {
             }
             let here = self.nodes[&node].born.contains(&wanted);
             let opened = state.opened.contains(&wanted);
-            let metadata = self.nodes[&node].meta_replica.and_then(|r| self.groups[&META_SHARD].replicas.get(&r));
-            let metadata_is_current = metadata.is_some_and(|r| r.commit == r.log.len());
             let traces = Traces { opened, metadata_is_current, directory: here, stream: here, ..Traces::default() };
             match (self.rules.judge)(&traces) {
                 Condition::Whole => {
@@ -194,11 +197,7 @@ impl World {
     }
 
     fn plan(&mut self, node: u64, replica: u64, state: &MetaState, live: &BTreeSet<u64>) -> Result<(), Violation> {
-        if !self.groups[&META_SHARD]
-            .replicas
-            .get(&replica)
-            .is_some_and(|r| r.open && r.leads && r.commit == r.log.len())
-        {
+        if !self.groups[&META_SHARD].replicas.get(&replica).is_some_and(|r| r.open && r.leads) {
             return Ok(());
         }
         let plan = plan_retirement(state, live, REPLACEMENTS_AT_ONCE);
