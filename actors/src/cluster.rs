@@ -1,6 +1,6 @@
 //! One node of a cluster, from boot to stop.
 mod boot;
-mod founding;
+pub(crate) mod founding;
 mod membership;
 mod preflight;
 mod progress;

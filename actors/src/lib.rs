@@ -23,6 +23,8 @@ pub mod rpc;
 pub mod scatter;
 mod scrub;
 pub mod shard;
+#[doc(hidden)]
+pub mod sim;
 pub mod steward;
 
 pub use cluster::Cluster;

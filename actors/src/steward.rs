@@ -1,6 +1,6 @@
 //! The task that makes this node follow the metadata: opens and closes replicas, brings raft memberships to what the
 //! metadata says, plans new replicas on the metadata leader, and keeps leaders even.
-mod disk;
+pub(crate) mod disk;
 mod heal;
 mod open;
 mod relapse;
@@ -18,7 +18,10 @@ use trine_raft::{Group, GroupStatus, NodeId, ReplicaId};
 use crate::cluster::{NodeLog, Shared, remember};
 use crate::error::Error;
 use crate::meta::{Command, META_SHARD, MetaState, ShardRecord};
-use crate::placement::{GroupView, MembershipStep, membership_step, plan_replicas, plan_retirement, preferred_leaders};
+use crate::placement::{
+    ChangeLeader, GroupView, MembershipStep, change_leader, dropped, membership_step, plan_replicas, plan_retirement,
+    preferred_leaders,
+};
 use crate::shard::{Replica, ReplicaContext};
 use heal::{Closed, Looked};
 use open::Opening;
@@ -63,6 +66,9 @@ pub(crate) struct Steward {
     damaged: BTreeMap<u32, Closed>,
     looked: Looked,
     relapses: Relapses,
+    /// When this round began, all of the metadata log on this node was applied: what an older leader has decided, and what
+    /// this node did before it was restarted, is then known.
+    metadata_is_current: bool,
 }
 
 impl Steward {
@@ -79,6 +85,7 @@ impl Steward {
             damaged: BTreeMap::new(),
             looked: Looked::default(),
             relapses: Relapses::default(),
+            metadata_is_current: false,
         }
     }
 
@@ -108,6 +115,11 @@ impl Steward {
     }
 
     async fn round(&mut self) {
+        // Before the state is read, or it could be older than what this speaks of.
+        self.metadata_is_current = self.shared.meta.get().is_some_and(|meta| {
+            let status = meta.group.status();
+            status.applied.map(|p| p.index) >= status.last_log
+        });
         let state = self.shared.meta();
         self.shared.refresh_slots(&state);
         let live = self.shared.live();
@@ -173,16 +185,14 @@ impl Steward {
             if !status.is_leader || self.changing.contains_key(&shard) || self.changing.len() >= CHANGES_AT_ONCE {
                 continue;
             }
-            let Some(next) =
-                next_step(&status, record, voters_max).map(Next::Step).or_else(|| next_drop(&status, record))
-            else {
-                continue;
-            };
-            let shared = self.shared.clone();
+            let view = view_of(&status);
+            let step = membership_step(record, voters_max, &view).map(Next::Step);
+            let Some(next) = step.or_else(|| dropped(record, &view).map(Next::Drop)) else { continue };
+            let (shared, record) = (self.shared.clone(), record.clone());
             let task = async move {
                 let taken = async {
                     match next {
-                        Next::Step(step) => take_step(&group, step).await,
+                        Next::Step(step) => take_step(&group, &record, step).await,
                         Next::Drop(replica) => drop_replica(&shared, shard, replica).await,
                     }
                 };
@@ -198,7 +208,8 @@ impl Steward {
 
     async fn plan(&self, state: &MetaState, live: &BTreeSet<u64>) {
         let leads = self.shared.meta.get().is_some_and(|m| m.group.status().is_leader);
-        if !leads {
+        // A new leader that plans before it knows what the old one did would do it twice.
+        if !leads || !self.metadata_is_current {
             return;
         }
         let retirement = plan_retirement(state, live, REPLACEMENTS_AT_ONCE);
@@ -239,7 +250,7 @@ impl Steward {
                 continue;
             }
             let Some(to) = state.shards[shard].on_node(target) else { continue };
-            if !caught_up(&status, to.replica) {
+            if !view_of(&status).may_lead(to.replica) {
                 continue;
             }
             moved += 1;
@@ -264,11 +275,6 @@ fn peer_ready(shared: &Shared, node: u64) -> bool {
     shared.live().get(&node).is_some_and(|p| p.ready)
 }
 
-fn caught_up(status: &GroupStatus, replica: u64) -> bool {
-    let last = status.last_log.unwrap_or(0);
-    status.matched.get(&ReplicaId(replica)).copied().flatten().is_some_and(|m| m.index + 64 >= last)
-}
-
 /// The founder's replica initialises its group, once.
 async fn found(group: &Group, replica: u64, founder: u64, node: u64) {
     let status = group.status();
@@ -287,14 +293,6 @@ enum Next {
     Drop(u64),
 }
 
-/// A leaving replica that the committed membership is without.
-fn next_drop(status: &GroupStatus, record: &ShardRecord) -> Option<Next> {
-    let committed = status.membership.is_some() && status.membership <= status.committed;
-    let member = |r: u64| status.voters.contains_key(&ReplicaId(r)) || status.learners.contains_key(&ReplicaId(r));
-    let left = record.leaving.iter().find(|l| !member(l.replica))?;
-    committed.then_some(Next::Drop(left.replica))
-}
-
 async fn drop_replica(shared: &Shared, shard: u32, replica: u64) -> Result<(), String> {
     shared.meta_submit(&Command::DropReplica { shard, replica }).await?;
     shared.replaced.fetch_add(1, Ordering::Relaxed);
@@ -302,9 +300,10 @@ async fn drop_replica(shared: &Shared, shard: u32, replica: u64) -> Result<(), S
     Ok(())
 }
 
-fn next_step(status: &GroupStatus, record: &ShardRecord, voters_max: usize) -> Option<MembershipStep> {
+/// A group as placement sees it.
+fn view_of(status: &GroupStatus) -> GroupView {
     let plain = |set: &BTreeMap<ReplicaId, NodeId>| set.keys().map(|r| r.0).collect::<BTreeSet<u64>>();
-    let view = GroupView {
+    GroupView {
         voters: plain(&status.voters),
         changing_to: match &status.voter_sets[..] {
             [] | [_] => None,
@@ -313,11 +312,11 @@ fn next_step(status: &GroupStatus, record: &ShardRecord, voters_max: usize) -> O
         learners: plain(&status.learners),
         matched: status.matched.iter().filter_map(|(r, m)| Some((r.0, m.as_ref()?.index))).collect(),
         last_index: status.last_log.unwrap_or(0),
-    };
-    membership_step(record, voters_max, &view)
+        membership_committed: status.membership.is_some() && status.membership <= status.committed,
+    }
 }
 
-async fn take_step(group: &Group, step: MembershipStep) -> Result<(), String> {
+async fn take_step(group: &Group, record: &ShardRecord, step: MembershipStep) -> Result<(), String> {
     match step {
         MembershipStep::AddLearner(r) => {
             group.add_learner(ReplicaId(r.replica), NodeId(r.node)).await.map_err(|e| e.to_string())
@@ -325,15 +324,14 @@ async fn take_step(group: &Group, step: MembershipStep) -> Result<(), String> {
         MembershipStep::RemoveLearners(learners) => {
             group.remove_learners(learners.into_iter().map(ReplicaId).collect()).await.map_err(|e| e.to_string())
         }
-        MembershipStep::ChangeVoters(voters) if !voters.contains(&group.replica().0) => {
-            // This replica is to go: somebody who stays leads the change.
-            let status = group.status();
-            let heir =
-                voters.into_iter().find(|v| caught_up(&status, *v) && status.voters.contains_key(&ReplicaId(*v)));
-            let heir = heir.ok_or("no voter that stays has caught up")?;
-            group.transfer_leader(ReplicaId(heir)).await.map_err(|e| e.to_string())
-        }
         MembershipStep::ChangeVoters(voters) => {
+            match change_leader(record, group.replica().0, &voters, &view_of(&group.status())) {
+                ChangeLeader::Nobody => return Err("no voter that stays has caught up".into()),
+                ChangeLeader::Heir(heir) => {
+                    return group.transfer_leader(ReplicaId(heir)).await.map_err(|e| e.to_string());
+                }
+                ChangeLeader::Same => {}
+            }
             info!(group = group.id().0, ?voters, "changing voters");
             group.change_voters(voters.into_iter().map(ReplicaId).collect()).await.map_err(|e| e.to_string())
         }

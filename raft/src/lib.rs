@@ -26,6 +26,8 @@ mod record;
 mod registry;
 mod replay;
 mod server;
+#[doc(hidden)]
+pub mod sim;
 mod sled_store;
 mod state_machine;
 mod status;

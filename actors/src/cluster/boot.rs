@@ -1,6 +1,5 @@
 //! Boot in stages: identity; then, beside each other, the log on the one hand, and listener, gossip, joining or creating a
 //! cluster on the other; then the replicas. Only the first is waited for: clients are answered meanwhile.
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,7 +16,7 @@ use trine_store::shard::ShardConfig;
 use trine_store::tsdb::BlockCache;
 use trine_store::wal::{OnFatal, OpenProgress, Wal, WalConfig};
 
-use super::founding::{Move, Sight, next_move};
+use super::founding::{Move, Seed, Sight, next_move};
 use super::membership::Standing;
 use super::progress::BootProgress;
 use super::shared::{MetaGroup, NodeLog, Reopened, Shared, remember, unix_ms};
@@ -292,7 +291,7 @@ async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Er
     let mut told: Option<(String, Instant)> = None;
     loop {
         let peers = live.borrow_and_update().clone();
-        let (seeds, unresolved) = resolve(&shared.config.join).await;
+        let seeds = resolve(&shared.config.join).await;
         let sight = Sight {
             me: shared.node_id(),
             peers: &peers,
@@ -300,7 +299,6 @@ async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Er
             expect: shared.config.bootstrap_expect,
             own: peers.get(&shared.node_id()).and_then(|p| p.gossip).unwrap_or(shared.config.gossip_listen),
             seeds: &seeds,
-            unresolved: &unresolved,
         };
         let trouble = match next_move(&sight) {
             Move::Join(member) => match join(shared, member).await {
@@ -325,17 +323,15 @@ async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Er
     }
 }
 
-/// Addresses of the seeds, and the seeds that have none now.
-async fn resolve(seeds: &[String]) -> (BTreeSet<SocketAddr>, Vec<String>) {
-    let (mut found, mut unresolved) = (BTreeSet::new(), Vec::new());
+/// The seeds with the addresses that they have now.
+async fn resolve(seeds: &[String]) -> Vec<Seed> {
+    let mut resolved = Vec::with_capacity(seeds.len());
     for seed in seeds {
         let looked = tokio::time::timeout(RESOLVE_PATIENCE, tokio::net::lookup_host(seed)).await;
-        match looked.ok().and_then(Result::ok).map(Iterator::collect::<Vec<_>>) {
-            Some(addresses) if !addresses.is_empty() => found.extend(addresses),
-            Some(_) | None => unresolved.push(seed.clone()),
-        }
+        let addresses = looked.ok().and_then(Result::ok).map(Iterator::collect).unwrap_or_default();
+        resolved.push(Seed { name: seed.clone(), addresses });
     }
-    (found, unresolved)
+    resolved
 }
 
 async fn join(shared: &Arc<Shared>, member: &Peer) -> Result<Identity, Error> {

@@ -198,10 +198,8 @@ impl Node for NodeService {
             return Err(Status::failed_precondition(format!("this node belongs to cluster {cluster:?}")));
         }
         let meta = self.shared.meta();
-        let gone = meta.gone.get(&request.node).map(crate::meta::GoneNode::refusal).unwrap_or_default();
-        // A copy that lags does not know the newest ids yet: those are no evidence.
-        let meta_gone = request.meta_replica < meta.next_replica && !meta.meta.knows(request.meta_replica);
-        Ok(Response::new(StandingReply { member: meta.nodes.contains_key(&request.node), gone, meta_gone }))
+        let (gone, member) = (meta.refusal(request.node).unwrap_or_default(), meta.nodes.contains_key(&request.node));
+        Ok(Response::new(StandingReply { member, gone, meta_gone: meta.has_dropped_meta(request.meta_replica) }))
     }
 
     async fn healing(&self, request: Request<HealingRequest>) -> Result<Response<HealingReply>, Status> {

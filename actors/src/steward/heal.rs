@@ -56,17 +56,8 @@ fn replica_of(record: &Record) -> Option<u64> {
 impl Steward {
     pub(super) fn disk<'a>(&'a self, replica: u64) -> Disk<'a> {
         let NodeLog { wal, corrupt_streams } = &*self.log;
-        Disk { data_dir: &self.context.data_dir, wal, corrupt: corrupt_streams.get(&replica).map(String::as_str) }
-    }
-
-    /// Whether what this node has applied of the metadata may be older than what it knew before it started. Then a replica that is
-    /// not noted as opened may have been opened all the same, and must not be born again.
-    pub(super) fn metadata_lags(&self, replica: u64) -> bool {
-        let Some(meta) = self.shared.meta.get() else { return true };
-        let status = meta.group.status();
-        let applied = status.applied.map_or(0, |position| position.index);
-        // What this node relied on is in its log. After the status, so that nothing is missed in between.
-        status.last_log.is_none_or(|last| applied < last) || meta.state.borrow().opened.contains(&replica)
+        let corrupt = corrupt_streams.get(&replica).map(String::as_str);
+        Disk { data_dir: &self.context.data_dir, wal, corrupt, metadata_is_current: self.metadata_is_current }
     }
 
     /// Takes a replica out of use: it is not opened again, and another one takes its place.

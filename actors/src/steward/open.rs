@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::{AbortHandle, Id, JoinError};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::disk::{Condition, Loss};
 use super::relapse::{Failure, Verdict};
@@ -79,13 +79,13 @@ impl Steward {
             let Wanted { shard, replica, .. } = wanted;
             let disk = self.disk(replica);
             let condition = match disk.condition(shard, replica, state.opened.contains(&replica)) {
-                Ok(Condition::Unborn) if self.metadata_lags(replica) => continue,
                 Ok(Condition::Unborn) => disk.give_birth(shard, replica).await.map(|()| Condition::Unborn),
                 other => other,
             };
             match condition {
                 Ok(Condition::Whole) => whole.push(wanted),
                 Ok(Condition::Unborn) => born.push(replica),
+                Ok(Condition::Undecided) => debug!(shard, replica, "waits for the metadata log to be applied"),
                 Ok(Condition::Lost(loss)) => self.close_damaged(shard, replica, loss),
                 Err(error) => warn!(shard, replica, %error, "the replica's files cannot be looked at, trying again"),
             }
@@ -93,7 +93,7 @@ impl Steward {
         if !born.is_empty()
             && let Err(error) = self.shared.meta_submit(&Command::MarkOpened { replicas: born }).await
         {
-            tracing::debug!(error, "new replicas are not in the metadata yet, trying again");
+            debug!(error, "new replicas are not in the metadata yet, trying again");
         }
         whole
     }

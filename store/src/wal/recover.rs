@@ -94,6 +94,8 @@ pub(super) fn recover(disk: &dyn Disk, config: &WalConfig, stats: &Counters) -> 
     let newest = segments.last_key_value().map(|(_, segment)| segment.clone());
     if let (Some(segment), Some(end)) = (&newest, &end) {
         make_durable(segment.file.as_ref(), end.last_batch.clone())?;
+        // And its name: the process may have ended in a rotation, before that was synced.
+        disk.sync_dir()?;
     }
     let tail = match (newest, end) {
         (Some(segment), Some(end)) if end.clean && report.corrupt.is_empty() => {
