@@ -29,7 +29,9 @@ mod traces;
 mod view;
 mod write;
 
+pub(crate) use block::decode_tables;
 pub use block::{Block, BlockSummary, seal, verify};
+pub(crate) use column::decode_columns;
 pub use config::HeadConfig;
 pub use error::{Error, Result};
 pub use freeze::{FreezeJob, Frozen};
