@@ -27,10 +27,6 @@ fn promql_text(text: &str) {
 fn logql_text(text: &str) {
     let Ok(parsed) = logql::parse(text) else { return };
     let printed = parsed.to_string();
-    // Loki's language can say 1/0, but has no word for what comes of it.
-    if ["NaN", "Inf"].iter().any(|word| printed.contains(word)) {
-        return;
-    }
     match logql::parse(&printed) {
         Ok(again) => assert_eq!(again.to_string(), printed, "of {text:?}"),
         Err(error) => panic!("{text:?} is printed as {printed:?}: {error}"),

@@ -13,7 +13,7 @@ use trine_store::shard::ShardView;
 
 use crate::apply::Log;
 use crate::cluster::Cluster;
-use crate::http::{api, send};
+use crate::http::Surfaces;
 
 /// The tenant of a request that names none.
 pub(crate) const TENANT: &str = TENANT_DEFAULT;
@@ -41,7 +41,7 @@ pub(crate) fn with_line(line: &str) -> Arc<ShardView> {
 
 fn make() -> ShardView {
     let cluster = Arc::new(Cluster::writing());
-    let api = api(cluster.clone());
+    let surfaces = Surfaces::over(cluster.clone());
     for half in 0..2 {
         for (path, media, body) in writes(half) {
             let mut request = Request::post(path).header("content-type", media);
@@ -49,7 +49,7 @@ fn make() -> ShardView {
                 request = request.header("content-encoding", "snappy");
             }
             let request = request.body(Full::new(Bytes::from(body))).expect("a request");
-            let (status, text) = send(&api, request).expect("an answer");
+            let (status, text) = surfaces.send(request).expect("an answer");
             assert!(status.is_success() || status == StatusCode::NO_CONTENT, "{path}: {status} {text:?}");
         }
         if half == 0 {
