@@ -124,7 +124,8 @@ impl Drive {
                 return self.send(Err(Error::ShardMissing { shard, reason })).await;
             }
             let node = self.shared.node_name(self.shared.leader_of(shard, 1).unwrap_or(0));
-            self.send(Ok(Item::ShardDone(ShardAnswer { shard, node, position: 0, error: Some(reason) }))).await;
+            self.send(Ok(Item::ShardDone(ShardAnswer { shard, node, error: Some(reason), ..ShardAnswer::default() })))
+                .await;
         }
     }
 
@@ -208,9 +209,10 @@ impl Drive {
                     answer.over = true;
                     return answer;
                 }
-                Ok(Reply::Done { shard, position, incomplete }) => {
+                Ok(Reply::Done { shard, replica, position, incomplete: error }) => {
                     open.remove(&shard);
-                    held.push(Item::ShardDone(ShardAnswer { shard, node: name.clone(), position, error: incomplete }));
+                    let node = name.clone();
+                    held.push(Item::ShardDone(ShardAnswer { shard, node, replica, position, error }));
                 }
                 Ok(Reply::Damage { hopeless, reason }) => {
                     answer.damage = Some(hopeless);
@@ -268,7 +270,13 @@ impl Drive {
                 return answer;
             } else {
                 let error = Some(format!("the answer broke off: {error}"));
-                self.send(Ok(Item::ShardDone(ShardAnswer { shard, node: name.clone(), position: 0, error }))).await;
+                self.send(Ok(Item::ShardDone(ShardAnswer {
+                    shard,
+                    node: name.clone(),
+                    error,
+                    ..ShardAnswer::default()
+                })))
+                .await;
             }
         }
         answer
@@ -287,6 +295,7 @@ pub(crate) enum Reply {
     /// `incomplete` says what is missing.
     Done {
         shard: u32,
+        replica: u64,
         position: u64,
         incomplete: Option<String>,
     },
@@ -306,8 +315,8 @@ impl Reply {
         use fragment_reply::Item as I;
         match reply.item {
             Some(I::Frame(frame)) => Ok(Self::Frame(frame)),
-            Some(I::Done(proto::ShardDone { shard, position, not_leader: None, incomplete })) => {
-                Ok(Self::Done { shard, position, incomplete: (!incomplete.is_empty()).then_some(incomplete) })
+            Some(I::Done(proto::ShardDone { shard, replica, position, not_leader: None, incomplete })) => {
+                Ok(Self::Done { shard, replica, position, incomplete: (!incomplete.is_empty()).then_some(incomplete) })
             }
             Some(I::Done(proto::ShardDone { shard, not_leader: Some(n), .. })) => {
                 Ok(Self::NotLeader { shard, leader: (n.leader_node != 0).then_some(n.leader_node) })
@@ -322,9 +331,9 @@ impl Reply {
         use fragment_reply::Item as I;
         let item = match reply {
             Ok(Self::Frame(frame)) => I::Frame(frame),
-            Ok(Self::Done { shard, position, incomplete }) => {
+            Ok(Self::Done { shard, replica, position, incomplete }) => {
                 let incomplete = incomplete.unwrap_or_default();
-                I::Done(proto::ShardDone { shard, position, not_leader: None, incomplete })
+                I::Done(proto::ShardDone { shard, replica, position, not_leader: None, incomplete })
             }
             Ok(Self::Damage { hopeless, reason }) => {
                 I::Error(proto::QueryError { kind: DAMAGE, message: reason, hopeless })
@@ -403,7 +412,8 @@ async fn run_local(
     limits: FragmentLimits,
     tx: mpsc::Sender<Result<Reply>>,
 ) {
-    let watch = Watch::new(&shared.handles(), &asked.shards);
+    let handles = shared.handles();
+    let watch = Watch::new(&handles, &asked.shards);
     let (views, not_led) = shared.confirmed_views(&asked.shards).await;
     for (shard, leader) in not_led {
         if tx.send(Ok(Reply::NotLeader { shard, leader })).await.is_err() {
@@ -414,7 +424,8 @@ async fn run_local(
         return;
     }
     let (views, mut missing) = if asked.accept_incomplete { without_lost(views) } else { (views, BTreeMap::new()) };
-    let positions: Vec<(u32, u64)> = views.iter().map(|v| (v.shard, v.position)).collect();
+    let replica = |shard: u32| handles.get(&shard).map_or(0, |h| h.replica);
+    let answered: Vec<_> = views.iter().map(|v| (v.shard, replica(v.shard), v.position)).collect();
     let frames = tx.clone();
     let stop = limits.stop.clone();
     let node = shared.node_name(shared.node_id());
@@ -436,9 +447,11 @@ async fn run_local(
         Err(e @ PoolError::Broken(_)) => Err(Error::Execution { message: e.to_string() }),
     };
     let closing: Vec<Result<Reply>> = match result {
-        Ok(()) => positions
+        Ok(()) => answered
             .into_iter()
-            .map(|(shard, position)| Ok(Reply::Done { shard, position, incomplete: missing.remove(&shard) }))
+            .map(|(shard, replica, position)| {
+                Ok(Reply::Done { shard, replica, position, incomplete: missing.remove(&shard) })
+            })
             .collect(),
         Err(error) => match watch.explains(&error) {
             Some(met) => vec![Ok(Reply::Damage { hopeless: met.hopeless, reason: met.reason })],

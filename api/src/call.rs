@@ -63,7 +63,8 @@ impl Call {
 
     /// Context of this query; `timeout_ms` is what the client asked for.
     pub(crate) fn context(&self, timeout_ms: Option<i64>) -> QueryContext {
-        self.api.query_context(&self.tenant, timeout_ms, !self.header(STRICT_HEADER).is_empty())
+        let strict = !matches!(self.header(STRICT_HEADER), "" | "0" | "false");
+        self.api.query_context(&self.tenant, timeout_ms, strict)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod backend;
 mod body;
 mod budget;
 mod call;
+mod completeness;
 pub mod config;
 pub mod error;
 #[doc(hidden)]

@@ -2,15 +2,12 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use trine_query::memory::{Account, hold};
-use trine_query::scatter::Completeness;
 
+pub(crate) use crate::completeness::complete;
 use crate::error::ApiError;
-
-/// `answered/total` shards of a query reply (P4).
-pub(crate) const COMPLETENESS_HEADER: HeaderName = HeaderName::from_static("x-trine-completeness");
 
 /// A reply with a body of one content type.
 pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
@@ -49,15 +46,5 @@ pub(crate) fn text(status: StatusCode, body: impl Into<Body>) -> Response {
 pub(crate) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
-    response
-}
-
-/// Adds how many shards answered.
-pub(crate) fn complete(mut response: Response, completeness: &Completeness) -> Response {
-    let total = completeness.shards.len();
-    let answered = completeness.shards.iter().filter(|s| s.error.is_none()).count();
-    if let Ok(value) = HeaderValue::from_str(&format!("{answered}/{total}")) {
-        response.headers_mut().insert(COMPLETENESS_HEADER, value);
-    }
     response
 }

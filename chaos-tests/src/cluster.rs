@@ -61,7 +61,7 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long shards may take until they have all voters, and a node until it has caught up.
 const REPLICATE_PATIENCE: Duration = Duration::from_secs(90);
 /// A shard has so many voters once there are as many nodes.
-const VOTERS_MAX: usize = 3;
+pub(crate) const VOTERS_MAX: usize = 3;
 /// How long a node may take to stop when asked to.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// Tries to start a cluster when something else takes a port in between.
@@ -243,6 +243,15 @@ impl Cluster {
         self.nodes[n].exit_status()
     }
 
+    /// What panicked so far in the processes: position of the node, place and message.
+    pub fn panics(&self) -> Result<Vec<(usize, String)>> {
+        let mut all = Vec::new();
+        for (n, node) in self.nodes.iter().enumerate() {
+            all.extend(node.panics()?.into_iter().map(|message| (n, message)));
+        }
+        Ok(all)
+    }
+
     /// Keeps data and logs when this ends; says where.
     pub fn keep(&mut self) -> PathBuf {
         self.dir.disable_cleanup(true);
@@ -309,8 +318,9 @@ impl Cluster {
     /// SIGKILL to all before any is waited for.
     pub fn kill_all(&mut self) -> Result<()> {
         for node in &self.nodes {
-            if node.pid().is_some() {
-                node.signal(UnixSignal::KILL)?;
+            match node.signal(UnixSignal::KILL) {
+                Ok(()) | Err(Error::Ended { .. }) => {}
+                Err(other) => return Err(other),
             }
         }
         self.nodes.iter_mut().try_for_each(Node::kill)

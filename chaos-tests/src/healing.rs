@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::admin::replicated;
-use crate::cluster::Cluster;
+use crate::admin::{Admin, replicated};
+use crate::cluster::{Cluster, VOTERS_MAX};
 use crate::error::{Error, Result, io};
 use crate::wait;
 
@@ -43,25 +43,31 @@ impl Cluster {
         let admin = self.admin(through);
         wait::until(&format!("{nodes} ready nodes and nothing to heal"), HEAL_PATIENCE, || {
             let admin = admin.clone();
-            async move {
-                let text = |e: Error| e.to_string();
-                let states = admin.nodes().await.map_err(text)?;
-                if states.len() != nodes || states.iter().any(|n| !n.ready) {
-                    return Err(format!("{states:?}"));
-                }
-                let healing = admin.healing().await.map_err(text)?;
-                if !healing.replacing.is_empty() || healing.records.iter().any(|r| r.state != "healed") {
-                    return Err(format!("{healing:?}"));
-                }
-                let shards = admin.shards().await.map_err(text)?;
-                replicated(&shards, nodes)?;
-                match shards.iter().find(|s| s.replicas.len() != nodes) {
-                    Some(odd) => Err(format!("{odd:?}")),
-                    None => Ok(healing),
-                }
-            }
+            async move { whole(&admin, nodes).await }
         })
         .await
+    }
+}
+
+/// `Err` says what one node knows to be missing: of so many nodes one that is not ready, of a shard a voter, or the end of a
+/// replacement.
+pub async fn whole(admin: &Admin, nodes: usize) -> std::result::Result<Healing, String> {
+    let text = |e: Error| e.to_string();
+    let states = admin.nodes().await.map_err(text)?;
+    if states.len() != nodes || states.iter().any(|n| !n.ready) {
+        return Err(format!("{states:?}"));
+    }
+    let healing = admin.healing().await.map_err(text)?;
+    let open: Vec<&HealingRecord> = healing.records.iter().filter(|r| r.state != "healed").collect();
+    if !healing.replacing.is_empty() || !healing.silent.is_empty() || !open.is_empty() {
+        return Err(format!("{:?}, silent: {:?}, replacing: {:?}", open, healing.silent, healing.replacing));
+    }
+    let shards = admin.shards().await.map_err(text)?;
+    let voters = nodes.min(VOTERS_MAX);
+    replicated(&shards, voters)?;
+    match shards.iter().find(|s| s.replicas.len() != voters) {
+        Some(odd) => Err(format!("{odd:?}")),
+        None => Ok(healing),
     }
 }
 

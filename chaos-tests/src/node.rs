@@ -111,7 +111,11 @@ impl Node {
         let Some(pid) = pid else {
             return Err(Error::Ended { node: self.name.clone(), status: "not running".into() });
         };
-        kill_process(pid, signal).map_err(|e| io(format!("signal {}", self.name))(e.into()))
+        kill_process(pid, signal).map_err(|error| match error {
+            // It ended by itself, and that was noticed.
+            rustix::io::Errno::SRCH => Error::Ended { node: self.name.clone(), status: "gone".into() },
+            other => io(format!("signal {}", self.name))(other.into()),
+        })
     }
 
     /// SIGKILL; returns once the process is gone.
@@ -174,6 +178,13 @@ impl Node {
         Ok(String::from_utf8_lossy(&log).lines().filter(|l| l.contains(text)).count())
     }
 
+    /// Where threads and tasks panicked, and with which message's beginning.
+    pub(crate) fn panics(&self) -> Result<Vec<String>> {
+        let path = self.log_path();
+        let log = std::fs::read(path).map_err(io(format!("read {}", path.display())))?;
+        Ok(panics_in(&String::from_utf8_lossy(&log)))
+    }
+
     /// The last `bytes` of the log.
     pub(crate) fn log_tail(&self, bytes: u64) -> String {
         let read = || -> std::io::Result<String> {
@@ -188,10 +199,34 @@ impl Node {
     }
 }
 
+/// The standard hook writes "thread 'x' (7) panicked at file:line:column:" and then the message.
+fn panics_in(log: &str) -> Vec<String> {
+    let mut lines = log.lines().peekable();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        if line.starts_with("thread '") && line.contains(" panicked at ") {
+            found.push(format!("{line} {}", lines.peek().unwrap_or(&"")));
+        }
+    }
+    found
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         if let Err(error) = self.kill() {
             eprintln!("{error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_are_found_with_their_messages() {
+        let log = "12:00  INFO a panicked at b\nthread 'raft' (7) panicked at src/x.rs:1:2:\nno leader\n  INFO c\n";
+        assert_eq!(panics_in(log), ["thread 'raft' (7) panicked at src/x.rs:1:2: no leader"]);
+        assert_eq!(panics_in("thread 'raft' panicked at src/x.rs:1:2:").len(), 1);
     }
 }

@@ -37,6 +37,18 @@ impl Report {
         }
     }
 
+    /// Notes how durations spread, once there are enough of them to say so.
+    pub fn note_spread(&mut self, label: impl Into<String>, values: &[Duration]) {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable();
+        if let [_, .., longest] = sorted[..] {
+            let at = |hundredths: usize| sorted[(sorted.len() - 1) * hundredths / 100].as_millis();
+            let text =
+                format!("median {} / p90 {} / longest {} ms of {}", at(50), at(90), longest.as_millis(), sorted.len());
+            self.note(label, text);
+        }
+    }
+
     /// Notes a duration in milliseconds.
     pub fn note_ms(&mut self, label: impl Into<String>, value: Duration) {
         self.note(label, format!("{} ms", value.as_millis()));

@@ -10,6 +10,7 @@ mod pause_one;
 mod planned_stop;
 mod recovery;
 mod restart_finds_data;
+mod retry_crosses;
 mod visible_everywhere;
 
 use std::pin::Pin;
@@ -30,6 +31,7 @@ pub use recovery::{
     corrupt_sled, corrupt_wal, old_replica_returns, only_replica_lost, remove_dead_node, wiped_first_node,
 };
 pub use restart_finds_data::{behind_a_purge, restart_finds_data};
+pub use retry_crosses::retry_crosses;
 pub use visible_everywhere::visible_everywhere;
 
 /// A scenario on its way.
@@ -64,5 +66,6 @@ pub const ALL: &[Scenario] = scenarios![
     wiped_first_node,
     old_replica_returns,
     remove_dead_node,
-    only_replica_lost
+    only_replica_lost,
+    retry_crosses
 ];

@@ -41,5 +41,6 @@ tests![
     wiped_first_node,
     old_replica_returns,
     remove_dead_node,
-    only_replica_lost
+    only_replica_lost,
+    retry_crosses
 ];

@@ -3,6 +3,7 @@
 //! Start at [`scatter`] for how a query reaches the shards. Each language is a module of the same shape: `ast`, `parser`,
 //! `plan`, `fragment` (its messages), `local` (runs a fragment over [`trine_store::shard::ShardView`]s), `engine` (asks,
 //! merges, evaluates). Nothing here knows HTTP, JSON or OTLP.
+pub mod completeness;
 pub mod error;
 pub mod fragment;
 pub mod logql;

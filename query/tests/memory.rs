@@ -51,7 +51,7 @@ impl Scatter for Node {
             let mut sink = |frame: Bytes| block_on(frames.send(Ok(Item::Frame(frame)))).map_err(|_| Error::Canceled);
             let ran = run_fragment(&fragment, TENANT, std::slice::from_ref(&view), &limits, &mut sink);
             drop(limits);
-            let answer = ShardAnswer { shard: 0, node: "n".to_owned(), position: 1, error: None };
+            let answer = ShardAnswer { shard: 0, node: "n".to_owned(), replica: 1, position: 1, error: None };
             // The reader may be gone.
             drop(block_on(tx.send(ran.map(|()| Item::ShardDone(answer)))));
         });

@@ -243,6 +243,8 @@ fn open_database(dir: &Path, identity: &Identity) -> Result<(sled::Db, File, Fil
             sync(&db, &file).and_then(|()| sync_directory(dir)).map_err(|error| broken(&error))?;
         }
     }
+    // What was found may never have been synced, as after a kill, and from now on it counts as promised.
+    file.sync_data().map_err(|error| broken(&error))?;
     Ok((db, file, owner, witness))
 }
 

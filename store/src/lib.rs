@@ -13,6 +13,7 @@ pub mod memory;
 pub mod model;
 pub mod part;
 pub mod read_at;
+mod retry;
 pub mod rows;
 pub mod shard;
 pub mod tsdb;

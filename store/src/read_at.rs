@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 
 use crate::faults::{self, Operation};
+use crate::retry;
 
 /// What is wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +96,10 @@ impl ReadAt for LocalFile {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        faults::check(Operation::Read)?;
-        FileExt::read_exact_at(&self.file, buf, offset)
+        retry::read(|| {
+            faults::check(Operation::Read)?;
+            FileExt::read_exact_at(&self.file, buf, offset)
+        })
     }
 }
 

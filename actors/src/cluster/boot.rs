@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::gossip::{Gossip, Own, Peer};
 use crate::healing::{Found, Healing, Kind};
 use crate::identity::{Identity, io_error};
-use crate::meta::{Command, MetaMachine, NodeRecord};
+use crate::meta::{Command, MetaMachine, MetaState, NodeRecord};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
 use crate::scrub::{self, Scrub};
@@ -353,7 +353,7 @@ async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListe
     let group = opened.map_err(|e| raft_error(e.to_string()))?;
     remember_meta_opened(shared)?;
     if identity.meta_replica == FOUNDER_META_REPLICA {
-        found(shared, &group, identity).await?;
+        found(shared, &group, &machine.watch(), identity).await?;
     }
     if let Some(gossip) = shared.gossip.get() {
         gossip.announce(&identity.cluster, false);
@@ -374,33 +374,53 @@ fn remember_meta_opened(shared: &Shared) -> Result<(), Error> {
     Ok(())
 }
 
-/// The founder initialises the metadata group and writes its first command; repeating it after a crash is harmless.
-async fn found(shared: &Shared, group: &trine_raft::Group, identity: &Identity) -> Result<(), Error> {
+/// How long the founder waits to lead its own group, before it looks again.
+const FOUND_AGAIN: Duration = Duration::from_millis(500);
+
+/// The founder initialises the metadata group and writes its first command; repeating it after a crash is harmless. Nothing is
+/// left to do once the cluster is there: a founder that comes back is a member like any other, whoever leads.
+async fn found(
+    shared: &Shared,
+    group: &trine_raft::Group,
+    created: &watch::Receiver<Arc<MetaState>>,
+    identity: &Identity,
+) -> Result<(), Error> {
     let status = group.status();
     if status.voters.is_empty() && status.last_log.is_none() {
         let members = [(ReplicaId(identity.meta_replica), NodeId(identity.node_id))].into();
         group.initialize(members).await.map_err(|e| Error::Raft { group: 0, reason: e.to_string() })?;
     }
-    let founder = loop {
-        match own_record(shared) {
-            Ok(record) => break record,
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+    let mut created = created.clone();
+    loop {
+        let status = group.status();
+        // Others are taken in by the cluster's metadata, so there is one.
+        if status.voters.len() > 1 || !created.borrow_and_update().cluster.is_empty() {
+            return Ok(());
         }
-    };
-    let command = Command::CreateCluster {
-        cluster: identity.cluster.clone(),
-        founder,
-        meta_replica: identity.meta_replica,
-        shards_count: shared.config.shards_count,
-    };
-    let mut status = group.watch();
-    let leads = status.wait_for(|s| s.leader.is_some());
-    let led = tokio::time::timeout(Duration::from_secs(30), leads).await.is_ok_and(|s| s.is_ok_and(|s| s.is_leader));
-    if led && let Ok(proposal) = group.propose(crate::meta::encode(&command).into()) {
-        let done = proposal.await;
-        done.map_err(|e| Error::Meta { reason: format!("the cluster could not be created: {e}") })?;
+        if *shared.stopping.borrow() {
+            return Err(Error::Meta { reason: "the node stopped before its cluster was created".into() });
+        }
+        if status.is_leader
+            && let Ok(founder) = own_record(shared)
+        {
+            let command = Command::CreateCluster {
+                cluster: identity.cluster.clone(),
+                founder,
+                meta_replica: identity.meta_replica,
+                shards_count: shared.config.shards_count,
+            };
+            let done = async { group.propose(crate::meta::encode(&command).into())?.await };
+            if let Err(error) = done.await {
+                warn!(%error, "the cluster is not created yet, trying again");
+            }
+        }
+        let mut leads = group.watch();
+        tokio::select! {
+            _ = created.changed() => {}
+            _ = leads.changed() => {}
+            () = tokio::time::sleep(FOUND_AGAIN) => {}
+        }
     }
-    Ok(())
 }
 
 async fn run_steward(shared: Arc<Shared>) {

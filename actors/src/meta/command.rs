@@ -104,8 +104,7 @@ impl MetaState {
                 Reply::Done
             }
             Command::ReplaceReplica { shard, replica, node, lost } => {
-                let others = self.record(shard).map(|r| r.leaving.as_slice()).unwrap_or_default();
-                if lost && others.iter().any(|r| r.lost && r.replica != replica) {
+                if lost && self.record(shard).is_some_and(|r| r.misses_another(replica)) {
                     // What breaks one replica after the other, like an entry that none can apply, must not cost all of them.
                     return Reply::Refused(format!(
                         "another replica of shard {shard} is being replaced; this one waits"
@@ -328,7 +327,15 @@ mod tests {
             |r: ReplicaRecord| Command::ReplaceReplica { shard: 0, replica: r.replica, node: r.node, lost: true };
         assert!(matches!(m.apply(lose(a)), Reply::Replica(_)));
         assert!(matches!(m.apply(lose(b)), Reply::Refused(_)), "one at a time");
-        m.apply(Command::DropReplica { shard: 0, replica: a.replica });
+        // Who was to take the place is lost, too, before it could: it is the same place that is missing.
+        for _ in 0..2 {
+            let next = m.shards[&0].replicas[0];
+            assert!(matches!(m.apply(lose(next)), Reply::Replica(newer) if newer > next.replica));
+            assert!(matches!(m.apply(lose(b)), Reply::Refused(_)), "still one at a time");
+        }
+        for gone in m.shards[&0].leaving.clone() {
+            m.apply(Command::DropReplica { shard: 0, replica: gone.replica });
+        }
         assert!(matches!(m.apply(lose(b)), Reply::Replica(_)));
         let only = m.shards[&1].replicas[0].replica;
         let refused = m.apply(Command::ReplaceReplica { shard: 1, replica: only, node: 1, lost: true });

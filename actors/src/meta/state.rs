@@ -59,6 +59,19 @@ impl ShardRecord {
         self.on_node(node).or(leaving.map(|r| ReplicaRecord { replica: r.replica, node }))
     }
 
+    /// Whether a lost replica is yet to be replaced, other than this one and those in whose place this one is.
+    pub fn misses_another(&self, replica: u64) -> bool {
+        let mut place = BTreeSet::from([replica]);
+        // Each one's successor is newer, and they are noted in the order in which they were lost: backwards finds all of them.
+        for before in self.leaving.iter().rev().filter(|r| r.lost) {
+            if !place.contains(&before.replica) && !place.contains(&before.successor) {
+                return true;
+            }
+            place.insert(before.replica);
+        }
+        false
+    }
+
     /// Whether it is one of the shard's replicas, leaving ones included.
     pub fn knows(&self, replica: u64) -> bool {
         self.replicas.iter().any(|r| r.replica == replica) || self.leaving.iter().any(|r| r.replica == replica)

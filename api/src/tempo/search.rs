@@ -53,9 +53,7 @@ pub(super) fn response_of(answer: &SearchAnswer) -> pb::SearchResponse {
 
 /// Shards that answered, and all.
 pub(super) fn jobs_of(completeness: &Completeness) -> (u32, u32) {
-    let total = completeness.shards.len() as u32;
-    let missing = completeness.shards.iter().filter(|s| s.error.is_some()).count() as u32;
-    (total - missing, total)
+    (completeness.whole() as u32, completeness.shards.len() as u32)
 }
 
 fn trace_of(hit: &TraceHit) -> pb::TraceSearchMetadata {

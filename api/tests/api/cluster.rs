@@ -105,6 +105,10 @@ struct Views {
 impl Scatter for Views {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, trine_query::Result<Item>> {
         let limits = FragmentLimits::new(64 << 20, ctx.deadline, ctx.memory.clone());
+        if let Some(shard) = self.missing.filter(|_| ctx.strict) {
+            let down = trine_query::Error::ShardMissing { shard, reason: "down".to_owned() };
+            return stream::iter([Err(down)]).boxed();
+        }
         let here: Vec<Arc<ShardView>> = self.views.iter().filter(|v| Some(v.shard) != self.missing).cloned().collect();
         let mut items = Vec::new();
         let mut sink = |frame: Bytes| {
@@ -116,7 +120,11 @@ impl Scatter for Views {
         }
         for view in &self.views {
             let error = (Some(view.shard) == self.missing).then(|| "down".to_owned());
-            let answer = ShardAnswer { shard: view.shard, node: "n1".to_owned(), position: view.position, error };
+            let (shard, node) = (view.shard, "n1".to_owned());
+            let answer = match error {
+                None => ShardAnswer { shard, node, replica: 5, position: view.position, error },
+                Some(_) => ShardAnswer { shard, node, error, ..ShardAnswer::default() },
+            };
             items.push(Ok(Item::ShardDone(answer)));
         }
         stream::iter(items).boxed()

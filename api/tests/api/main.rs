@@ -3,6 +3,7 @@
 mod admin;
 mod client;
 mod cluster;
+mod completeness;
 mod later;
 mod limits;
 mod loki;

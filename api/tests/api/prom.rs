@@ -214,17 +214,6 @@ async fn errors_are_envelopes() {
 }
 
 #[tokio::test]
-async fn a_missing_shard_is_said() {
-    let client = Client::new();
-    *client.cluster.missing.lock().unwrap() = Some(1);
-    let a = client.get("/api/v1/query?query=up").await;
-    assert_eq!(a.header("x-trine-completeness"), "1/2");
-    assert_eq!(a.json()["warnings"][0], "shard 1 is missing from this answer (node n1): down");
-    let a = client.get("/api/v1/labels").await;
-    assert_eq!(a.json()["warnings"][0], "shard 1 is missing from this answer (node n1): down");
-}
-
-#[tokio::test]
 async fn cors_and_compression() {
     let client = Client::new();
     let request = http::Request::options("/api/v1/query").header("origin", "http://x").body(axum::body::Body::empty());

@@ -71,6 +71,9 @@ struct Common {
     /// Variable of every node, as NAME=value; a build with `fault-injection` puts known bugs back by TRINE_TEST_BUG.
     #[arg(long)]
     env: Vec<String>,
+    /// End a run at its first violation.
+    #[arg(long)]
+    first_only: bool,
 }
 
 impl Common {
@@ -90,7 +93,7 @@ impl Common {
         let length = Duration::try_from_secs_f64(self.minutes * 60.0).map_err(|e| format!("--minutes: {e}"))?;
         let seed = self.seed.unwrap_or(Settings::from_env().seed);
         let realm = self.loopback.then_some(Realm::Loopback);
-        Ok(Plan { seed, nodes, length, faults, realm, binary, environment })
+        Ok(Plan { seed, nodes, length, faults, realm, binary, environment, first_only: self.first_only })
     }
 }
 

@@ -38,6 +38,10 @@ pub enum Broken {
     Stalled { what: String },
     /// A process ended by itself, and no fault of the schedule may cause that.
     Ended { status: String },
+    /// A thread or task of a node panicked: one of its own assertions did not hold.
+    Panicked { message: String },
+    /// A node says that its disk lost what was on it, and no fault of the schedule does that.
+    Damaged { what: String },
 }
 
 impl fmt::Display for Violation {
@@ -64,6 +68,8 @@ impl fmt::Display for Broken {
             Self::Altered { signal, seen } => write!(f, "P4: {signal:?}: altered: {seen}"),
             Self::Stalled { what } => write!(f, "no progress: {what}"),
             Self::Ended { status } => write!(f, "ended by itself: {status}"),
+            Self::Panicked { message } => write!(f, "panicked: {message}"),
+            Self::Damaged { what } => write!(f, "damage without a fault that does any: {what}"),
         }
     }
 }

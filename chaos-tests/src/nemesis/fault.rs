@@ -127,15 +127,10 @@ impl Fault {
         matches!(self, Self::IoError | Self::ShortWrite)
     }
 
-    /// Harms what a node has on its disk. P1 allows for one such node at a time, so a schedule harms only one.
+    /// Harms what a node has on its disk, or keeps the node from reading it, which is the same for as long as it lasts. P1 allows
+    /// for one such node at a time, so a schedule harms only one. After any other fault a node that finds damage is wrong.
     pub fn harms_disk(self) -> bool {
-        self.rots().is_some()
-    }
-
-    /// Whether the product is said to stand it, and CI's random slice holds it to that. The others are for whoever works
-    /// on what they break.
-    pub fn holds(self) -> bool {
-        !(self.may_end_nodes() || self.harms_disk())
+        self.rots().is_some() || self == Self::IoError
     }
 
     /// Which files rot.
@@ -152,7 +147,7 @@ impl Fault {
 
     /// Whether a node may end by itself because of it, to be started again by whoever runs it.
     pub fn may_end_nodes(self) -> bool {
-        self.harms_disk() || matches!(self, Self::DiskFull | Self::IoError | Self::ShortWrite)
+        self.harms_disk() || matches!(self, Self::DiskFull | Self::ShortWrite)
     }
 
     /// How long it goes on: at least, and at most.

@@ -84,6 +84,15 @@ impl History {
 }
 
 impl Event {
+    /// The facts that it sent.
+    pub(super) fn sent(&self) -> impl Iterator<Item = (Signal, u64)> + use<> {
+        let batch = match &self.what {
+            What::Write { batch, .. } => Some(*batch),
+            What::Read { .. } => None,
+        };
+        batch.into_iter().flat_map(|batch| batch.numbers().map(move |number| (batch.signal, number)))
+    }
+
     /// One line for people.
     pub fn describe(&self) -> String {
         let span = format!("{:9.3}..{:9.3} node-{}", self.begun.as_secs_f64(), self.ended.as_secs_f64(), self.node + 1);

@@ -10,7 +10,7 @@ use super::schedule::Step;
 use super::stage::Stage;
 use crate::disk::corrupt::corrupt;
 use crate::error::{Error, Result};
-use crate::net::Quality;
+use crate::net::{EffectId, Quality};
 
 /// Does what a step says, and undoes it when its time is over. Begins at once.
 pub(super) async fn perform(stage: &Stage, step: Step) -> Result<()> {
@@ -147,11 +147,22 @@ impl Act<'_> {
     }
 
     async fn degrade(&self, links: Links, quality: Quality, until: Instant) -> Result<()> {
-        let links = links.into_iter().map(|(from, to)| (from, to, quality)).collect();
-        let lacking = || harness("the cluster has no network of its own");
-        let effect = self.stage.cluster().await.network().ok_or_else(lacking)?.apply(links)?;
+        let effect = self.begin(links, quality).await?;
         sleep_until(until).await;
-        self.stage.cluster().await.network().ok_or_else(lacking)?.remove(effect)
+        self.heal(effect).await
+    }
+
+    async fn cut(&self, links: Links) -> Result<EffectId> {
+        self.begin(links, Quality::cut()).await
+    }
+
+    async fn begin(&self, links: Links, quality: Quality) -> Result<EffectId> {
+        let links = links.into_iter().map(|(from, to)| (from, to, quality)).collect();
+        self.stage.cluster().await.network().ok_or_else(no_network)?.apply(links)
+    }
+
+    async fn heal(&self, effect: EffectId) -> Result<()> {
+        self.stage.cluster().await.network().ok_or_else(no_network)?.remove(effect)
     }
 
     async fn halves(&mut self) -> Result<()> {
@@ -175,19 +186,24 @@ impl Act<'_> {
         let start = self.step.node % voters.len();
         voters.rotate_left(start);
         voters.truncate(count / 2);
-        let alone = self.step.lasts / 4;
+        let part = self.step.lasts / 4;
         self.tell(format!("cut off node-{}", leader + 1));
-        self.degrade(self.both_ways(&[leader]), Quality::cut(), Instant::now() + alone).await?;
-        let side: Vec<usize> = voters.iter().copied().chain([leader]).collect();
-        self.tell(format!("restart {}", names(&voters)));
+        // Not for a moment may the old leader hear that there is a new one.
+        let alone = self.cut(self.both_ways(&[leader])).await?;
+        self.wait(part).await;
+        // Nobody hears those who restart until they are up: the old leader has to be the first.
+        self.tell(format!("restart {}, apart from everybody", names(&voters)));
+        let apart = self.cut(voters.iter().flat_map(|n| self.both_ways(&[*n])).collect()).await?;
         self.stage.down(&voters).await?;
         self.stage.up(&voters).await?;
-        // Nobody hears them until they are up: the old leader has to be the first.
-        let mut all_apart = self.both_ways(&[leader]);
-        voters.iter().for_each(|n| all_apart.extend(self.both_ways(&[*n])));
-        self.degrade(all_apart, Quality::cut(), Instant::now() + alone + alone / 2).await?;
+        self.wait(part + part / 2).await;
+        let side: Vec<usize> = voters.iter().copied().chain([leader]).collect();
         self.tell(format!("node-{} reaches {}", leader + 1, names(&voters)));
-        self.degrade(self.both_ways(&side), Quality::cut(), self.until).await?;
+        let swung = self.cut(self.both_ways(&side)).await?;
+        self.heal(alone).await?;
+        self.heal(apart).await?;
+        sleep_until(self.until).await;
+        self.heal(swung).await?;
         self.tell("healed");
         Ok(())
     }
@@ -232,14 +248,12 @@ impl Act<'_> {
     async fn cut_power(&self, nodes: &[usize]) -> Result<()> {
         let lacking = || harness("the node has no disk of its own");
         self.tell(format!("no power for {}", names(nodes)));
-        for &n in nodes {
-            self.stage.freeze(n, true).await?;
-        }
+        self.stage.hold(nodes).await?;
         let mut copies = Vec::new();
         for &n in nodes {
             copies.push(self.stage.cluster().await.disk(n).ok_or_else(lacking)?.copy()?);
         }
-        self.stage.down(nodes).await?;
+        self.stage.lose(nodes).await?;
         for (&n, copy) in nodes.iter().zip(&copies) {
             self.stage.cluster().await.disk(n).ok_or_else(lacking)?.replace(copy)?;
         }
@@ -271,6 +285,10 @@ impl Act<'_> {
         self.tell(format!("clock of node-{} is right", n + 1));
         self.stage.cluster().await.clocks().ok_or_else(lacking)?.set(n, Duration::ZERO, true)
     }
+}
+
+fn no_network() -> Error {
+    harness("the cluster has no network of its own")
 }
 
 fn harness(what: &str) -> Error {

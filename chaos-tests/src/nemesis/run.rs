@@ -1,4 +1,5 @@
 //! One run: a cluster, its clients, a schedule of faults, and a verdict.
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,12 +33,14 @@ pub struct Plan {
     pub binary: Option<PathBuf>,
     /// Variables of every node.
     pub environment: Vec<(String, String)>,
+    /// Ends at the first violation, as soon as it can be seen.
+    pub first_only: bool,
 }
 
 impl Plan {
     /// A plan for the usual program, in namespaces where root allows them.
     pub fn new(seed: u64, nodes: usize, length: Duration, faults: Vec<Fault>) -> Self {
-        Self { seed, nodes, length, faults, realm: None, binary: None, environment: Vec::new() }
+        Self { seed, nodes, length, faults, realm: None, binary: None, environment: Vec::new(), first_only: false }
     }
 }
 
@@ -57,6 +60,8 @@ pub struct Verdict {
     pub longest_pause: Duration,
     /// After the last fault, until every node acknowledged and answered again.
     pub recovered: Duration,
+    /// After the last fault, until every shard had all its voters and nothing was left to heal.
+    pub whole: Duration,
     /// Where data, logs, schedule and history are, if something was violated.
     pub kept: Option<PathBuf>,
 }
@@ -81,23 +86,26 @@ pub async fn run(plan: &Plan) -> Result<Verdict> {
     let https = cluster.https(&(0..plan.nodes).collect::<Vec<_>>());
     let stage = Stage::new(cluster);
     let workload = Workload::start(&format!("chaos-{}", plan.seed), https, plan.seed);
+    let shared = workload.shared.clone();
     let supervised = tokio::select! {
         done = under_faults(&stage, &schedule, workload) => done,
+        found = violated(&stage, plan, &shared), if plan.first_only => found.map(|events| (events, Verdict::default())),
         failed = stage.supervise() => Err(failed.err().unwrap_or(Error::Promise {
             promise: "the harness", evidence: "nobody supervises the nodes".into(),
         })),
     };
     let (events, mut verdict) = supervised?;
+    let damage = if plan.faults.iter().any(|f| f.harms_disk()) { Vec::new() } else { stage.damage().await };
     let (mut cluster, story) = stage.into_cluster();
     verdict.violations.extend(check(&events));
+    let now = shared.history.now();
+    let mut found = |at: Duration, node: Option<usize>, broken: Broken| {
+        verdict.violations.push(Violation { begun: at, ended: at, node, broken });
+    };
+    cluster.panics()?.into_iter().for_each(|(n, message)| found(now, Some(n), Broken::Panicked { message }));
+    damage.into_iter().for_each(|(n, what)| found(now, n, Broken::Damaged { what }));
     if !plan.faults.iter().any(|f| f.may_end_nodes()) {
-        let ended = story.ends().into_iter();
-        verdict.violations.extend(ended.map(|(at, n, status)| Violation {
-            begun: at,
-            ended: at,
-            node: Some(n),
-            broken: Broken::Ended { status },
-        }));
+        story.ends().into_iter().for_each(|(at, n, status)| found(at, Some(n), Broken::Ended { status }));
     }
     verdict.violations.sort_by_key(|v| v.ended);
     sum_up(&events, &mut verdict);
@@ -132,8 +140,14 @@ async fn under_faults(stage: &Stage, schedule: &Schedule, workload: Workload) ->
     if let Err(missing) = &progress {
         stalled(format!("{bound:?} after the last fault, {missing}"), healed_at);
     }
-    let recovered = healed.elapsed();
-    stage.story.tell(format!("every node serves {} ms after the last fault", recovered.as_millis()));
+    verdict.recovered = healed.elapsed();
+    stage.story.tell(format!("every node serves {} ms after the last fault", verdict.recovered.as_millis()));
+    // Under load still: whoever is rebuilt has to make it beside that.
+    if let Err(missing) = stage.whole(healed + bound).await {
+        stalled(format!("{bound:?} after the last fault, not whole: {missing}"), healed_at);
+    }
+    verdict.whole = healed.elapsed();
+    stage.story.tell(format!("the cluster is whole {} ms after the last fault", verdict.whole.as_millis()));
     let open = workload.stop().await?;
     // Whoever waited in vain once need not wait as long again.
     let patience = if progress.is_ok() { COMPLETE_PATIENCE } else { STALLED_PATIENCE };
@@ -153,12 +167,38 @@ async fn under_faults(stage: &Stage, schedule: &Schedule, workload: Workload) ->
             }
         }
     }
-    verdict.recovered = recovered;
-    let events = shared.history.events().map_err(|beyond| Error::Promise {
+    Ok((events(&shared)?, verdict))
+}
+
+/// Between two looks at whether something is violated already.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Returns with the history once it breaks a promise, or once a node panicked or lost what was on its disk. What is still on its way when the history ends
+/// has not been noted: facts of requests without a reply are taken out of it.
+async fn violated(stage: &Stage, plan: &Plan, shared: &super::workload::Shared) -> Result<Vec<Event>> {
+    let may_lose = plan.faults.iter().any(|f| f.harms_disk());
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let mut events = events(shared)?;
+        let sent: BTreeSet<(Signal, u64)> = events.iter().flat_map(Event::sent).collect();
+        for event in &mut events {
+            if let What::Read { signal, answer: Ok(answer), .. } = &mut event.what {
+                answer.numbers.retain(|number| sent.contains(&(*signal, *number)));
+            }
+        }
+        let panicked = !stage.cluster().await.panics()?.is_empty();
+        if panicked || !check(&events).is_empty() || (!may_lose && !stage.damage().await.is_empty()) {
+            stage.story.tell("a promise is broken");
+            return Ok(events);
+        }
+    }
+}
+
+fn events(shared: &super::workload::Shared) -> Result<Vec<Event>> {
+    shared.history.events().map_err(|beyond| Error::Promise {
         promise: "the harness",
         evidence: format!("{beyond} events more than a history keeps: run for a shorter time"),
-    })?;
-    Ok((events, verdict))
+    })
 }
 
 async fn wait_for(
@@ -196,7 +236,7 @@ async fn complete(
 
 fn sum_up(events: &[Event], verdict: &mut Verdict) {
     let mut last = Duration::ZERO;
-    let mut known = std::collections::BTreeSet::new();
+    let mut known = BTreeSet::new();
     for event in events {
         match &event.what {
             What::Write { batch, outcome: Outcome::Acknowledged } => {

@@ -71,20 +71,20 @@ pub fn names(faults: &[Fault]) -> String {
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "| faults | nodes | seed | facts acknowledged | unclear writes | complete answers | no answer | longest pause | \
-         back after | violations |\n|---|---|---|---|---|---|---|---|---|---|\n",
+         back after | whole after | violations |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     let seconds = |d: Duration| format!("{:.1} s", d.as_secs_f64());
     for (plan, verdict) in rows {
         let start = format!("| {} | {} | {} |", names(&plan.faults), plan.nodes, plan.seed);
         let rest = match verdict {
-            Err(error) => format!(" – | – | – | – | – | – | {} |", error.replace(['|', '\n'], " ")),
+            Err(error) => format!(" – | – | – | – | – | – | – | {} |", error.replace(['|', '\n'], " ")),
             Ok(v) => {
-                let (pause, back) = (seconds(v.longest_pause), seconds(v.recovered));
+                let (pause, back, whole) = (seconds(v.longest_pause), seconds(v.recovered), seconds(v.whole));
                 let first = v.violations.first().map_or("0".to_owned(), |first| {
                     format!("{}: {}", v.violations.len(), first.to_string().replace(['|', '\n'], " "))
                 });
                 let (facts, unclear, answers, refusals) = (v.acknowledged, v.unclear, v.answers, v.refusals);
-                format!(" {facts} | {unclear} | {answers} | {refusals} | {pause} | {back} | {first} |")
+                format!(" {facts} | {unclear} | {answers} | {refusals} | {pause} | {back} | {whole} | {first} |")
             }
         };
         writeln!(text, "{start}{rest}").expect("writing to a string cannot fail");

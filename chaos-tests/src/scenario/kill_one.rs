@@ -25,15 +25,27 @@ pub async fn kill_one(settings: Settings) -> Result<Report> {
     let (client, ledger) = (Client::new(), Ledger::new(Run::new("kill-one")));
     let mut order = cluster.by_leaders().await?;
     order[1..].shuffle(&mut settings.rng());
+    let (mut gaps, mut backs) = (Vec::new(), Vec::new());
     for round in 0..settings.rounds {
         let victim = order[round as usize % order.len()];
-        let gap = round_of(&mut cluster, &client, &ledger, victim).await?;
+        let seen = round_of(&mut cluster, &client, &ledger, victim).await?;
         let name = cluster.name(victim);
-        report.note(format!("round {}, {name}: longest gap / back after", round + 1), gap);
+        report.note(format!("round {}, {name}: longest gap / back after", round + 1), seen.text);
+        gaps.push(seen.gap);
+        backs.push(seen.back);
     }
+    report.note_spread("longest gap of a round", &gaps);
+    report.note_spread("back after", &backs);
     report.note_tallies(&ledger);
     cluster.end()?;
     Ok(report)
+}
+
+/// What a round measured.
+struct Seen {
+    gap: Duration,
+    back: Duration,
+    text: String,
 }
 
 async fn round_of(
@@ -41,7 +53,7 @@ async fn round_of(
     client: &Client,
     ledger: &std::sync::Arc<Ledger>,
     victim: usize,
-) -> Result<String> {
+) -> Result<Seen> {
     let survivors = cluster.https(&cluster.others(victim));
     let steady = Writers::start(ledger, client, &survivors, &[]);
     let reading = Readers::start(ledger, client, &survivors);
@@ -65,9 +77,12 @@ async fn round_of(
     let all: Vec<usize> = (0..cluster.len()).collect();
     check_everything(cluster, client, ledger, &all).await?;
     let (unclear, refused) = (unlucky.misses.len(), answers.refused.len());
-    let (gap, back) = (seen.longest_gap.as_millis(), back.as_millis());
-    Ok(format!(
-        "{gap} ms / {back} ms, {unclear} unclear writes retried, {refused} queries of {} without answer",
+    let gap = seen.longest_gap;
+    let text = format!(
+        "{} ms / {} ms, {unclear} unclear writes retried, {refused} queries of {} without answer",
+        gap.as_millis(),
+        back.as_millis(),
         answers.answered
-    ))
+    );
+    Ok(Seen { gap, back, text })
 }

@@ -24,6 +24,7 @@ pub async fn planned_stop(settings: Settings) -> Result<Report> {
     let (client, ledger) = (Client::new(), Ledger::new(Run::new("planned-stop")));
     let mut order = cluster.by_leaders().await?;
     order[1..].shuffle(&mut settings.rng());
+    let mut gaps = Vec::new();
     for round in 0..settings.rounds {
         let leaving = order[round as usize % order.len()];
         let others = cluster.https(&cluster.others(leaving));
@@ -43,6 +44,7 @@ pub async fn planned_stop(settings: Settings) -> Result<Report> {
         sound_answers("P5 (no query fails at a planned stop)", &answers)?;
         cluster.wait_caught_up(leaving).await?;
         check_everything(&cluster, &client, &ledger, &[0, 1, 2]).await?;
+        gaps.push(seen.longest_gap);
         let (gap, stopped, name) = (seen.longest_gap.as_millis(), stopped.as_millis(), cluster.name(leaving));
         let ended = seen.gap_ended.map_or(0, |at| at.saturating_duration_since(started).as_millis());
         let label = format!("round {}, {name}", round + 1);
@@ -51,6 +53,7 @@ pub async fn planned_stop(settings: Settings) -> Result<Report> {
             format!("stopped after {stopped} ms, longest gap {gap} ms up to {ended} ms, {} queries", answers.answered),
         );
     }
+    report.note_spread("longest gap of a round", &gaps);
     report.note_tallies(&ledger);
     cluster.end()?;
     Ok(report)

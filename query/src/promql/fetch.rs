@@ -86,10 +86,9 @@ pub(super) async fn stream(
     while let Some(item) = items.next().await {
         match item? {
             Item::Frame(bytes) => take(bytes)?,
-            Item::ShardDone(answer) => completeness.shards.push(answer),
+            Item::ShardDone(answer) => completeness.add(answer),
         }
     }
-    completeness.shards.sort_by_key(|s| s.shard);
     Ok(completeness)
 }
 

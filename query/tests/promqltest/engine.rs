@@ -134,7 +134,13 @@ struct OneMissing(MemoryScatter);
 
 impl Scatter for OneMissing {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
-        let missing = ShardAnswer { shard: 9, node: "n3".to_owned(), position: 0, error: Some("no leader".to_owned()) };
+        let missing = ShardAnswer {
+            shard: 9,
+            node: "n3".to_owned(),
+            replica: 1,
+            position: 0,
+            error: Some("no leader".to_owned()),
+        };
         self.0.scatter(ctx, fragment).chain(stream::iter([Ok(Item::ShardDone(missing))])).boxed()
     }
 }

@@ -132,7 +132,8 @@ impl Scatter for MemoryScatter {
                 Ok(())
             });
             items.extend(frames);
-            let answer = ShardAnswer { shard: number as u32, node: "memory".to_owned(), position: 1, error: None };
+            let answer =
+                ShardAnswer { shard: number as u32, node: "memory".to_owned(), replica: 1, position: 1, error: None };
             items.push(done.map(|()| ScatterItem::ShardDone(answer)));
         }
         stream::iter(items).boxed()

@@ -78,8 +78,13 @@ impl Scatter for StoreScatter {
                 Ok(())
             });
             items.extend(frames);
-            let answer =
-                ShardAnswer { shard: view.shard, node: "here".to_owned(), position: view.position, error: None };
+            let answer = ShardAnswer {
+                shard: view.shard,
+                node: "here".to_owned(),
+                replica: 1,
+                position: view.position,
+                error: None,
+            };
             items.push(done.map(|()| Item::ShardDone(answer)));
         }
         stream::iter(items).boxed()

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Operation;
 
+const EIO: i32 = 5;
+
 static FILE: OnceLock<Option<std::ffi::OsString>> = OnceLock::new();
 static BUG: OnceLock<Option<String>> = OnceLock::new();
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -25,7 +27,8 @@ pub(super) fn check(operation: Operation) -> io::Result<()> {
         Operation::Write => "write-error",
         Operation::Sync => "sync-error",
     };
-    if due(kind) { Err(io::Error::other(format!("injected {kind}"))) } else { Ok(()) }
+    // What a device's refusal looks like; nothing else would be treated as one.
+    if due(kind) { Err(io::Error::from_raw_os_error(EIO)) } else { Ok(()) }
 }
 
 pub(super) fn torn(bytes: usize) -> Option<usize> {

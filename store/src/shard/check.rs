@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use rustix::fs::{Advice, fadvise};
 
+use crate::faults::{self, Operation};
 use crate::model::Signal;
 use crate::read_at::{DamageKind, LocalFile};
 use crate::shard::{BlockDamage, BlockEntry};
-use crate::{rows, tsdb};
+use crate::{retry, rows, tsdb};
 
 /// A check of a file's length and checksum in steps, so that a caller can pause between them. Reads from the disk and not
 /// from what memory holds of it, and leaves nothing there.
@@ -63,7 +64,12 @@ impl FileCheck {
             };
         }
         let buf = &mut self.buf[..wanted];
-        if let Err(error) = self.file.read_exact_at(buf, self.at) {
+        let (file, at) = (&self.file, self.at);
+        let read = retry::read(|| {
+            faults::check(Operation::Read)?;
+            file.read_exact_at(buf, at)
+        });
+        if let Err(error) = read {
             return Err(self.damage(self.at, DamageKind::of_read(&error), error.to_string()));
         }
         self.crc.update(buf);

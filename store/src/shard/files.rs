@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::faults::{self, Operation};
 use crate::shard::{BlockDamage, Manifest};
-use crate::{codec, rows, tsdb};
+use crate::{codec, retry, rows, tsdb};
 
 /// Name of the manifest in a replica's directory.
 pub const MANIFEST_FILE: &str = "manifest";
@@ -68,7 +68,11 @@ pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), FileError> 
 /// Reads the manifest of a replica's directory; `None` when it never sealed.
 pub fn read_manifest(dir: &Path) -> Result<Option<Manifest>, FileError> {
     let path = dir.join(MANIFEST_FILE);
-    match fs::read(&path) {
+    let read = retry::read(|| {
+        faults::check(Operation::Read)?;
+        fs::read(&path)
+    });
+    match read {
         Ok(bytes) => Manifest::decode(&bytes)
             .map(Some)
             .map_err(|source| FileError::Manifest { path: path.display().to_string(), source }),

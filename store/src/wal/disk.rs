@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::faults::{self, Operation};
+use crate::retry;
 
 /// The directory of a log.
 pub(super) trait Disk: Send + Sync + fmt::Debug {
@@ -124,8 +125,10 @@ impl DiskFile for LocalDiskFile {
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        faults::check(Operation::Read)?;
-        FileExt::read_exact_at(&self.file, buf, offset)
+        retry::read(|| {
+            faults::check(Operation::Read)?;
+            FileExt::read_exact_at(&self.file, buf, offset)
+        })
     }
 
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {

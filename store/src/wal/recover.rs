@@ -2,9 +2,11 @@
 //!
 //! In an old segment everything up to the end that its successor's header states was synced, so whatever does not check
 //! there is corruption. In the newest one the last batch may be torn. Batch numbers tell: a bad record with a record of a
-//! later batch behind it was synced; otherwise it belongs to the last batch and the log is cut there.
+//! later batch behind it was synced; otherwise it belongs to the last batch and the log is cut there. Not where the device
+//! refuses to read, which no torn write does: what lies there may have been synced, so it counts as damage.
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -43,6 +45,8 @@ struct Candidate {
 /// Where the records of the newest segment end.
 struct End {
     offset: u64,
+    /// From the beginning of the last batch that a record was taken of to the end of that record.
+    last_batch: Range<u64>,
     next_batch: u64,
     /// Nothing of a torn batch lies behind it, so that the segment can be written on.
     clean: bool,
@@ -85,6 +89,9 @@ pub(super) fn recover(disk: &dyn Disk, config: &WalConfig, stats: &Counters) -> 
     }
     let (index, ledger, report) = replay.finish(config.cache_bytes);
     let newest = segments.last_key_value().map(|(_, segment)| segment.clone());
+    if let (Some(segment), Some(end)) = (&newest, &end) {
+        make_durable(segment.file.as_ref(), end.last_batch.clone())?;
+    }
     let tail = match (newest, end) {
         (Some(segment), Some(end)) if end.clean && report.corrupt.is_empty() => {
             Tail { segment, end: end.offset, next_batch: end.next_batch, spares }
@@ -107,6 +114,26 @@ pub(super) fn recover(disk: &dyn Disk, config: &WalConfig, stats: &Counters) -> 
     Ok(Recovered { index, segments, ledger, tail, report })
 }
 
+/// Bytes written at once.
+const STEP_BYTES: u64 = 1 << 20;
+
+/// Writes and syncs once more what was found of the last batch. Its process may have ended before its fsync, or because that
+/// failed, after which the system takes its pages for clean: what was read may be in memory only, and from now on it counts as
+/// promised. Whatever comes before it was synced, or it would not have been written.
+fn make_durable(file: &dyn DiskFile, batch: Range<u64>) -> io::Result<()> {
+    let mut at = batch.start;
+    let mut bytes = Vec::new();
+    while at < batch.end {
+        bytes.resize((batch.end - at).min(STEP_BYTES) as usize, 0);
+        // What cannot be read between two records is damage, and has been noted as such.
+        if file.read_exact_at(&mut bytes, at).is_ok() {
+            file.write_all_at(&bytes, at)?;
+        }
+        at += bytes.len() as u64;
+    }
+    if batch.is_empty() { Ok(()) } else { file.sync_data() }
+}
+
 fn candidates(disk: &dyn Disk, names: &[String]) -> io::Result<Vec<Candidate>> {
     let mut generations: Vec<u64> = names.iter().filter_map(|name| parse_name(name, "wal-")).collect();
     generations.sort_unstable();
@@ -120,12 +147,20 @@ fn candidates(disk: &dyn Disk, names: &[String]) -> io::Result<Vec<Candidate>> {
     Ok(out)
 }
 
-/// The first intact copy of the header, `None` when there is none; `Unsupported` for another version.
+/// The first intact copy of the header, `None` when there is none; `Unsupported` for another version. Where the device
+/// gives no copy at all that is an error: to take it for damage would cost every stream, and whoever starts the node again
+/// may find the device in order.
 fn read_header(file: &dyn DiskFile, generation: u64, name: &str) -> io::Result<Option<SegmentHeader>> {
+    let mut refused = None;
+    let mut read = 0;
     for at in HEADER_COPIES {
         let mut bytes = [0; 64];
-        if file.read_exact_at(&mut bytes, at).is_err() {
-            continue;
+        match file.read_exact_at(&mut bytes, at) {
+            Ok(()) => read += 1,
+            Err(error) => {
+                refused = refused.or(Some(error).filter(|e| e.kind() != io::ErrorKind::UnexpectedEof));
+                continue;
+            }
         }
         match SegmentHeader::decode(&bytes) {
             Ok(header) if header.generation == generation => return Ok(Some(header)),
@@ -138,7 +173,10 @@ fn read_header(file: &dyn DiskFile, generation: u64, name: &str) -> io::Result<O
             }
         }
     }
-    Ok(None)
+    match refused {
+        Some(error) if read == 0 => Err(io::Error::new(error.kind(), format!("read the header of {name}: {error}"))),
+        _ => Ok(None),
+    }
 }
 
 /// Spare files of the configured length; others are deleted, as are those beyond the limit.
@@ -175,6 +213,7 @@ fn replay_segment(
     // The batch that a record at `offset` belongs to, at least.
     let mut batch = first_batch;
     let mut between_batches = false;
+    let (mut last_batch, mut begins) = (offset..offset, true);
     while offset < end {
         let place = Place { segment: *generation, offset };
         let found = match scanner.record(seal, offset, end) {
@@ -184,13 +223,20 @@ fn replay_segment(
         match found {
             Found::Record(header) => {
                 take(scanner, replay, &header, place);
+                if std::mem::replace(&mut begins, header.last) {
+                    last_batch.start = offset;
+                }
+                last_batch.end = offset + header.record_bytes();
                 (batch, between_batches) = if header.last { (header.batch + 1, true) } else { (header.batch, false) };
                 offset += header.record_bytes();
                 continue;
             }
             Found::BadPayload(header) => {
                 let behind = offset + header.record_bytes();
-                if may_be_torn(offset) && scanner.next_header(seal, behind, end, |h| h.batch > header.batch).is_none() {
+                if may_be_torn(offset)
+                    && scanner.next_header(seal, behind, end, |h| h.batch > header.batch).is_none()
+                    && !scanner.has_unreadable(offset)
+                {
                     break;
                 }
                 if header.kind == Kind::Roster {
@@ -204,7 +250,10 @@ fn replay_segment(
                 offset = behind;
             }
             Found::Nothing => {
-                if may_be_torn(offset) && scanner.next_header(seal, offset, end, |h| h.batch > batch).is_none() {
+                if may_be_torn(offset)
+                    && scanner.next_header(seal, offset, end, |h| h.batch > batch).is_none()
+                    && !scanner.has_unreadable(offset)
+                {
                     break;
                 }
                 let next = scanner.next_header(seal, offset + 8, end, |h| h.batch >= batch).map_or(end, |(at, _)| at);
@@ -215,7 +264,7 @@ fn replay_segment(
         }
     }
     if !newest {
-        return End { offset, next_batch: batch + 1, clean: false };
+        return End { offset, last_batch, next_batch: batch + 1, clean: false };
     }
     let (mut torn_end, mut batch_max, mut from) = (offset, batch, offset);
     while let Some((at, header)) = scanner.next_header(seal, from, end, |_| true) {
@@ -224,7 +273,7 @@ fn replay_segment(
         from = torn_end;
     }
     replay.report.torn_tail_bytes = torn_end - offset;
-    End { offset, next_batch: batch_max, clean: between_batches && torn_end == offset }
+    End { offset, last_batch, next_batch: batch_max, clean: between_batches && torn_end == offset }
 }
 
 /// Replays one intact record.

@@ -26,13 +26,15 @@ pub(super) struct Scanner<'a> {
     file: &'a dyn DiskFile,
     window: Vec<u8>,
     start: u64,
+    /// End of the last block that the device did not give.
+    unreadable_end: u64,
 }
 
 impl<'a> Scanner<'a> {
     /// `window` is reused memory from [`Scanner::into_window`], or empty.
     pub(super) fn new(file: &'a dyn DiskFile, mut window: Vec<u8>) -> Self {
         window.clear();
-        Self { file, window, start: 0 }
+        Self { file, window, start: 0, unreadable_end: 0 }
     }
 
     pub(super) fn into_window(self) -> Vec<u8> {
@@ -51,6 +53,11 @@ impl<'a> Scanner<'a> {
         &self.window[at..at + len]
     }
 
+    /// Whether something from `offset` on that was asked for could not be read.
+    pub(super) fn has_unreadable(&self, offset: u64) -> bool {
+        self.unreadable_end > offset
+    }
+
     fn fill(&mut self, offset: u64) {
         let len = (self.file.len() - offset).min(WINDOW_BYTES as u64) as usize;
         self.window.clear();
@@ -62,6 +69,7 @@ impl<'a> Scanner<'a> {
         for (block, at) in self.window.chunks_mut(BLOCK_BYTES).zip((offset..).step_by(BLOCK_BYTES)) {
             if self.file.read_exact_at(block, at).is_err() {
                 block.fill(0);
+                self.unreadable_end = self.unreadable_end.max(at + block.len() as u64);
             }
         }
     }

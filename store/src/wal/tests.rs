@@ -1,5 +1,6 @@
 //! Tests of the log as a whole.
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -279,7 +280,7 @@ fn a_failed_fsync_ends_the_log() {
     let config = WalConfig { on_fatal: OnFatal::new(move |e| told.send(e.to_string()).unwrap()), ..small() };
     let (wal, _) = Wal::open_on(Arc::new(disk.clone()), config).unwrap();
     wait(|done| wal.append(1, 1, vec![payload(10, 1)], done)).unwrap();
-    disk.fail_syncs();
+    disk.fail_syncs(true);
     assert!(wait(|done| wal.append(1, 2, vec![payload(10, 2)], done)).is_err());
     assert_eq!(fatal.recv().unwrap(), "fsync failed");
     for _ in 0..3 {
@@ -394,6 +395,54 @@ fn lost_headers_missing_files_and_unreadable_sectors_are_found() {
     drop(filled(&disk));
     disk.flip(&name, 20, 1);
     assert_eq!(open(&disk).1.damage, []);
+}
+
+#[test]
+fn what_an_open_has_shown_outlives_a_power_cut_though_its_fsync_had_failed() {
+    for seed in 0..60 {
+        let disk = MemDisk::default();
+        let (wal, _) = open(&disk);
+        wait(|done| wal.append(1, 1, vec![payload(3000, 1)], done)).unwrap();
+        disk.fail_syncs(true);
+        let batch = (2..6).map(|n| payload(700, n)).collect();
+        assert!(wait(|done| wal.append(1, 2, batch, done)).is_err(), "not acknowledged");
+        drop(wal);
+        disk.fail_syncs(false);
+        let (wal, report) = open(&disk);
+        let shown = wal.bounds(1);
+        assert_eq!((shown.next_index, report.damage.len()), (6, 0), "but there, and raft counts on what is there");
+        let cut = disk.power_cut(seed);
+        let (wal, report) = open(&cut);
+        assert_eq!((wal.bounds(1), report.damage.len()), (shown, 0), "seed {seed}");
+    }
+}
+
+#[test]
+fn an_unreadable_end_is_no_torn_write_and_an_unreadable_device_no_damage() {
+    let few = |disk: &MemDisk| {
+        let (wal, _) = open(disk);
+        for index in 1..=5 {
+            wait(|done| wal.append(1, index, vec![payload(3000, index as u8)], done)).unwrap();
+            wait(|done| wal.append(2, index, vec![payload(3000, index as u8)], done)).unwrap();
+        }
+        drop(wal);
+        last_record(disk).1 as u64
+    };
+    let at_last: [fn(u64) -> Range<u64>; 3] = [|at| at..at + 10, |at| at + 2000..at + 2001, |at| at + 8000..at + 8001];
+    for range in at_last {
+        let disk = MemDisk::default();
+        let last = few(&disk);
+        disk.unreadable(range(last));
+        let (wal, report) = open(&disk);
+        let corrupt: Vec<u64> = report.corrupt.iter().map(|c| c.stream).collect();
+        assert_eq!(corrupt, [1, 2], "synced, and perhaps lost: {report:?}");
+        assert!(wal.read(1, 0..10, usize::MAX).is_err());
+    }
+    let disk = MemDisk::default();
+    few(&disk);
+    disk.unreadable(0..u64::MAX / 2);
+    let refused = Wal::open_on(Arc::new(disk), small());
+    assert!(refused.is_err_and(|e| e.to_string().contains("read the header of wal-")));
 }
 
 #[test]

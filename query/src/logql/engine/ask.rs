@@ -25,13 +25,7 @@ impl Account {
         a.structured_metadata_bytes += b.structured_metadata_bytes;
         a.post_filter_lines += b.post_filter_lines;
         a.shards = a.shards.max(b.shards);
-        for answer in other.completeness.shards {
-            match self.completeness.shards.iter_mut().find(|s| s.shard == answer.shard) {
-                Some(known) if known.error.is_none() && answer.error.is_some() => *known = answer,
-                Some(known) => known.position = known.position.min(answer.position),
-                None => self.completeness.shards.push(answer),
-            }
-        }
+        self.completeness.add_all(other.completeness);
     }
 
     pub(super) fn answer(mut self, value: LogValue, held: Charge) -> LogAnswer {
@@ -71,7 +65,7 @@ pub(super) async fn ask(
             }
             Item::ShardDone(answer) => {
                 account.stats.shards += u64::from(answer.error.is_none());
-                account.completeness.shards.push(answer);
+                account.completeness.add(answer);
             }
         }
     }

@@ -34,7 +34,8 @@ impl Scatter for Node {
         });
         items.extend(ran.err().map(Err));
         items.extend(self.0.iter().map(|s| {
-            let answer = ShardAnswer { shard: s.shard, node: "n".to_owned(), position: s.position, error: None };
+            let answer =
+                ShardAnswer { shard: s.shard, node: "n".to_owned(), replica: 1, position: s.position, error: None };
             Ok(Item::ShardDone(answer))
         }));
         futures::stream::iter(items).boxed()

@@ -44,7 +44,13 @@ impl Nodes {
                 items.push(Err(error));
             }
             for _ in node {
-                items.push(Ok(Item::ShardDone(ShardAnswer { shard, node: "n".to_owned(), position: 1, error: None })));
+                items.push(Ok(Item::ShardDone(ShardAnswer {
+                    shard,
+                    node: "n".to_owned(),
+                    replica: 1,
+                    position: 1,
+                    error: None,
+                })));
                 shard += 1;
             }
         }

@@ -41,9 +41,8 @@ pub(super) async fn gather(
                 }
                 take(frame)?;
             }
-            Item::ShardDone(answer) => gathered.completeness.shards.push(answer),
+            Item::ShardDone(answer) => gathered.completeness.add(answer),
         }
     }
-    gathered.completeness.shards.sort_by_key(|s| s.shard);
     Ok(gathered)
 }

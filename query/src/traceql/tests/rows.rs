@@ -88,7 +88,13 @@ impl Scatter for RowsCluster {
             items.push(Ok(Item::Frame(frame)));
             Ok(())
         });
-        let done = |s: &Arc<ShardView>| ShardAnswer { shard: s.shard, node: "n".to_owned(), position: 0, error: None };
+        let done = |s: &Arc<ShardView>| ShardAnswer {
+            shard: s.shard,
+            node: "n".to_owned(),
+            replica: 1,
+            position: 0,
+            error: None,
+        };
         match result {
             Ok(()) => items.extend(self.shards.iter().map(|s| Ok(Item::ShardDone(done(s))))),
             Err(error) => items.push(Err(error)),

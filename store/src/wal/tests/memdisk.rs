@@ -1,5 +1,5 @@
 //! A directory in memory that knows what is synced, so that a power cut can be played at any operation.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -14,6 +14,8 @@ const SECTOR: usize = 512;
 struct Content {
     now: Vec<u8>,
     synced: Vec<u8>,
+    /// Sectors that the next sync writes. One that fails takes them for written, as Linux does.
+    dirty: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,8 +71,9 @@ impl MemDisk {
         self.inner().lives = Some(lives);
     }
 
-    pub(super) fn fail_syncs(&self) {
-        self.inner().fail_syncs = true;
+    /// Whether syncs fail.
+    pub(super) fn fail_syncs(&self, fail: bool) {
+        self.inner().fail_syncs = fail;
     }
 
     /// Whether there is no room for another file.
@@ -131,7 +134,7 @@ impl MemDisk {
                         }
                     }
                 }
-                (name, Arc::new(Mutex::new(Content { now: after.clone(), synced: after })))
+                (name, Arc::new(Mutex::new(Content { now: after.clone(), synced: after, ..Content::default() })))
             })
             .collect();
         let inner = Inner { synced_names: names.clone(), names, ..Inner::default() };
@@ -172,7 +175,7 @@ impl Disk for MemDisk {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let zeros = vec![0; len as usize];
-        let content = Arc::new(Mutex::new(Content { now: zeros.clone(), synced: zeros }));
+        let content = Arc::new(Mutex::new(Content { now: zeros.clone(), synced: zeros, ..Content::default() }));
         self.inner().change(Change::Put(name.into(), content.clone()));
         Ok(Arc::new(MemFile { disk: self.clone(), content }))
     }
@@ -223,17 +226,23 @@ impl DiskFile for MemFile {
         let alive = self.disk.spend();
         let written = if alive.is_ok() { buf.len() } else { buf.len() / 2 };
         let from = offset as usize;
-        self.content.lock().unwrap().now[from..from + written].copy_from_slice(&buf[..written]);
+        let mut content = self.content.lock().unwrap();
+        content.now[from..from + written].copy_from_slice(&buf[..written]);
+        if written > 0 {
+            content.dirty.extend(from / SECTOR..=(from + written - 1) / SECTOR);
+        }
         alive
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.spend()?;
-        if self.disk.inner().fail_syncs {
-            return Err(io::Error::other("fsync failed"));
-        }
+        let fails = self.disk.inner().fail_syncs;
         let mut content = self.content.lock().unwrap();
-        content.synced = content.now.clone();
-        Ok(())
+        let Content { now, synced, dirty } = &mut *content;
+        for sector in std::mem::take(dirty).into_iter().filter(|_| !fails) {
+            let range = sector * SECTOR..now.len().min((sector + 1) * SECTOR);
+            synced[range.clone()].copy_from_slice(&now[range]);
+        }
+        if fails { Err(io::Error::other("fsync failed")) } else { Ok(()) }
     }
 }

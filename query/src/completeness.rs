@@ -1,0 +1,89 @@
+//! Which shards and replicas an answer comes from, and up to which position of their logs (P4).
+
+/// One shard's account of its part in an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardAnswer {
+    pub shard: u32,
+    /// Name of the node that answered, or was asked last.
+    pub node: String,
+    /// The replica that answered; 0 when none did.
+    pub replica: u64,
+    /// Log index up to which the answer is complete; 0 when no replica answered.
+    pub position: u64,
+    /// Why the shard, or a part of it, is missing from the answer.
+    pub error: Option<String>,
+}
+
+/// What an engine learnt about its answer besides the answer; `api` puts it into each protocol's place.
+#[derive(Clone, Debug, Default)]
+pub struct Completeness {
+    /// One a shard, by shard.
+    pub shards: Vec<ShardAnswer>,
+}
+
+impl Completeness {
+    /// Adds a shard's account. Of two, as a query of several fragments has them, the worse one stays: a shard that any
+    /// fragment misses is missing from the answer, and the answer is as new as its oldest part.
+    pub fn add(&mut self, answer: ShardAnswer) {
+        let at = self.shards.partition_point(|s| s.shard < answer.shard);
+        match self.shards.get_mut(at).filter(|s| s.shard == answer.shard) {
+            None => self.shards.insert(at, answer),
+            Some(known) if known.error.is_none() && answer.error.is_some() => *known = answer,
+            Some(known) if known.error.is_some() && answer.error.is_none() => {}
+            Some(known) if answer.position < known.position => *known = answer,
+            Some(_) => {}
+        }
+    }
+
+    /// Adds what another fragment of the same query learnt.
+    pub fn add_all(&mut self, other: Self) {
+        for answer in other.shards {
+            self.add(answer);
+        }
+    }
+
+    /// Shards whose answer is whole.
+    pub fn whole(&self) -> usize {
+        self.shards.iter().filter(|s| s.error.is_none()).count()
+    }
+
+    /// One sentence for each shard that is missing from the answer.
+    pub fn warnings(&self) -> Vec<String> {
+        let missing = self.shards.iter().filter_map(|s| Some((s, s.error.as_ref()?)));
+        missing
+            .map(|(s, why)| format!("shard {} is missing from this answer (node {}): {why}", s.shard, s.node))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(shard: u32, position: u64, error: Option<&str>) -> ShardAnswer {
+        ShardAnswer { shard, node: "n".into(), replica: 1, position, error: error.map(str::to_owned) }
+    }
+
+    #[test]
+    fn of_two_accounts_of_a_shard_the_worse_one_stays() {
+        for (name, first, second, expected) in [
+            ("older", answer(1, 9, None), answer(1, 7, None), answer(1, 7, None)),
+            ("missing later", answer(1, 9, None), answer(1, 0, Some("x")), answer(1, 0, Some("x"))),
+            ("missing first", answer(1, 0, Some("x")), answer(1, 9, None), answer(1, 0, Some("x"))),
+            ("newer", answer(1, 7, None), answer(1, 9, None), answer(1, 7, None)),
+        ] {
+            let mut completeness = Completeness::default();
+            completeness.add(answer(3, 1, None));
+            completeness.add(first);
+            completeness.add_all(Completeness { shards: vec![second, answer(2, 5, None)] });
+            assert_eq!(completeness.shards, [expected, answer(2, 5, None), answer(3, 1, None)], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_warning_names_the_shard_the_node_and_why() {
+        let completeness = Completeness { shards: vec![answer(0, 3, None), answer(4, 0, Some("no leader"))] };
+        assert_eq!(completeness.whole(), 1);
+        assert_eq!(completeness.warnings(), ["shard 4 is missing from this answer (node n): no leader"]);
+    }
+}
