@@ -49,7 +49,7 @@ impl Scatter for Said {
 }
 
 fn done(position: u64) -> ShardAnswer {
-    ShardAnswer { shard: 0, node: "n1".to_owned(), position, error: None }
+    ShardAnswer { node: "n1".to_owned(), replica: 1, position, ..ShardAnswer::default() }
 }
 
 /// The cluster of one shard.
