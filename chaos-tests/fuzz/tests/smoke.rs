@@ -8,9 +8,9 @@ use trine_fuzz::mutate::mutate;
 use trine_fuzz::{Target, pack, seeds, targets};
 
 /// Changed inputs of a target, as far as [`TARGET_TIME_MAX`] allows.
-const CHANGED_INPUTS: usize = 2000;
+const CHANGED_INPUTS: usize = 10_000;
 /// For the changed inputs of one target.
-const TARGET_TIME_MAX: Duration = Duration::from_millis(500);
+const TARGET_TIME_MAX: Duration = Duration::from_millis(400);
 
 /// What an input is, for whoever has to run it again.
 struct Input<'a> {
