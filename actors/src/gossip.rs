@@ -2,6 +2,7 @@
 //!
 //! chitchat runs behind a transport of ours that authenticates every datagram, and under supervision: if its task ends, it
 //! is started again.
+mod hostile;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use std::time::Duration;
 use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat};
 use tokio::sync::watch;
 use tracing::warn;
+
+pub(crate) use hostile::{receive, sample_datagrams};
 
 use crate::error::Error;
 use crate::meta::NodeRecord;

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use file::decode;
+pub(crate) use file::{decode, encode};
 use tracing::{error, info, warn};
 
 /// Directory of quarantined files in the data directory.
@@ -295,7 +295,7 @@ impl Healing {
 
     /// A list that cannot be written is still in memory and in the log.
     fn save(&self, inner: &Inner) {
-        if let Err(error) = file::write(&self.dir, FILE, &file::encode(&inner.records)) {
+        if let Err(error) = file::write(&self.dir, FILE, &encode(&inner.records)) {
             warn!(%error, "the list of healed damage could not be written");
         }
     }

@@ -5,9 +5,7 @@ mod machine;
 mod state;
 
 pub use command::{Command, CommandError, ONLY_REPLICA, Reply, decode, encode};
-#[cfg(test)]
-pub(crate) use export::encode_export;
-pub(crate) use export::{Export, decode_export, read_export, write_export};
+pub(crate) use export::{Export, decode_export, encode_export, read_export, write_export};
 pub use machine::MetaMachine;
 pub use state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 

@@ -202,7 +202,7 @@ pub(crate) fn to_proto(result: Result<PartOutcome, SubmitError>) -> proto::PartR
     proto::PartResult { result: Some(result) }
 }
 
-fn from_proto(result: proto::PartResult) -> Result<PartOutcome, SubmitError> {
+pub(crate) fn from_proto(result: proto::PartResult) -> Result<PartOutcome, SubmitError> {
     use part_result::Result as R;
     match result.result {
         Some(R::Outcome(o)) => Ok(PartOutcome {

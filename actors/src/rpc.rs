@@ -8,5 +8,6 @@ pub mod proto {
     tonic::include_proto!("trine.node.v1");
 }
 
+pub(crate) use client::listed;
 pub use client::{Peers, connect};
 pub use server::NodeService;

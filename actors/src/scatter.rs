@@ -311,7 +311,7 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    fn from_proto(reply: proto::FragmentReply) -> Result<Self> {
+    pub(crate) fn from_proto(reply: proto::FragmentReply) -> Result<Self> {
         use fragment_reply::Item as I;
         match reply.item {
             Some(I::Frame(frame)) => Ok(Self::Frame(frame)),

@@ -23,7 +23,7 @@ const NOW_MS: i64 = 1_700_000_000_000;
 pub type Decoder = (&'static str, fn(&[u8]));
 
 /// All of this crate.
-pub const TARGETS: [Decoder; 14] = [
+pub const TARGETS: [Decoder; 16] = [
     ("remote_write_v1", remote_write_v1),
     ("remote_write_v2", remote_write_v2),
     ("snappy", |bytes| ignore(with_held(|held| crate::snappy::decode_block(bytes, 1 << 20, held)))),
@@ -38,7 +38,61 @@ pub const TARGETS: [Decoder; 14] = [
     ("otlp_logs_json", |bytes| logs(crate::otlp::json_logs::decode(bytes))),
     ("otlp_metrics_json", |bytes| metrics(crate::otlp::json_metrics::decode(bytes))),
     ("form", form),
+    ("times", times),
+    ("tempo_params", tempo_params),
 ];
+
+/// Good inputs of a target; none for one of another crate.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    match target {
+        "content_encodings" => encoded(b"some text, some text, some text"),
+        "times" => ["1700000000.5", "2023-11-14T22:13:20.123Z", "1h30m", "-1.5s", "5m", "1d2h", "170000000000000000"]
+            .map(|t| t.as_bytes().to_vec())
+            .to_vec(),
+        "tempo_params" => [
+            "q=%7B%7D&start=1&end=2&limit=5&spss=7",
+            "tags=a%3D1%20b%3D%22x%20y%22&minDuration=1.5s&maxDuration=1h",
+            "service.name=a&limit=3",
+            "since=1h",
+        ]
+        .map(|t| t.as_bytes().to_vec())
+        .to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// Each encoding of a text, behind the byte that chooses it.
+fn encoded(text: &[u8]) -> Vec<Vec<u8>> {
+    let gzip = compressed(text, |out| flate2::write::GzEncoder::new(out, flate2::Compression::fast()), |w| w.finish());
+    let zlib =
+        compressed(text, |out| flate2::write::ZlibEncoder::new(out, flate2::Compression::fast()), |w| w.finish());
+    let zstd = zstd::bulk::compress(text, 1).ok();
+    let lz4 = compressed(text, lz4_flex::frame::FrameEncoder::new, |w| w.finish().map_err(std::io::Error::other));
+    let block = snap::raw::Encoder::new().compress_vec(text).ok();
+    let framed = compressed(text, snap::write::FrameEncoder::new, |w| w.into_inner().map_err(|e| e.into_error()));
+    let all = [gzip, zlib, zstd, lz4, block, framed];
+    all.into_iter().zip(0u8..).filter_map(|(body, choice)| Some([&[choice][..], &body?].concat())).collect()
+}
+
+fn compressed<W: std::io::Write>(
+    text: &[u8],
+    open: impl FnOnce(Vec<u8>) -> W,
+    finish: impl FnOnce(W) -> std::io::Result<Vec<u8>>,
+) -> Option<Vec<u8>> {
+    let mut writer = open(Vec::new());
+    writer.write_all(text).ok()?;
+    finish(writer).ok()
+}
+
+/// The protobuf message of an OTLP request in JSON; `target` names its signal.
+pub fn otlp_protobuf(target: &str, json: &[u8]) -> Option<Vec<u8>> {
+    match target {
+        "otlp_traces" => crate::otlp::json_trace::decode(json).ok().map(|m| m.encode_to_vec()),
+        "otlp_logs" => crate::otlp::json_logs::decode(json).ok().map(|m| m.encode_to_vec()),
+        "otlp_metrics" => crate::otlp::json_metrics::decode(json).ok().map(|m| m.encode_to_vec()),
+        _ => None,
+    }
+}
 
 /// What came of it does not matter here.
 fn ignore<T>(_: Result<T, ApiError>) {}
@@ -111,4 +165,29 @@ fn form(bytes: &[u8]) {
         ignore(crate::tenant::check_name(value));
     }
     ignore(params.distinct("match[]", 10));
+}
+
+/// A time or duration as each protocol reads it.
+fn times(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Some(ms) = crate::time::prom_time_ms(text) {
+        assert!((crate::time::TIME_MS_MIN..=crate::time::TIME_MS_MAX).contains(&ms), "{text:?} is {ms} ms");
+    }
+    if let Some(ns) = crate::time::loki_time_ns(text) {
+        drop(crate::time::rfc3339_text(ns));
+    }
+    if let Some(ms) = crate::time::prom_duration_ms(text) {
+        assert!(ms.checked_mul(1_000_000).is_some(), "{text:?} is {ms} ms");
+    }
+    crate::time::rfc3339_time_ns(text);
+    crate::time::seconds_or_duration_ms(text);
+    crate::time::go_duration_ns(text);
+}
+
+fn tempo_params(bytes: &[u8]) {
+    let params = Params::parse(bytes, &Uri::from_static("/"));
+    ignore(crate::tempo::search_of(&params, &ApiConfig::default(), NOW_MS * 1_000_000));
+    for (name, _) in params.iter() {
+        ignore(crate::tempo::trace_id_of(name));
+    }
 }

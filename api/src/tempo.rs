@@ -11,6 +11,7 @@ mod tags;
 mod trace;
 
 use axum::Router;
+pub(crate) use params::{search as search_of, trace_id as trace_id_of};
 pub(crate) use stream::services;
 
 use crate::call::query;

@@ -18,6 +18,7 @@ use openraft::raft::{
     TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use prost::Message as _;
 use tonic::{Code, Status, Streaming};
 
 use crate::config::MultiConfig;
@@ -334,6 +335,19 @@ fn transfer_outcome(reply: proto::TransferReply) -> Result<TransferLeaderRespons
             actual: wire::log_id(behind.actual.as_ref()),
         }),
     })
+}
+
+/// Takes the bytes for each kind of reply.
+pub(crate) fn read_replies(bytes: &[u8]) {
+    if let Ok(reply) = proto::AppendReply::decode(bytes) {
+        drop(append_outcome(reply));
+    }
+    if let Ok(reply) = proto::VoteReply::decode(bytes) {
+        drop(vote_outcome(&reply));
+    }
+    if let Ok(reply) = proto::TransferReply::decode(bytes) {
+        drop(transfer_outcome(reply));
+    }
 }
 
 fn unreachable(reason: String) -> Rpc {

@@ -257,7 +257,7 @@ fn requests(
     })
 }
 
-fn append_request(message: proto::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
+pub(crate) fn append_request(message: proto::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
     let prev_log_id = wire::log_id(message.previous.as_ref());
     let entries: Vec<Entry> = message.entries.into_iter().map(wire::entry).collect::<Result<_, _>>()?;
     let first = prev_log_id.as_ref().map_or(0, |id: &LogId| id.index().saturating_add(1));
@@ -316,7 +316,7 @@ fn transfer_reply(error: Option<TransferLeaderError<TypeConfig>>) -> proto::Tran
     proto::TransferReply { outcome: Some(outcome) }
 }
 
-fn snapshot(message: proto::SnapshotRequest) -> Result<Snapshot, Malformed> {
+pub(crate) fn snapshot(message: proto::SnapshotRequest) -> Result<Snapshot, Malformed> {
     let membership = match &message.membership {
         Some(membership) => wire::membership(membership)?,
         None => Membership::default(),

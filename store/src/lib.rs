@@ -6,6 +6,8 @@
 pub mod codec;
 pub mod entry;
 pub(crate) mod faults;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod index;
 pub mod memory;
 pub mod model;

@@ -30,7 +30,9 @@ mod traces;
 mod view;
 mod write;
 
+pub(crate) use block::decode_tables;
 pub use block::{Block, BlockSummary, recount, seal, seal_counted, verify};
+pub(crate) use column::decode_columns;
 pub use config::HeadConfig;
 pub use count::CountRows;
 pub use error::{Error, Result};

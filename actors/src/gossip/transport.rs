@@ -157,7 +157,7 @@ fn seal(key: &[u8; 32], message: &[u8]) -> Vec<u8> {
 }
 
 /// The message in an authentic frame.
-fn open<'a>(key: &[u8; 32], frame: &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn open<'a>(key: &[u8; 32], frame: &'a [u8]) -> Option<&'a [u8]> {
     let (header, message) = frame.split_at_checked(HEADER_BYTES)?;
     let mac: [u8; 32] = header.strip_prefix(MAGIC)?.try_into().ok()?;
     // `blake3::Hash` compares in constant time.

@@ -8,7 +8,7 @@ use super::{Kind, Record, State};
 const HEADER: &str = "trine-healing 1";
 
 /// Header line, a line a record with fields apart by tabs, checksum line.
-pub(super) fn encode(records: &[Record]) -> Vec<u8> {
+pub(crate) fn encode(records: &[Record]) -> Vec<u8> {
     let mut body = format!("{HEADER}\n");
     for r in records {
         let shard = r.shard.map_or("-".to_owned(), |s| s.to_string());

@@ -106,7 +106,7 @@ impl BlockSource for Peers {
     }
 }
 
-fn listed(record: BlockRecord) -> io::Result<ListedBlock> {
+pub(crate) fn listed(record: BlockRecord) -> io::Result<ListedBlock> {
     let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, format!("{what} of a listed block"));
     let signal = u8::try_from(record.signal).ok().and_then(Signal::from_u8).ok_or_else(|| invalid("signal"))?;
     let digest = <[u8; 16]>::try_from(&*record.digest).map_err(|_| invalid("digest"))?;

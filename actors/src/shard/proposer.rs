@@ -132,8 +132,10 @@ impl Proposer {
                         self.waiting.push_front(pending);
                         break;
                     }
-                    self.table.add(&mut entry, &part);
-                    parts.push(pending);
+                    match self.table.add(&mut entry, &part) {
+                        Ok(()) => parts.push(pending),
+                        Err(error) => answer(pending.done, Err(SubmitError::Invalid { reason: error.to_string() })),
+                    }
                 }
             }
             if entry.bytes_len() >= ENTRY_BYTES_TARGET {

@@ -12,7 +12,7 @@ pub(crate) enum EntryReply {
 }
 
 impl EntryReply {
-    pub(super) fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         match self {
             Self::Sealed => out.push(2),

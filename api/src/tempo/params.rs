@@ -109,7 +109,7 @@ fn duration(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
 }
 
 /// A search as the URL has it.
-pub(super) fn search(params: &Params, config: &ApiConfig, now_ns: i64) -> Result<SearchRequest, ApiError> {
+pub(crate) fn search(params: &Params, config: &ApiConfig, now_ns: i64) -> Result<SearchRequest, ApiError> {
     let (start_ns, end_ns) = range(params, config, now_ns)?;
     let min_duration_ns = duration(params, "minDuration")?;
     let max_duration_ns = duration(params, "maxDuration")?;
@@ -195,7 +195,7 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 }
 
 /// A trace id from a path: 1 to 32 hex digits, padded on the left.
-pub(super) fn trace_id(text: &str) -> Result<[u8; 16], ApiError> {
+pub(crate) fn trace_id(text: &str) -> Result<[u8; 16], ApiError> {
     if let Some((at, c)) = text.char_indices().find(|(_, c)| !c.is_ascii_hexdigit()) {
         return Err(bad(format!(
             "trace IDs can only contain hex characters: invalid character {c:?} at position {}",

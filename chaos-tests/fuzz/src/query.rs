@@ -1,14 +1,12 @@
-//! Texts of queries, and what nodes ask and answer one another for them.
-use bytes::Bytes;
+//! Texts of queries.
 use trine_query::{logql, promql, traceql};
 
-pub(crate) const TARGETS: [crate::Decoder; 6] = [
+pub(crate) const TARGETS: [crate::Decoder; 5] = [
     ("promql", |bytes| on_text(bytes, promql_text)),
     ("promql_selector", |bytes| on_text(bytes, |text| drop(promql::parse_selector(text)))),
     ("logql", |bytes| on_text(bytes, logql_text)),
-    ("traceql", |bytes| on_text(bytes, |text| drop(traceql::parser::parse(text)))),
-    ("logql_ask", |bytes| drop(logql::fragment::decode_request(&Bytes::copy_from_slice(bytes)))),
-    ("logql_frame", |bytes| drop(logql::fragment::decode_frame(Bytes::copy_from_slice(bytes)))),
+    ("traceql", |bytes| on_text(bytes, traceql_text)),
+    ("traceql_field", |bytes| on_text(bytes, traceql_field)),
 ];
 
 fn on_text(bytes: &[u8], run: impl FnOnce(&str)) {
@@ -33,4 +31,18 @@ fn logql_text(text: &str) {
         Ok(again) => assert_eq!(again.to_string(), printed, "of {text:?}"),
         Err(error) => panic!("{text:?} is printed as {printed:?}: {error}"),
     }
+}
+
+fn traceql_text(text: &str) {
+    let Ok(parsed) = traceql::parser::parse(text) else { return };
+    let printed = parsed.to_string();
+    match traceql::parser::parse(&printed) {
+        Ok(again) => assert_eq!(again.to_string(), printed, "of {text:?}"),
+        Err(error) => panic!("{text:?} is printed as {printed:?}: {error}"),
+    }
+}
+
+fn traceql_field(text: &str) {
+    drop(traceql::parser::parse_field(text));
+    traceql::duration::parse_go(text);
 }

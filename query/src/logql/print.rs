@@ -301,9 +301,14 @@ impl Display for MetricExpr {
     }
 }
 
-/// A number that the parser takes; folding can give values that have no literal, which are then divisions by zero.
+/// A number that the parser takes; folding can give values that have no literal, which are then what folds to them.
 fn literal(value: f64) -> String {
-    if value.is_finite() { value.to_string() } else { format!("({value})") }
+    match value {
+        f64::INFINITY => "(10 ^ 400)".to_owned(),
+        f64::NEG_INFINITY => "(0 - 10 ^ 400)".to_owned(),
+        value if value.is_nan() => "(0 / 0)".to_owned(),
+        value => value.to_string(),
+    }
 }
 
 /// The operator with its modifiers.

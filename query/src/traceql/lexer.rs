@@ -332,7 +332,8 @@ impl<'a> Lexer<'a> {
         let len = number_len(rest);
         let is_unit = |c: char| c.is_ascii_alphabetic() || c == 'µ' || c == 'μ';
         if rest[len..].starts_with(is_unit) {
-            let end = rest.find(|c: char| !(is_unit(c) || c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+            let more = rest[len..].find(|c: char| !(is_unit(c) || c.is_ascii_digit() || c == '.'));
+            let end = more.map_or(rest.len(), |more| len + more);
             self.at += end;
             return match parse_go(&rest[..end]) {
                 Some(ns) => Ok(TokenKind::Static(Static::Duration(ns))),

@@ -118,10 +118,11 @@ impl Value {
         })
     }
 
-    /// Moves `r` past one value without building it.
+    /// Moves `r` past one value without building it. Refuses what [`Self::decode`] refuses.
     pub fn skip(r: &mut Reader<'_>, value_type: ValueType) -> Result<(), Error> {
         match value_type {
-            ValueType::Str | ValueType::Bytes => r.bytes("value").map(|_| ()),
+            ValueType::Str => r.str("string value").map(|_| ()),
+            ValueType::Bytes => r.bytes("bytes value").map(|_| ()),
             ValueType::Bool => r.u8("bool value").map(|_| ()),
             ValueType::Int => r.uvarint("int value").map(|_| ()),
             ValueType::Double => r.u64("double value").map(|_| ()),

@@ -343,6 +343,18 @@ fn decode_fixed(r: &mut Reader<'_>, count: usize) -> Result<Blobs, Error> {
     Ok(Blobs { bytes, ends: (1..=count).map(|i| (i * width) as u32).collect() })
 }
 
+/// Runs the decoder over bytes that no checksum vouches for: the type, the count in two bytes, then the column.
+pub(crate) fn decode_columns(bytes: &[u8]) {
+    let Some(([value_type, count @ ..], bytes)) = bytes.split_first_chunk::<3>() else { return };
+    let Some(value_type) = ValueType::from_u8(value_type % 9) else { return };
+    let count = usize::from(u16::from_le_bytes(*count));
+    let Ok(column) = Column::decode(bytes, count, value_type) else { return };
+    assert_eq!(column.len(), count, "values of a column");
+    for at in 0..count {
+        assert!(column.value(at, value_type).is_some(), "value {at} of {count}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

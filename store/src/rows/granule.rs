@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 pub(crate) use build::GranuleBuilder;
 pub(crate) use meta::{ColumnMeta, ColumnStats, GranuleMeta, StreamSpan};
-pub(crate) use open::{OpenGranule, ReadCounters};
+pub(crate) use open::{OpenGranule, ReadCounters, decode_pieces};
 
 use super::error::Result;
 use super::region::Region;

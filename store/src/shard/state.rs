@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::codec;
 use crate::entry::{Entry, EntryPart, NewDef, SealReason};
-use crate::model::Signal;
-use crate::part::PartRef;
+use crate::model::{Attrs, Labels, Signal};
+use crate::part::{DefRef, PartRef};
 use crate::rows::{self, RowsHead, RowsView, StreamRef};
 use crate::shard::{BlockEntry, DedupWindow, Ledger, LogPosition, Manifest, PartOutcome, ShardView};
 use crate::tsdb::{self, MetricsHead, MetricsView, SeriesRef};
@@ -285,34 +285,61 @@ impl ProposerTable {
         self.len == 0
     }
 
-    /// Adds a part to an entry: known definitions become references, new ones are defined in the entry.
-    pub fn add(&mut self, entry: &mut crate::entry::WriteEntryBuilder, part: &PartRef<'_>) {
-        let mut refs = Vec::with_capacity(part.defs.len());
+    /// Adds a part to an entry: known definitions become references, new ones are checked and defined in the entry. An
+    /// error is a key that no replica could apply; nothing was added then.
+    pub fn add(&mut self, entry: &mut crate::entry::WriteEntryBuilder, part: &PartRef<'_>) -> Result<(), codec::Error> {
         let mut identity = Vec::new();
-        for def in &part.defs {
-            identity.clear();
-            identity.push(part.signal as u8);
-            codec::put_bytes(&mut identity, part.tenant.as_bytes());
-            identity.extend_from_slice(def.key);
-            let found = self.refs.find(def.hash, |(hash, key, _)| *hash == def.hash && **key == *identity);
-            refs.push(match found {
-                Some((_, _, reference)) => *reference,
-                None => {
-                    let reference = self.len;
-                    entry.define(part.signal, part.tenant, def.hash, def.key);
-                    self.bytes += identity.len() + 32;
-                    let key = identity.as_slice().into();
-                    self.refs.insert_unique(def.hash, (def.hash, key, reference), |(hash, _, _)| *hash);
-                    self.len += 1;
-                    reference
-                }
-            });
+        let known: Vec<Option<u32>> = part.defs.iter().map(|def| self.find(part, def, &mut identity)).collect();
+        for (def, _) in part.defs.iter().zip(&known).filter(|(_, known)| known.is_none()) {
+            check_key(part.signal, def.key)?;
+        }
+        let mut refs = Vec::with_capacity(part.defs.len());
+        for (def, known) in part.defs.iter().zip(known) {
+            // A part may define a key twice.
+            let known = known.or_else(|| self.find(part, def, &mut identity));
+            refs.push(known.unwrap_or_else(|| {
+                entry.define(part.signal, part.tenant, def.hash, def.key);
+                self.define(def.hash, part.signal, part.tenant, def.key)
+            }));
         }
         entry.part(part, &refs);
+        Ok(())
+    }
+
+    /// The reference of a definition that is known. `identity` is a buffer.
+    fn find(&self, part: &PartRef<'_>, def: &DefRef<'_>, identity: &mut Vec<u8>) -> Option<u32> {
+        identity_of(part.signal, part.tenant, def.key, identity);
+        let found = self.refs.find(def.hash, |(hash, key, _)| *hash == def.hash && **key == **identity);
+        found.map(|(_, _, reference)| *reference)
+    }
+
+    fn define(&mut self, hash: u64, signal: Signal, tenant: &str, key: &[u8]) -> u32 {
+        let (mut identity, reference) = (Vec::new(), self.len);
+        identity_of(signal, tenant, key, &mut identity);
+        self.bytes += identity.len() + 32;
+        self.refs.insert_unique(hash, (hash, identity.into(), reference), |(hash, _, _)| *hash);
+        self.len += 1;
+        reference
     }
 
     /// About how much memory the table takes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+/// What makes a definition one of its own.
+fn identity_of(signal: Signal, tenant: &str, key: &[u8], out: &mut Vec<u8>) {
+    out.clear();
+    out.push(signal as u8);
+    codec::put_bytes(out, tenant.as_bytes());
+    out.extend_from_slice(key);
+}
+
+/// Whether heads take a key.
+fn check_key(signal: Signal, key: &[u8]) -> Result<(), codec::Error> {
+    match signal {
+        Signal::Metrics | Signal::Logs => Labels::decode(key).map(drop),
+        Signal::Traces => Attrs::decode(key).map(drop),
     }
 }

@@ -16,7 +16,7 @@ const TIME_MS: i64 = 1_700_000_000_000;
 fn write(state: &mut ShardState, index: u64, table: &mut ProposerTable, part: &[u8]) {
     let part = PartRef::decode(part).unwrap();
     let mut entry = WriteEntryBuilder::new(table.id(), table.len());
-    table.add(&mut entry, &part);
+    table.add(&mut entry, &part).unwrap();
     let position = LogPosition { term: 1, leader: 1, index };
     assert!(matches!(state.apply(position, &entry.finish()).unwrap(), Applied::Parts(_)));
 }
@@ -198,4 +198,37 @@ fn a_check_notices_every_flipped_byte_and_every_other_length() {
         std::fs::remove_file(&path).unwrap();
         assert!(FileCheck::run(&path, entry).unwrap().unwrap_err().reason.contains("missing"));
     }
+}
+
+/// A part that a leader takes is applied everywhere: one whose key or text no head takes is refused before it is in the log.
+#[test]
+fn a_part_that_no_head_takes_is_refused_by_the_leader() {
+    let mut parts = Vec::new();
+    let labels = Labels::from_pairs([("a", "b")]).unwrap();
+    for (signal, key) in [(Signal::Logs, &b"\x01a\x01"[..]), (Signal::Traces, labels.as_bytes())] {
+        let mut part = RowsPartBuilder::new(signal, TENANT);
+        let stream = part.stream(1, key);
+        part.row(stream, 1, b"", [].into_iter());
+        parts.push(part.finish());
+    }
+    let mut metrics = MetricsPartBuilder::new(TENANT);
+    metrics.series(1, b"\x01b\x01x\x01a\x01x");
+    parts.push(metrics.finish());
+    for bytes in parts {
+        let part = PartRef::decode(&bytes).unwrap();
+        let (mut table, mut entry) = (ProposerTable::new(1), WriteEntryBuilder::new(1, 0));
+        assert!(table.add(&mut entry, &part).is_err(), "{part:?}");
+        assert_eq!((table.len(), entry.parts_count()), (0, 0), "nothing was added");
+    }
+    let text = crate::model::Value::Str("text".to_owned());
+    let mut part = RowsPartBuilder::new(Signal::Logs, TENANT);
+    let stream = part.stream(1, labels.as_bytes());
+    part.row(stream, 1, b"", [(crate::model::Scope::Record, "k", &text)].into_iter());
+    let mut bytes = part.finish();
+    let at = bytes.windows(4).rposition(|w| w == b"text").unwrap();
+    let part = PartRef::decode(&bytes).unwrap();
+    assert!(crate::entry::check_body(part.signal, part.body, 1).is_ok());
+    bytes[at] = 0xff;
+    let part = PartRef::decode(&bytes).unwrap();
+    assert!(crate::entry::check_body(part.signal, part.body, 1).is_err(), "a text that is no UTF-8");
 }

@@ -17,3 +17,19 @@ pub(super) struct Scratch {
     ints: Vec<i64>,
     residuals: ints::Residuals,
 }
+
+/// Runs every decoder of a column over bytes that no checksum vouches for. The first two say how many samples it has.
+pub(crate) fn decode_columns(bytes: &[u8]) {
+    let Some((count, bytes)) = bytes.split_first_chunk() else { return };
+    let count = usize::from(u16::from_le_bytes(*count));
+    let (mut ints, mut floats, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
+    if ints::decode(bytes, count, &mut ints).is_ok() {
+        assert_eq!(ints.len(), count, "ints");
+    }
+    if floats::decode(bytes, count, &mut Scratch::default(), &mut floats).is_ok() {
+        assert_eq!(floats.len(), count, "floats");
+    }
+    if blobs::decode(bytes, count, &mut blobs).is_ok() {
+        assert_eq!(blobs.len(), count, "payloads");
+    }
+}

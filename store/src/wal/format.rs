@@ -58,10 +58,14 @@ pub(super) fn spare_name(id: u64) -> String {
     format!("spare-{id:016x}.seg")
 }
 
+/// Generations, batches, chains and entries are counted on from what is read, so larger ones are taken for damage: nobody
+/// has ever come so far.
+const COUNT_MAX: u64 = u64::MAX / 2;
+
 /// The number in a file name made by [`segment_name`] (`prefix` "wal-") or [`spare_name`] (`prefix` "spare-").
 pub(super) fn parse_name(name: &str, prefix: &str) -> Option<u64> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(".seg")?;
-    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?.filter(|n| *n <= COUNT_MAX)
 }
 
 /// Why a segment's header is not usable.
@@ -100,6 +104,7 @@ impl SegmentHeader {
             return Err(HeaderError::Damaged);
         }
         match u32_at(bytes, 4) {
+            VERSION if u64_at(bytes, 24) > COUNT_MAX => Err(HeaderError::Damaged),
             VERSION => Ok(Self {
                 generation: u64_at(bytes, 8),
                 salt: u64_at(bytes, 16),
@@ -221,7 +226,7 @@ impl Seal {
         {
             return None;
         }
-        Some(RecordHeader {
+        let header = RecordHeader {
             kind,
             last: bytes[13] & FLAG_LAST != 0,
             len: u32_at(bytes, 8),
@@ -230,7 +235,9 @@ impl Seal {
             stream: u64_at(bytes, 24),
             chain: u64_at(bytes, 32),
             index: u64_at(bytes, 40),
-        })
+        };
+        let counted = header.batch.max(header.chain) <= COUNT_MAX && (kind != Kind::Entry || header.index <= COUNT_MAX);
+        counted.then_some(header)
     }
 }
 
@@ -273,7 +280,11 @@ pub(super) fn decode_roster(bytes: &[u8]) -> Result<Vec<RosterStream>, codec::Er
     let mut out = Vec::with_capacity(count);
     for _ in 0..count {
         let (stream, chain) = (r.u64("stream")?, r.u64("chain")?);
+        let at = r.position();
         let extent = Extent { base: r.u64("base")?, next: r.u64("next")? };
+        if chain > COUNT_MAX || extent.base > extent.next {
+            return Err(codec::Error::Invalid { what: "chain or extent of a stream", at });
+        }
         let corrupt = r.u8("flags")? & 1 != 0;
         let mut marks = Marks::default();
         for mark in Mark::ALL {
@@ -371,7 +382,7 @@ mod tests {
     fn names_come_back() {
         assert_eq!(segment_name(26), "wal-000000000000001a.seg");
         assert_eq!(parse_name(&segment_name(26), "wal-"), Some(26));
-        assert_eq!(parse_name(&spare_name(u64::MAX), "spare-"), Some(u64::MAX));
+        assert_eq!(parse_name(&spare_name(COUNT_MAX), "spare-"), Some(COUNT_MAX));
         for bad in ["wal-1.seg", "wal-000000000000001a", "spare-000000000000001a.seg", "wal-00000000000000zz.seg"] {
             assert_eq!(parse_name(bad, "wal-"), None, "{bad}");
         }
@@ -387,7 +398,8 @@ mod tests {
                         marks.set(mark, value.into());
                     }
                 }
-                RosterStream { stream, chain, extent: Extent { base, next }, corrupt, marks }
+                let extent = Extent { base: base.min(next), next: base.max(next) };
+                RosterStream { stream, chain: chain / 2, extent, corrupt, marks }
             }).collect();
             let bytes = encode_roster(streams.iter().map(|s| (s.stream, s.chain, s.extent, s.corrupt, &s.marks)));
             prop_assert_eq!(decode_roster(&bytes).unwrap(), streams);
@@ -400,5 +412,39 @@ mod tests {
             prop_assert!(SegmentHeader::decode(&bytes).is_err());
             let _either_is_fine = decode_roster(&bytes).is_ok();
         }
+    }
+
+    #[test]
+    fn numbers_that_nobody_counts_to_are_refused() {
+        let seal = header(1).seal();
+        let fine = RecordHeader {
+            kind: Kind::Entry,
+            last: true,
+            len: 0,
+            payload_crc: 0,
+            batch: 1,
+            stream: 1,
+            chain: 1,
+            index: 1,
+        };
+        let decoded = |header: RecordHeader| {
+            let mut bytes = Vec::new();
+            seal.put(&mut bytes, header, b"payload");
+            seal.decode(&bytes).is_some()
+        };
+        let max = COUNT_MAX + 1;
+        assert!(decoded(fine) && decoded(RecordHeader { kind: Kind::Purge, index: max, ..fine }));
+        for bad in [
+            RecordHeader { batch: max, ..fine },
+            RecordHeader { chain: max, ..fine },
+            RecordHeader { index: max, ..fine },
+        ] {
+            assert!(!decoded(bad), "{bad:?}");
+        }
+        let segment = SegmentHeader { first_batch: max, ..header(1) };
+        assert_eq!(SegmentHeader::decode(&segment.encode()), Err(HeaderError::Damaged));
+        assert_eq!(parse_name("wal-8000000000000000.seg", "wal-"), None);
+        let (backward, marks) = (Extent { base: 2, next: 1 }, Marks::default());
+        assert!(decode_roster(&encode_roster([(1, 1, backward, false, &marks)].into_iter())).is_err());
     }
 }

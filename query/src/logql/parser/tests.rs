@@ -84,3 +84,13 @@ proptest::proptest! {
         drop(parse(query.get(..cut).unwrap_or(query)));
     }
 }
+
+/// What folds to no number of the language is printed as something that folds to it again.
+#[test]
+fn numbers_without_a_literal_come_back() {
+    for (text, printed) in [("1/0", "(0 / 0)"), ("7^717", "(10 ^ 400)"), ("-1 * 7^717", "(0 - 10 ^ 400)")] {
+        let once = parse(text).unwrap().to_string();
+        assert_eq!(once, printed, "{text}");
+        assert_eq!(parse(&once).unwrap().to_string(), printed, "{text}");
+    }
+}

@@ -137,6 +137,8 @@ fn errors_have_positions_and_tempo_words() {
         ("{ foo = 1 }", "parse error at line 1, col 3: unknown identifier: foo"),
         ("{ .a = 'x' }", "parse error at line 1, col 8: syntax error: unexpected '\\''"),
         ("{ .a = \"x }", "parse error at line 1, col 8: literal not terminated"),
+        // The number has a sign in its exponent; a unit follows.
+        ("{0e-8d8}", "parse error at line 1, col 2: syntax error: unexpected d8"),
     ] {
         assert_eq!(parse(text).unwrap_err().to_string(), format!("invalid TraceQL query: {message}"));
     }

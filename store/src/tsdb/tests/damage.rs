@@ -112,6 +112,6 @@ proptest! {
         }
         let _unchecked = read_all(bytes);
         let _unchecked = blobs::unpack(&piece);
-        block::decode_hostile(&piece);
+        decode_tables(&piece);
     }
 }
