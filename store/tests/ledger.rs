@@ -210,7 +210,7 @@ fn the_books_balance_after_anything_and_are_the_same_on_every_replica() {
                 let tenant = TENANTS.into_iter().find(|t| *t == decoded.tenant).unwrap();
                 *sent.entry((tenant, decoded.signal)).or_default() += u64::from(decoded.facts_count);
                 let mut entry = WriteEntryBuilder::new(table.id(), table.len());
-                table.add(&mut entry, &decoded);
+                table.add(&mut entry, &decoded).unwrap();
                 log.push(entry.finish());
                 parts.push(part);
             }
@@ -250,7 +250,7 @@ fn a_head_that_loses_facts_without_counting_them_does_not_balance() {
     let mut table = ProposerTable::new(1);
     let mut entry = WriteEntryBuilder::new(table.id(), table.len());
     let part = logs("acme", &mut rng);
-    table.add(&mut entry, &PartRef::decode(&part).unwrap());
+    table.add(&mut entry, &PartRef::decode(&part).unwrap()).unwrap();
     replica.apply(1, &entry.finish());
     replica.apply(2, &encode_seal(SealReason::Requested));
     // The head that is written is not the one that was applied.
@@ -268,7 +268,7 @@ fn books_of_a_shard_from_before_there_were_any_begin_with_its_blocks() {
     let mut table = ProposerTable::new(1);
     for (index, part) in [logs("acme", &mut rng), metrics("acme", &mut rng)].iter().enumerate() {
         let mut entry = WriteEntryBuilder::new(table.id(), table.len());
-        table.add(&mut entry, &PartRef::decode(part).unwrap());
+        table.add(&mut entry, &PartRef::decode(part).unwrap()).unwrap();
         replica.apply(index as u64 + 1, &entry.finish());
     }
     replica.apply(3, &encode_seal(SealReason::Requested));
