@@ -120,9 +120,13 @@ impl MetaState {
             }
             Command::DropReplica { shard, replica } => {
                 if let Some(record) = self.record_mut(shard)
-                    && record.leaving.iter().any(|r| r.replica == replica)
+                    && let Some(at) = record.leaving.iter().position(|r| r.replica == replica)
                 {
-                    record.leaving.retain(|r| r.replica != replica);
+                    let dropped = record.leaving.remove(at);
+                    // Whose place it was to take, its own successor takes now: it stays one place, whoever it was promised to.
+                    for before in record.leaving.iter_mut().filter(|r| r.successor == replica) {
+                        before.successor = dropped.successor;
+                    }
                     record.generation += 1;
                     self.opened.remove(&replica);
                 }
@@ -375,7 +379,14 @@ mod tests {
         let lose = |replica: u64, node: u64| Command::ReplaceReplica { shard: 0, replica, node, lost: true };
         let Reply::Replica(successor) = m.apply(lose(a.replica, a.node)) else { panic!() };
         assert!(matches!(m.apply(lose(b.replica, b.node)), Reply::Refused(_)), "one at a time");
-        assert!(matches!(m.apply(lose(successor, a.node)), Reply::Replica(_)));
+        let Reply::Replica(next) = m.apply(lose(successor, a.node)) else { panic!() };
+        // Raft never took the first successor in, so it is forgotten before the one whose place it had: still one place.
+        m.apply(Command::DropReplica { shard: 0, replica: successor });
+        assert_eq!(
+            m.shards[&0].leaving.iter().map(|r| (r.replica, r.successor)).collect::<Vec<_>>(),
+            [(a.replica, next)]
+        );
+        assert!(matches!(m.apply(lose(next, a.node)), Reply::Replica(_)));
         assert!(matches!(m.apply(lose(b.replica, b.node)), Reply::Refused(_)));
     }
 
