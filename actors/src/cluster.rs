@@ -1,8 +1,9 @@
 //! One node of a cluster, from boot to stop.
 mod boot;
-mod founding;
+pub(crate) mod founding;
 mod membership;
 mod preflight;
+mod progress;
 mod shared;
 mod waiting;
 
@@ -12,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
-use trine_store::model::Slot;
-use trine_store::shard::PartOutcome;
+use trine_store::model::{Signal, Slot};
+use trine_store::shard::{Ledger, PartOutcome};
 
 use crate::config::ClusterConfig;
 use crate::error::{Error, WriteError};
@@ -27,8 +28,9 @@ use crate::router::Router;
 use crate::rpc::proto;
 use crate::scatter::ClusterScatter;
 
+pub use progress::Replayed;
+pub(crate) use shared::{NodeLog, remember, unix_ms};
 pub use shared::{Shared, resident_bytes};
-pub(crate) use shared::{remember, unix_ms};
 
 /// Exit status of a node that the cluster has replaced or removed.
 const EXIT_GONE: i32 = 78;
@@ -44,6 +46,8 @@ const FLUSH_PAUSE: Duration = Duration::from_millis(100);
 pub struct Cluster {
     shared: Arc<Shared>,
     tasks: Arc<tokio::sync::Mutex<Vec<JoinHandle<()>>>>,
+    /// Why the boot failed, if it does.
+    failed: Arc<tokio::sync::Mutex<oneshot::Receiver<Error>>>,
 }
 
 /// What a flush did.
@@ -71,15 +75,32 @@ pub struct NodeView {
 }
 
 impl Cluster {
-    /// Opens the data directory, listens, gossips; goes on joining or creating a cluster in the background. Call
-    /// [`Self::ready`] to see how far it is.
+    /// Takes the data directory and returns; the log is opened, and a cluster joined or created, in the background. Call
+    /// [`Self::ready`] to see how far that is, and [`Self::failed`] to hear that it cannot be done.
     pub async fn start(config: ClusterConfig) -> Result<Self, Error> {
         boot::start(config).await
     }
 
-    /// Writes the parts of one request: see [`Router::write`].
+    /// Returns when the boot has failed, for good: end the process. Else it waits for ever. For one caller.
+    pub async fn failed(&self) -> Error {
+        match (&mut *self.failed.lock().await).await {
+            Ok(error) => error,
+            // Booted: what fails later is dealt with where it does.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Writes the parts of one request, all of one tenant and signal: see [`Router::write`].
     pub async fn write(&self, parts: Vec<(u32, Bytes)>) -> Result<Vec<PartOutcome>, WriteError> {
-        Router::new(self.shared.clone()).write(parts).await
+        let on_their_way = self.shared.intake.begin(parts.iter().map(|(_, part)| part));
+        let outcomes = Router::new(self.shared.clone()).write(parts).await?;
+        on_their_way.acknowledge(&outcomes);
+        Ok(outcomes)
+    }
+
+    /// Counts facts that were refused before they became parts: see [`crate::ledger::Intake::reject`].
+    pub fn reject(&self, tenant: &str, signal: Signal, reason: &'static str, facts: u64) {
+        self.shared.intake.reject(tenant, signal, reason, facts);
     }
 
     pub fn scatter(&self) -> Arc<dyn Scatter> {
@@ -91,9 +112,26 @@ impl Cluster {
         self.shared.shard_of(slot)
     }
 
-    /// `Err` says why this node cannot serve yet.
+    /// `Err` says why this node cannot serve yet, all of it.
     pub fn ready(&self) -> Result<(), String> {
         self.shared.ready()
+    }
+
+    /// `Err` says why this node cannot take requests at all: before it knows its cluster, and when it stops. In between some
+    /// shards may still be opened; requests for those wait.
+    pub fn serving(&self) -> Result<(), String> {
+        self.shared.serving()
+    }
+
+    /// What replicas of this node had to apply again from the log, and how far that is.
+    pub fn replayed(&self) -> Replayed {
+        self.shared.boot.replayed()
+    }
+
+    /// Replicas that stopped by themselves and were opened again, since the process started: over their storage, and over
+    /// panics.
+    pub fn reopened(&self) -> [(&'static str, u64); 2] {
+        self.shared.reopened.counts()
     }
 
     pub fn meta(&self) -> Arc<MetaState> {
@@ -110,7 +148,7 @@ impl Cluster {
 
     /// Counters of the write-ahead log.
     pub fn wal_stats(&self) -> trine_store::wal::WalStats {
-        self.shared.wal.stats()
+        self.shared.wal().map(trine_store::wal::Wal::stats).unwrap_or_default()
     }
 
     /// The account of the disk.
@@ -255,6 +293,46 @@ impl Cluster {
     async fn scrub_there(&self, node: u64, start: bool) -> Result<proto::ScrubReply, String> {
         let mut client = self.shared.peers.client(node)?;
         let ask = client.scrub(proto::ScrubRequest { to: self.shared.peers.to(node), start });
+        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
+        reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
+    }
+
+    /// Every node's books, by its name, after starting a verification where none runs if `verify`; without those of the
+    /// replicas unless `books`. `Err` for a node that does not answer.
+    pub async fn ledger(&self, verify: bool, books: bool) -> Vec<(String, Result<proto::LedgerReply, String>)> {
+        let (meta, me) = (self.shared.meta(), self.shared.node_id());
+        let asks = meta.nodes.values().map(|record| async move {
+            let told = match record.id == me {
+                true => Ok(self.ledger_here(verify, books).await),
+                false => self.ledger_there(record.id, verify, books).await,
+            };
+            (record.name.clone(), told)
+        });
+        join_all(asks).await
+    }
+
+    async fn ledger_here(&self, verify: bool, books: bool) -> proto::LedgerReply {
+        if verify {
+            crate::ledger::start(&self.shared);
+        }
+        crate::ledger::tell(&self.shared, books).await
+    }
+
+    /// How this node's verification goes.
+    pub fn verification(&self) -> proto::Verification {
+        self.shared.verify.progress()
+    }
+
+    /// Rows of manifests on this node that do not balance.
+    pub fn unbalanced_rows(&self) -> usize {
+        let manifests = self.shared.handles();
+        let of = |ledger: &Ledger| ledger.imbalances().len();
+        manifests.values().filter_map(|h| h.observed().manifest.load().ledger.as_ref().map(of)).sum()
+    }
+
+    async fn ledger_there(&self, node: u64, verify: bool, books: bool) -> Result<proto::LedgerReply, String> {
+        let mut client = self.shared.peers.client(node)?;
+        let ask = client.ledger(proto::LedgerRequest { to: self.shared.peers.to(node), verify, books });
         let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
         reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
     }

@@ -13,7 +13,9 @@ pub mod fuzz;
 pub mod gossip;
 pub mod healing;
 pub mod identity;
+pub mod ledger;
 pub mod meta;
+mod pace;
 pub mod placement;
 pub mod recover;
 pub mod router;
@@ -21,6 +23,8 @@ pub mod rpc;
 pub mod scatter;
 mod scrub;
 pub mod shard;
+#[doc(hidden)]
+pub mod sim;
 pub mod steward;
 
 pub use cluster::Cluster;

@@ -90,9 +90,17 @@ pub struct GroupView {
     pub learners: BTreeSet<u64>,
     pub matched: BTreeMap<u64, u64>,
     pub last_index: u64,
+    /// The newest membership is committed.
+    pub membership_committed: bool,
 }
 
 impl GroupView {
+    /// Whether a replica is so close to the end of the log that leading it costs no pause.
+    pub fn may_lead(&self, replica: u64) -> bool {
+        const LAG_ENTRIES_MAX: u64 = 64;
+        self.matched.get(&replica).is_some_and(|m| m.saturating_add(LAG_ENTRIES_MAX) >= self.last_index)
+    }
+
     /// Whether a replica may vote: it votes already, or it is so close to the log's end that the rest arrives during the
     /// change. One that is behind would make a majority out of replicas that lack what was acknowledged.
     fn may_vote(&self, replica: u64) -> bool {
@@ -151,6 +159,37 @@ fn substitution(
     Some(voters.iter().copied().filter(|v| *v != old).chain([new]).collect())
 }
 
+/// A leaving replica that the committed membership is without: the metadata can forget it.
+pub fn dropped(record: &ShardRecord, group: &GroupView) -> Option<u64> {
+    let member = |r: u64| group.voters.contains(&r) || group.learners.contains(&r);
+    let left = record.leaving.iter().find(|l| !member(l.replica))?;
+    group.membership_committed.then_some(left.replica)
+}
+
+/// Who leads a change of voters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeLeader {
+    /// The leader of now. It stays, or none of the voters of now does: then it steps down once the change is made.
+    Same,
+    /// A voter that stays and has caught up takes over first.
+    Heir(u64),
+    /// Somebody who stays must catch up first.
+    Nobody,
+}
+
+/// Who leads a change to `voters` of a group that `leader` leads.
+pub fn change_leader(record: &ShardRecord, leader: u64, voters: &BTreeSet<u64>, group: &GroupView) -> ChangeLeader {
+    if voters.contains(&leader) || voters.is_disjoint(&group.voters) {
+        return ChangeLeader::Same;
+    }
+    let matched = |r: &u64| group.matched.get(r).copied().unwrap_or(0);
+    let leaves = |r: &u64| record.leaving.iter().any(|l| l.replica == *r);
+    let staying = voters.iter().copied().filter(|v| group.voters.contains(v) && group.may_lead(*v));
+    // Not one that is to go itself, and rather one that keeps up: one that died a moment ago is not far behind either.
+    let heir = staying.min_by_key(|v| (leaves(v), u64::MAX - matched(v), *v));
+    heir.map_or(ChangeLeader::Nobody, ChangeLeader::Heir)
+}
+
 /// What the metadata leader proposes so that retiring nodes come to hold nothing: at most `steps_max` replacements in
 /// progress at a time, then the node is forgotten.
 pub fn plan_retirement(state: &MetaState, live: &BTreeSet<u64>, steps_max: usize) -> Vec<Command> {
@@ -167,9 +206,12 @@ pub fn plan_retirement(state: &MetaState, live: &BTreeSet<u64>, steps_max: usize
             };
             in_progress += 1;
             *loads.entry(target).or_default() += 1;
-            let lost = !live.contains(&node);
-            plan.push(Command::ReplaceReplica { shard, replica: held.replica, node: target, lost });
+            // Not lost, even on a dead node: while a shard grows it may be the only one that votes, and a node that comes
+            // back before its replica was replaced is still good for that.
+            plan.push(Command::ReplaceReplica { shard, replica: held.replica, node: target, lost: false });
         }
+        // A replica that is leaving votes until its successor has caught up: with its node forgotten it could not.
+        holds |= state.records().any(|(_, record)| record.leaving.iter().any(|l| l.node == node));
         if holds {
             continue;
         }
@@ -291,7 +333,7 @@ mod tests {
         let set = |s: &[u64]| s.iter().copied().collect();
         let matched = matched.iter().copied().collect();
         let (voters, learners) = (set(voters), set(learners));
-        membership_step(record, 3, &GroupView { voters, learners, matched, last_index: 1000, changing_to: None })
+        membership_step(record, 3, &GroupView { voters, learners, matched, last_index: 1000, ..GroupView::default() })
     }
 
     fn voters(ids: &[u64]) -> Option<MembershipStep> {
@@ -321,6 +363,31 @@ mod tests {
         let cut_short = GroupView { voters: [1, 2, 3].into(), changing_to, last_index: 9, ..GroupView::default() };
         assert_eq!(membership_step(&r, 3, &cut_short), voters(&[1, 2, 3]));
         assert_eq!(step(&r, &[1, 2, 4], &[], &[]), None);
+    }
+
+    #[test]
+    fn who_leads_a_change_that_leaves_the_leader_out() {
+        let group = |voters: &[u64], matched: &[(u64, u64)]| GroupView {
+            voters: voters.iter().copied().collect(),
+            matched: matched.iter().copied().collect(),
+            last_index: 1000,
+            ..GroupView::default()
+        };
+        let r = record(&[1, 2, 3], &[]);
+        let of_three = group(&[1, 2, 3], &[(2, 10), (3, 990)]);
+        assert_eq!(change_leader(&r, 1, &[1, 2, 4].into(), &of_three), ChangeLeader::Same);
+        assert_eq!(change_leader(&r, 1, &[2, 3, 4].into(), &of_three), ChangeLeader::Heir(3));
+        assert_eq!(change_leader(&r, 3, &[1, 2, 4].into(), &of_three), ChangeLeader::Nobody);
+        // The only voter is replaced: there is nobody to hand over to.
+        assert_eq!(change_leader(&r, 1, &[4].into(), &group(&[1], &[(4, 1000)])), ChangeLeader::Same);
+        let half_done = GroupView { changing_to: Some([4].into()), ..group(&[1, 4], &[(4, 1000)]) };
+        assert_eq!(change_leader(&r, 1, &[4].into(), &half_done), ChangeLeader::Heir(4));
+        // The dead one that is replaced is not far behind.
+        let r = record(&[3, 4, 5], &[(2, 4)]);
+        let of_three = group(&[1, 2, 3], &[(2, 1000), (3, 950)]);
+        assert_eq!(change_leader(&r, 1, &[2, 3, 5].into(), &of_three), ChangeLeader::Heir(3));
+        let of_five = group(&[1, 2, 3, 5, 6], &[(3, 950), (5, 1000), (6, 999)]);
+        assert_eq!(change_leader(&r, 1, &[2, 3, 5, 6, 4].into(), &of_five), ChangeLeader::Heir(5));
     }
 
     #[test]

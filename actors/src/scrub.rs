@@ -4,12 +4,13 @@ mod compare;
 mod last;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{info, warn};
 use trine_store::shard::{BLOCKS_DIR, BlockDamage, BlockEntry, FileCheck, entry_of};
 
 use crate::cluster::{Shared, unix_ms};
+use crate::pace::Pace;
 use crate::rpc::proto::{ScrubFinding, ScrubReply};
 use crate::shard::{Complaint, ShardHandle};
 
@@ -17,8 +18,6 @@ use crate::shard::{Complaint, ShardHandle};
 const FINDINGS_MAX: usize = 256;
 /// How often the node looks whether it is time to scrub.
 const TICK: Duration = Duration::from_secs(10);
-/// A whole tenth of a second of the allowed rate may be read at once.
-const BURST: Duration = Duration::from_millis(100);
 
 /// The scrub of a node, running or over.
 #[derive(Debug, Default)]
@@ -210,58 +209,5 @@ async fn compare(shared: &Shared, handle: &ShardHandle) {
         if let Some(digest) = majority {
             handle.complain(Complaint::Outvoted { file, digest }).await;
         }
-    }
-}
-
-/// Keeps a rate.
-#[derive(Debug)]
-struct Pace {
-    bytes_per_second: u64,
-    since: Instant,
-    /// Since then.
-    taken: u64,
-    /// In all.
-    bytes: u64,
-}
-
-impl Pace {
-    fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second: bytes_per_second.max(1), since: Instant::now(), taken: 0, bytes: 0 }
-    }
-
-    /// How long to rest after `bytes` more, `elapsed` after the begin.
-    fn rest(&mut self, bytes: u64, elapsed: Duration) -> Duration {
-        self.taken += bytes;
-        self.bytes += bytes;
-        let due = Duration::from_secs_f64(self.taken as f64 / self.bytes_per_second as f64);
-        let rest = due.saturating_sub(elapsed);
-        if rest.is_zero() {
-            // Time that was not used is not made up for.
-            self.since = Instant::now();
-            self.taken = 0;
-        }
-        rest
-    }
-
-    async fn take(&mut self, bytes: u64) {
-        let rest = self.rest(bytes, self.since.elapsed());
-        if rest > BURST {
-            tokio::time::sleep(rest).await;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pace_is_kept_and_idle_time_is_not_made_up_for() {
-        let mut pace = Pace::new(1000);
-        assert_eq!(pace.rest(500, Duration::ZERO), Duration::from_millis(500));
-        assert_eq!(pace.rest(500, Duration::from_millis(500)), Duration::from_millis(500));
-        assert_eq!(pace.rest(500, Duration::from_secs(10)), Duration::ZERO);
-        assert_eq!(pace.rest(2000, Duration::ZERO), Duration::from_secs(2));
-        assert_eq!(pace.bytes, 3500);
     }
 }

@@ -13,11 +13,13 @@ mod repair;
 mod replica;
 mod reply;
 
+pub(crate) use actor::LedgerCut;
 pub use actor::ShardActor;
 pub use arbiters::Arbiters;
 pub use fetch::{BlockSource, FetchCounts, Fetches, ListedBlock, ListedBlocks};
 pub use handle::{ShardHandle, SubmitError};
 pub(crate) use healer::Complaint;
+pub(crate) use keeper::SealPolicy;
 pub use pool::{Pool, PoolError};
 pub use replica::{Replica, ReplicaContext, directory};
 pub(crate) use reply::EntryReply;

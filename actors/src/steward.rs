@@ -1,7 +1,9 @@
 //! The task that makes this node follow the metadata: opens and closes replicas, brings raft memberships to what the
 //! metadata says, plans new replicas on the metadata leader, and keeps leaders even.
-mod disk;
+pub(crate) mod disk;
 mod heal;
+mod open;
+mod relapse;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,18 +11,22 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tracing::{debug, info, warn};
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::{debug, error, info, warn};
 use trine_raft::{Group, GroupStatus, NodeId, ReplicaId};
 
-use crate::cluster::{Shared, remember};
+use crate::cluster::{NodeLog, Shared, remember};
 use crate::error::Error;
-use crate::healing::Kind;
 use crate::meta::{Command, META_SHARD, MetaState, ShardRecord};
-use crate::placement::{GroupView, MembershipStep, membership_step, plan_replicas, plan_retirement, preferred_leaders};
+use crate::placement::{
+    ChangeLeader, GroupView, MembershipStep, change_leader, dropped, membership_step, plan_replicas, plan_retirement,
+    preferred_leaders,
+};
 use crate::shard::{Replica, ReplicaContext};
-use disk::{Condition, Loss};
 use heal::{Closed, Looked};
+use open::Opening;
+pub(crate) use relapse::Failure;
+use relapse::Relapses;
 
 /// How often the steward looks even when nothing seems to have changed.
 const TICK: Duration = Duration::from_millis(300);
@@ -47,26 +53,39 @@ struct Wanted {
 
 pub(crate) struct Steward {
     shared: Arc<Shared>,
+    log: Arc<NodeLog>,
     context: ReplicaContext,
     replicas: BTreeMap<u32, Replica>,
+    /// Replicas on their way, by shard.
+    opening: BTreeMap<u32, Opening>,
+    arriving: JoinSet<Result<Replica, Error>>,
     led_since: BTreeMap<u32, Instant>,
     /// Membership changes in progress, one a group: they wait for learners, and the rounds must not.
     changing: BTreeMap<u32, JoinHandle<()>>,
     /// Replicas that cannot be opened, by shard.
     damaged: BTreeMap<u32, Closed>,
     looked: Looked,
+    relapses: Relapses,
+    /// When this round began, all of the metadata log on this node was applied: what an older leader has decided, and what
+    /// this node did before it was restarted, is then known.
+    metadata_is_current: bool,
 }
 
 impl Steward {
-    pub(crate) fn new(shared: Arc<Shared>, context: ReplicaContext) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, log: Arc<NodeLog>, context: ReplicaContext) -> Self {
         Self {
             shared,
+            log,
             context,
             replicas: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            arriving: JoinSet::new(),
             led_since: BTreeMap::new(),
             changing: BTreeMap::new(),
             damaged: BTreeMap::new(),
             looked: Looked::default(),
+            relapses: Relapses::default(),
+            metadata_is_current: false,
         }
     }
 
@@ -82,10 +101,12 @@ impl Steward {
             self.round().await;
             tokio::select! {
                 _ = ticks.tick() => {}
+                Some(arrived) = self.arriving.join_next_with_id() => self.arrived(arrived).await,
                 changed = meta_changes.changed() => if changed.is_err() { break },
                 _ = stop.changed() => {}
             }
         }
+        self.arriving.abort_all();
         self.context.multi.hand_over_leaders(Duration::from_secs(5)).await;
         self.shared.handles.store(Arc::default());
         for (_, replica) in std::mem::take(&mut self.replicas) {
@@ -94,6 +115,11 @@ impl Steward {
     }
 
     async fn round(&mut self) {
+        // Before the state is read, or it could be older than what this speaks of.
+        self.metadata_is_current = self.shared.meta.get().is_some_and(|meta| {
+            let status = meta.group.status();
+            status.applied.map(|p| p.index) >= status.last_log
+        });
         let state = self.shared.meta();
         self.shared.refresh_slots(&state);
         let live = self.shared.live();
@@ -122,28 +148,7 @@ impl Steward {
             })
             .collect();
         self.close_unwanted(&wanted).await;
-        let closed = |w: &Wanted| self.damaged.get(&w.shard).is_some_and(|c| c.replica == w.replica);
-        let missing: Vec<Wanted> =
-            wanted.into_iter().filter(|w| !self.replicas.contains_key(&w.shard) && !closed(w)).collect();
-        if missing.is_empty() {
-            return;
-        }
-        let whole = self.whole(state, missing).await;
-        let opens = whole.iter().map(|w| Replica::open(&self.context, w.shard, w.replica));
-        let opened = futures::future::join_all(opens).await;
-        for (Wanted { shard, replica, founder }, result) in whole.into_iter().zip(opened) {
-            match result {
-                Ok(opened) => {
-                    found(&opened.handle.group, replica, founder, me).await;
-                    self.replicas.insert(shard, opened);
-                }
-                Err(Error::Damaged { reason, detail, .. }) => {
-                    self.close_damaged(shard, replica, Loss { kind: Kind::Replica, reason, detail });
-                }
-                Err(error) => warn!(shard, error = %error_chain(&error), "replica does not open, trying again"),
-            }
-        }
-        self.publish();
+        self.open_missing(state, wanted).await;
     }
 
     async fn close_unwanted(&mut self, wanted: &[Wanted]) {
@@ -158,41 +163,14 @@ impl Steward {
             .collect();
         for shard in gone {
             if let Some(replica) = self.replicas.remove(&shard) {
-                warn!(shard, failure = ?replica.failure(), "closing a replica");
+                match replica.failure() {
+                    Some(failure) => self.relapsed(shard, &failure),
+                    None => info!(shard, replica = replica.handle.replica, "closing a replica that is not wanted here"),
+                }
                 self.publish();
                 replica.close().await;
             }
         }
-    }
-
-    /// Those that can be opened now. New ones are born first, and noted in the metadata; lost ones are closed.
-    async fn whole(&mut self, state: &MetaState, missing: Vec<Wanted>) -> Vec<Wanted> {
-        let (mut whole, mut born) = (Vec::new(), Vec::new());
-        for wanted in missing {
-            let Wanted { shard, replica, .. } = wanted;
-            let disk = self.disk(replica);
-            let condition = match disk.condition(shard, replica, state.opened.contains(&replica)) {
-                Ok(Condition::Unborn) => disk.give_birth(shard, replica).await.map(|()| Condition::Unborn),
-                other => other,
-            };
-            match condition {
-                Ok(Condition::Whole) => whole.push(wanted),
-                Ok(Condition::Unborn) => born.push(replica),
-                Ok(Condition::Lost(loss)) => self.close_damaged(shard, replica, loss),
-                Err(error) => warn!(shard, replica, %error, "the replica's files cannot be looked at, trying again"),
-            }
-        }
-        if !born.is_empty()
-            && let Err(error) = self.shared.meta_submit(&Command::MarkOpened { replicas: born }).await
-        {
-            debug!(error, "new replicas are not in the metadata yet, trying again");
-        }
-        whole
-    }
-
-    fn publish(&self) {
-        let handles = self.replicas.iter().map(|(shard, r)| (*shard, r.handle.clone())).collect();
-        self.shared.handles.store(Arc::new(handles));
     }
 
     fn follow_membership(&mut self, state: &MetaState) {
@@ -207,16 +185,14 @@ impl Steward {
             if !status.is_leader || self.changing.contains_key(&shard) || self.changing.len() >= CHANGES_AT_ONCE {
                 continue;
             }
-            let Some(next) =
-                next_step(&status, record, voters_max).map(Next::Step).or_else(|| next_drop(&status, record))
-            else {
-                continue;
-            };
-            let shared = self.shared.clone();
+            let view = view_of(&status);
+            let step = membership_step(record, voters_max, &view).map(Next::Step);
+            let Some(next) = step.or_else(|| dropped(record, &view).map(Next::Drop)) else { continue };
+            let (shared, record) = (self.shared.clone(), record.clone());
             let task = async move {
                 let taken = async {
                     match next {
-                        Next::Step(step) => take_step(&group, step).await,
+                        Next::Step(step) => take_step(&group, &record, step).await,
                         Next::Drop(replica) => drop_replica(&shared, shard, replica).await,
                     }
                 };
@@ -232,7 +208,8 @@ impl Steward {
 
     async fn plan(&self, state: &MetaState, live: &BTreeSet<u64>) {
         let leads = self.shared.meta.get().is_some_and(|m| m.group.status().is_leader);
-        if !leads {
+        // A new leader that plans before it knows what the old one did would do it twice.
+        if !leads || !self.metadata_is_current {
             return;
         }
         let retirement = plan_retirement(state, live, REPLACEMENTS_AT_ONCE);
@@ -273,7 +250,7 @@ impl Steward {
                 continue;
             }
             let Some(to) = state.shards[shard].on_node(target) else { continue };
-            if !caught_up(&status, to.replica) {
+            if !view_of(&status).may_lead(to.replica) {
                 continue;
             }
             moved += 1;
@@ -285,13 +262,17 @@ impl Steward {
     }
 }
 
-fn peer_ready(shared: &Shared, node: u64) -> bool {
-    shared.live().get(&node).is_some_and(|p| p.ready)
+/// Exit status of a process that ends itself over a defect: EX_SOFTWARE.
+const EXIT_DEFECT: i32 = 70;
+
+/// Ends the process: opening it again did not help or cannot be done, and a fresh start may help. Nothing acknowledged is lost.
+pub(crate) fn end_process(what: &str, reason: &str) -> ! {
+    error!(what, reason, "stopped for good, ending the process so that it is started afresh");
+    std::process::exit(EXIT_DEFECT);
 }
 
-fn caught_up(status: &GroupStatus, replica: u64) -> bool {
-    let last = status.last_log.unwrap_or(0);
-    status.matched.get(&ReplicaId(replica)).copied().flatten().is_some_and(|m| m.index + 64 >= last)
+fn peer_ready(shared: &Shared, node: u64) -> bool {
+    shared.live().get(&node).is_some_and(|p| p.ready)
 }
 
 /// The founder's replica initialises its group, once.
@@ -312,14 +293,6 @@ enum Next {
     Drop(u64),
 }
 
-/// A leaving replica that the committed membership is without.
-fn next_drop(status: &GroupStatus, record: &ShardRecord) -> Option<Next> {
-    let committed = status.membership.is_some() && status.membership <= status.committed;
-    let member = |r: u64| status.voters.contains_key(&ReplicaId(r)) || status.learners.contains_key(&ReplicaId(r));
-    let left = record.leaving.iter().find(|l| !member(l.replica))?;
-    committed.then_some(Next::Drop(left.replica))
-}
-
 async fn drop_replica(shared: &Shared, shard: u32, replica: u64) -> Result<(), String> {
     shared.meta_submit(&Command::DropReplica { shard, replica }).await?;
     shared.replaced.fetch_add(1, Ordering::Relaxed);
@@ -327,9 +300,10 @@ async fn drop_replica(shared: &Shared, shard: u32, replica: u64) -> Result<(), S
     Ok(())
 }
 
-fn next_step(status: &GroupStatus, record: &ShardRecord, voters_max: usize) -> Option<MembershipStep> {
+/// A group as placement sees it.
+fn view_of(status: &GroupStatus) -> GroupView {
     let plain = |set: &BTreeMap<ReplicaId, NodeId>| set.keys().map(|r| r.0).collect::<BTreeSet<u64>>();
-    let view = GroupView {
+    GroupView {
         voters: plain(&status.voters),
         changing_to: match &status.voter_sets[..] {
             [] | [_] => None,
@@ -338,11 +312,11 @@ fn next_step(status: &GroupStatus, record: &ShardRecord, voters_max: usize) -> O
         learners: plain(&status.learners),
         matched: status.matched.iter().filter_map(|(r, m)| Some((r.0, m.as_ref()?.index))).collect(),
         last_index: status.last_log.unwrap_or(0),
-    };
-    membership_step(record, voters_max, &view)
+        membership_committed: status.membership.is_some() && status.membership <= status.committed,
+    }
 }
 
-async fn take_step(group: &Group, step: MembershipStep) -> Result<(), String> {
+async fn take_step(group: &Group, record: &ShardRecord, step: MembershipStep) -> Result<(), String> {
     match step {
         MembershipStep::AddLearner(r) => {
             group.add_learner(ReplicaId(r.replica), NodeId(r.node)).await.map_err(|e| e.to_string())
@@ -350,15 +324,14 @@ async fn take_step(group: &Group, step: MembershipStep) -> Result<(), String> {
         MembershipStep::RemoveLearners(learners) => {
             group.remove_learners(learners.into_iter().map(ReplicaId).collect()).await.map_err(|e| e.to_string())
         }
-        MembershipStep::ChangeVoters(voters) if !voters.contains(&group.replica().0) => {
-            // This replica is to go: somebody who stays leads the change.
-            let status = group.status();
-            let heir =
-                voters.into_iter().find(|v| caught_up(&status, *v) && status.voters.contains_key(&ReplicaId(*v)));
-            let heir = heir.ok_or("no voter that stays has caught up")?;
-            group.transfer_leader(ReplicaId(heir)).await.map_err(|e| e.to_string())
-        }
         MembershipStep::ChangeVoters(voters) => {
+            match change_leader(record, group.replica().0, &voters, &view_of(&group.status())) {
+                ChangeLeader::Nobody => return Err("no voter that stays has caught up".into()),
+                ChangeLeader::Heir(heir) => {
+                    return group.transfer_leader(ReplicaId(heir)).await.map_err(|e| e.to_string());
+                }
+                ChangeLeader::Same => {}
+            }
             info!(group = group.id().0, ?voters, "changing voters");
             group.change_voters(voters.into_iter().map(ReplicaId).collect()).await.map_err(|e| e.to_string())
         }

@@ -1,6 +1,7 @@
 //! Trine's own admin REST and the operational endpoints every protocol shares.
 mod cluster;
 mod health;
+mod ledger;
 pub mod model;
 mod openapi;
 mod scrub;

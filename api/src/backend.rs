@@ -6,10 +6,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
-use trine_store::model::Slot;
+use trine_store::model::{Signal, Slot};
 use trine_store::shard::PartOutcome;
 
-use crate::admin::model::{AdminCluster, AdminHealing, AdminNode, AdminScrub, AdminShard, FlushReport, RemovedNode};
+use crate::admin::model::{
+    AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminScrub, AdminShard, AdminVerification, FlushReport,
+    RemovedNode,
+};
 
 /// A part and where it goes. `slot` is that of the part's first fact; all its facts are `shard`'s.
 #[derive(Clone, Debug)]
@@ -45,8 +48,11 @@ pub trait Backend: Send + Sync + 'static {
     /// Shard that owns a slot now; splits a request into one part builder a shard.
     fn shard_of(&self, slot: Slot) -> u32;
 
-    /// All parts of one request; `Ok` once every part is fsynced on a majority and visible. Outcomes in the order of `parts`.
+    /// All parts of one request, of one tenant and signal; `Ok` once every part is fsynced on a majority and visible. Outcomes in the order of `parts`.
     async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError>;
+
+    /// Counts facts that were refused before they became parts, for a reason of a fixed set.
+    fn reject(&self, _tenant: &str, _signal: Signal, _reason: &'static str, _facts: u64) {}
 
     /// How queries reach the shards.
     fn scatter(&self) -> Arc<dyn Scatter>;
@@ -54,8 +60,14 @@ pub trait Backend: Send + Sync + 'static {
     /// The account of the queries on this node.
     fn query_memory(&self) -> &QueryMemory;
 
-    /// `Err` says why this node does not serve yet.
+    /// `Err` says why this node does not serve yet, all of it.
     fn ready(&self) -> Result<(), String>;
+
+    /// `Err` says why this node takes no requests at all; one that is not ready may take them, and let those wait that concern
+    /// shards which are still being opened.
+    fn serving(&self) -> Result<(), String> {
+        self.ready()
+    }
 
     async fn cluster(&self) -> AdminCluster;
     async fn nodes(&self) -> Vec<AdminNode>;
@@ -70,6 +82,16 @@ pub trait Backend: Send + Sync + 'static {
     /// What was found damaged, and how far it is healed.
     async fn healing(&self) -> AdminHealing {
         AdminHealing::default()
+    }
+
+    /// What became of every fact, as all nodes have it in their books.
+    async fn ledger(&self) -> AdminLedger {
+        AdminLedger::default()
+    }
+
+    /// How far every node's count of everything is, after starting one where none runs if `start`.
+    async fn verify_ledger(&self, _start: bool) -> AdminVerification {
+        AdminVerification::default()
     }
 
     /// Has a node's replicas made elsewhere, then forgets it. `Err` says why not; a living node only with `drain`.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use trine_query::scatter::QueryContext;
-use trine_store::model::Slot;
+use trine_store::model::{Signal, Slot};
 use trine_store::shard::PartOutcome;
 
 use crate::backend::{Backend, ShardPart};
@@ -95,9 +95,9 @@ impl Api {
         self.0.backend.shard_of(slot)
     }
 
-    /// `Err` while this node does not serve.
+    /// `Err` while this node takes no requests.
     pub(crate) fn check_ready(&self) -> Result<(), ApiError> {
-        self.backend().ready().map_err(|reason| ApiError::NotReady { reason })
+        self.backend().serving().map_err(|reason| ApiError::NotReady { reason })
     }
 
     /// Writes the parts of one request and counts what became of them. No parts, nothing to wait for.
@@ -108,6 +108,12 @@ impl Api {
         let outcomes = self.backend().write(parts).await?;
         self.registry().count_outcomes(&outcomes);
         Ok(outcomes)
+    }
+
+    /// Counts facts of a request that are refused for what they are.
+    pub(crate) fn reject(&self, tenant: &str, signal: Signal, reason: &'static str, facts: u64) {
+        self.registry().count_rejected(signal.as_str(), reason, facts);
+        self.backend().reject(tenant, signal, reason, facts);
     }
 
     /// Context of a query that may run for `timeout_ms` or the server's limit, whichever is less.

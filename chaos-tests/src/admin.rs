@@ -70,6 +70,21 @@ impl Admin {
         self.call(self.http.get(self.url("healing")).timeout(PATIENCE)).await
     }
 
+    /// How the count of everything goes on every node, and what it found.
+    pub async fn verification(&self) -> Result<crate::audit::Verification> {
+        self.call(self.http.get(self.url("ledger/verify")).timeout(PATIENCE)).await
+    }
+
+    /// Starts to count everything where no count is running.
+    pub async fn verify_ledger(&self) -> Result<crate::audit::Verification> {
+        self.call(self.http.post(self.url("ledger/verify")).timeout(PATIENCE)).await
+    }
+
+    /// What became of every fact.
+    pub async fn ledger(&self) -> Result<serde_json::Value> {
+        self.call(self.http.get(self.url("ledger")).timeout(PATIENCE)).await
+    }
+
     /// Asks the cluster to remove a dead node.
     pub async fn remove_node(&self, name: &str) -> Result<()> {
         let request = self.http.post(self.url(&format!("nodes/{name}/remove"))).timeout(PATIENCE);

@@ -401,6 +401,11 @@ impl Cluster {
         self.nodes[n].resident_bytes()
     }
 
+    /// The most that a running node's process has had resident since it started, in bytes.
+    pub fn peak_resident_bytes(&self, n: usize) -> Option<u64> {
+        self.nodes[n].peak_resident_bytes()
+    }
+
     /// Waits until a node says that it serves.
     pub async fn wait_ready(&mut self, n: usize) -> Result<()> {
         let admin = self.admin(n);

@@ -2,8 +2,11 @@
 //!
 //! A [`scenario`] starts a [`cluster`] of `trine` processes, writes uniquely numbered [`fact`]s of all three signals
 //! through a [`client`] while it breaks things, and asks the [`oracle`] whether what is read afterwards through any
-//! node agrees with what was acknowledged. Nothing here looks inside a node: it sees what an agent or Grafana sees.
+//! node agrees with what was acknowledged. Nothing of that looks inside a node: it sees what an agent or Grafana sees.
+//!
+//! Only [`sim`] does: it plays a node's pure decisions and its log by seeds, without a process.
 pub mod admin;
+pub mod audit;
 pub mod binary;
 pub mod client;
 pub mod clock;
@@ -21,6 +24,7 @@ pub mod readers;
 pub mod report;
 pub mod scenario;
 pub mod settings;
+pub mod sim;
 pub mod wait;
 pub mod wire;
 pub mod writers;

@@ -49,7 +49,7 @@ pub struct Tally {
 }
 
 /// Everything that was sent and what is known of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Oracle {
     facts: BTreeMap<(Signal, u64), State>,
 }

@@ -4,11 +4,13 @@ mod check;
 mod grow;
 mod kill_all;
 mod kill_one;
+mod ledger;
 mod lose_disk;
 mod overload;
 mod pause_one;
 mod planned_stop;
 mod recovery;
+mod replay;
 mod restart_finds_data;
 mod retry_crosses;
 mod visible_everywhere;
@@ -23,6 +25,7 @@ pub use bad_input::bad_input;
 pub use grow::grow;
 pub use kill_all::kill_all;
 pub use kill_one::kill_one;
+pub use ledger::ledger;
 pub use lose_disk::lose_disk;
 pub use overload::overload;
 pub use pause_one::pause_one;
@@ -30,6 +33,7 @@ pub use planned_stop::planned_stop;
 pub use recovery::{
     corrupt_sled, corrupt_wal, old_replica_returns, only_replica_lost, remove_dead_node, wiped_first_node,
 };
+pub use replay::replay;
 pub use restart_finds_data::{behind_a_purge, restart_finds_data};
 pub use retry_crosses::retry_crosses;
 pub use visible_everywhere::visible_everywhere;
@@ -58,9 +62,11 @@ pub const ALL: &[Scenario] = scenarios![
     grow,
     planned_stop,
     restart_finds_data,
+    ledger,
     behind_a_purge,
     bad_input,
     overload,
+    replay,
     corrupt_wal,
     corrupt_sled,
     wiped_first_node,

@@ -18,11 +18,23 @@ use crate::wait;
 pub struct Ledger {
     pub run: Run,
     oracle: Mutex<Oracle>,
+    /// Others write facts too, that nobody keeps account of.
+    company: bool,
 }
 
 impl Ledger {
     pub fn new(run: Run) -> Arc<Self> {
-        Arc::new(Self { run, oracle: Mutex::default() })
+        Arc::new(Self { run, oracle: Mutex::default(), company: false })
+    }
+
+    /// Of a run beside which others write.
+    pub fn in_company(run: Run) -> Arc<Self> {
+        Arc::new(Self { run, oracle: Mutex::default(), company: true })
+    }
+
+    /// Whether others write too: then there may be more facts than these.
+    pub fn has_company(&self) -> bool {
+        self.company
     }
 
     /// The oracle. A panic elsewhere leaves it usable: each of its changes is complete by itself.

@@ -18,7 +18,7 @@ fn found(broken: &Broken) -> bool {
     match broken {
         Broken::Lost { .. } | Broken::Vanished { .. } => true,
         Broken::Panicked { .. } | Broken::Damaged { .. } | Broken::Stalled { .. } | Broken::Ended { .. } => true,
-        Broken::Doubled { .. } | Broken::Invented { .. } | Broken::Altered { .. } => false,
+        Broken::Doubled { .. } | Broken::Invented { .. } | Broken::Altered { .. } | Broken::Books { .. } => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The cluster as the API surfaces see it.
 mod healing;
+mod ledger;
 
 use std::sync::Arc;
 
@@ -9,13 +10,13 @@ use trine_actors::cluster::{NodeView, ScrubView};
 use trine_actors::meta::META_SHARD;
 use trine_actors::rpc::proto::{ReplicaStatus, ScrubFinding};
 use trine_api::admin::model::{
-    AdminCluster, AdminHealing, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode, AdminShard,
-    FlushReport, RemovedNode,
+    AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode,
+    AdminShard, AdminVerification, FlushReport, RemovedNode,
 };
 use trine_api::{Backend, ShardPart, WriteError};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
-use trine_store::model::{SLOTS, Slot};
+use trine_store::model::{SLOTS, Signal, Slot};
 use trine_store::shard::PartOutcome;
 
 /// [`Backend`] over a running [`Cluster`].
@@ -88,6 +89,10 @@ impl Backend for ClusterBackend {
         self.cluster.write(parts).await.map_err(write_error)
     }
 
+    fn reject(&self, tenant: &str, signal: Signal, reason: &'static str, facts: u64) {
+        self.cluster.reject(tenant, signal, reason, facts);
+    }
+
     fn scatter(&self) -> Arc<dyn Scatter> {
         self.scatter.clone()
     }
@@ -98,6 +103,10 @@ impl Backend for ClusterBackend {
 
     fn ready(&self) -> Result<(), String> {
         self.cluster.ready()
+    }
+
+    fn serving(&self) -> Result<(), String> {
+        self.cluster.serving()
     }
 
     async fn cluster(&self) -> AdminCluster {
@@ -202,6 +211,14 @@ impl Backend for ClusterBackend {
             blocks_count: shards.iter().filter_map(|s| s.blocks_count).sum(),
             bytes: shards.iter().filter_map(|s| s.blocks_bytes).sum(),
         })
+    }
+
+    async fn ledger(&self) -> AdminLedger {
+        ledger::ledger(self.cluster.ledger(false, true).await)
+    }
+
+    async fn verify_ledger(&self, start: bool) -> AdminVerification {
+        ledger::verification(self.cluster.ledger(start, false).await)
     }
 
     async fn healing(&self) -> AdminHealing {

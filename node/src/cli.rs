@@ -21,6 +21,7 @@ const EXAMPLES: &str = "Examples:
   trine admin status --watch                  nodes, shards, leaders, lag and disk
   trine admin flush                           seal every head now
   trine admin healing                         what was damaged and how far it is healed
+  trine admin ledger --verify                 count every fact again: do the books balance?
   trine bench metrics --local 1               how much one node on this machine takes";
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +124,18 @@ pub(crate) enum AdminCommand {
     /// Show what was found damaged, what heals it, and how far that is.
     Healing {
         /// Print the raw document instead.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what became of every fact: received, rejected, applied, sealed, readable.
+    Ledger {
+        /// Count everything again first, on every replica; fails unless the books balance.
+        #[arg(long)]
+        verify: bool,
+        /// Only the rows of this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Print the raw documents instead.
         #[arg(long)]
         json: bool,
     },

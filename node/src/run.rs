@@ -59,7 +59,10 @@ pub(crate) async fn run(config: Config, own: telemetry::Captured, mut stop: Stop
         let backend: Arc<dyn Backend> = backend;
         tokio::spawn(telemetry::ingest(backend, api.clone(), config.clone(), own))
     });
-    stop.asked().await;
+    let failed = tokio::select! {
+        () = stop.asked() => None,
+        error = cluster.failed() => Some(error),
+    };
     info!("stopping");
     if let Some(task) = ingest {
         task.abort();
@@ -71,5 +74,5 @@ pub(crate) async fn run(config: Config, own: telemetry::Captured, mut stop: Stop
         }
     }
     info!("stopped");
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(Error::Start(error)))
 }

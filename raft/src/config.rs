@@ -46,8 +46,9 @@ pub struct MultiConfig {
     pub election_max: Duration,
     /// How long a follower may take to install a snapshot, fetching included.
     pub snapshot_timeout: Duration,
-    /// So many groups recover at once: each holds up to 64 entries in memory while it re-applies.
-    pub replays_at_once: usize,
+    /// Bytes of log entries that groups which are being opened hold in memory, all together: it decides how many replay their log
+    /// at a time, but one always does.
+    pub replay_bytes: u64,
     /// Asked before entries of other leaders are taken.
     pub admit: Admit,
     /// Entries of one append request; [`crate::READ_BYTES_MAX`] bounds its bytes.
@@ -65,7 +66,7 @@ impl MultiConfig {
             election_min: Duration::from_millis(500),
             election_max: Duration::from_millis(1000),
             snapshot_timeout: Duration::from_secs(600),
-            replays_at_once: 3,
+            replay_bytes: 16 << 20,
             admit: Admit::default(),
             append_entries_max: 256,
         }

@@ -124,7 +124,7 @@ impl Group {
         let over = |status: &GroupStatus| !status.is_leader || status.stopped.is_some() || reached(status);
         let status = status.wait_for(over).await.map_err(|_| Error::Stopped)?;
         match &status.stopped {
-            Some(reason) => Err(Error::Fatal(reason.clone())),
+            Some(stopped) => Err(Error::Fatal(stopped.to_string())),
             None if reached(&status) => Ok(()),
             None => Err(Error::NotLeader { leader: status.leader }),
         }
@@ -177,6 +177,13 @@ impl Group {
         if !matches!(stopped, Ok(Ok(()))) {
             tracing::warn!(group = %self.id, "the group had failed before it was stopped");
         }
+    }
+
+    /// Makes the group's core panic.
+    #[cfg(test)]
+    pub(crate) async fn panic_core(&self) {
+        let told = self.opened.raft.external_request(|_| panic!("as told")).await;
+        assert!(told.is_ok(), "{told:?}");
     }
 
     async fn on_runtime<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Error> {

@@ -24,7 +24,10 @@ mod peers;
 mod progress;
 mod record;
 mod registry;
+mod replay;
 mod server;
+#[doc(hidden)]
+pub mod sim;
 mod sled_store;
 mod state_machine;
 mod status;
@@ -47,4 +50,4 @@ pub use multi::{Multi, Storage};
 pub use peers::PeerBook;
 pub use server::{MESSAGE_BYTES_MAX, RaftServer};
 pub use sled_store::{StoredLog, check_store, create_store, read_stored_log, sole_voter};
-pub use status::GroupStatus;
+pub use status::{GroupStatus, Stopped};

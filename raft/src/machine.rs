@@ -16,6 +16,16 @@ pub struct Committed {
     pub payload: Payload,
 }
 
+impl Committed {
+    /// Bytes of what it says.
+    pub fn payload_bytes(&self) -> usize {
+        match &self.payload {
+            Payload::Blank => 0,
+            Payload::Normal(bytes) | Payload::Membership(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// What a committed entry says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {

@@ -25,6 +25,7 @@ use crate::network::Network;
 use crate::peers::PeerBook;
 use crate::progress::Progress;
 use crate::registry::{Opened, Registry};
+use crate::replay::{REPLAY_BYTES_A_GROUP, replay};
 use crate::server::{self, RaftServer};
 use crate::sled_store::{self, SledLog};
 use crate::state_machine::StateMachine;
@@ -39,6 +40,9 @@ pub enum Storage {
     /// A sled directory of its own: the metadata group.
     Sled(PathBuf),
 }
+
+/// Groups that replay their log at a time, however much memory there is.
+const REPLAYS_MAX: usize = 4;
 
 /// All groups of a node. Dropping it stops them without handing leaders over; see [`Multi::stop`].
 pub struct Multi {
@@ -73,7 +77,7 @@ impl Multi {
                 Arc::clone(&registry),
                 handle.clone(),
             ),
-            replays: Arc::new(Semaphore::new(config.replays_at_once.max(1))),
+            replays: Arc::new(Semaphore::new(replays_at_once(config.replay_bytes))),
             raft_config: Arc::new(raft_config),
             config,
             connections,
@@ -227,6 +231,7 @@ impl Starter {
         let mut state_machine =
             StateMachine::open(machine, Arc::clone(&progress), config.node).await.map_err(recover)?;
         check_no_gap(&mut log, &mut state_machine).await.map_err(recover)?;
+        replay(&mut log, &mut state_machine).await.map_err(recover)?;
         let network = Network::new(config, connections, group, replica);
         let raft = Raft::new(replica.0, raft_config, network, log, state_machine)
             .await
@@ -239,6 +244,11 @@ impl Starter {
         }
         Ok(Opened { replica, raft, progress, status })
     }
+}
+
+/// Groups that may replay their log at a time. Few: a shard that is there soon is worth more than all a little later.
+fn replays_at_once(replay_bytes: u64) -> usize {
+    usize::try_from(replay_bytes / REPLAY_BYTES_A_GROUP).unwrap_or(usize::MAX).clamp(1, REPLAYS_MAX)
 }
 
 /// The machine must hold what the log has dropped; openraft would notice only when it applies.
@@ -257,7 +267,7 @@ fn is_alone(status: &GroupStatus, replica: ReplicaId) -> bool {
     status.voters.len() == 1 && status.voters.contains_key(&replica)
 }
 
-/// Keeps a [`GroupStatus`] up to date with openraft's metrics until the group is gone.
+/// Keeps a [`GroupStatus`] up to date with openraft's metrics until the group is gone, and then says that it is.
 fn follow_status(raft: &Raft) -> watch::Receiver<GroupStatus> {
     let mut metrics = raft.metrics();
     let (sender, receiver) = watch::channel(GroupStatus::from_metrics(&metrics.borrow_and_update()));
@@ -270,6 +280,7 @@ fn follow_status(raft: &Raft) -> watch::Receiver<GroupStatus> {
                 modified
             });
         }
+        sender.send_modify(GroupStatus::silenced);
     });
     receiver
 }

@@ -90,12 +90,10 @@ impl Batch {
                 Payload::Membership(bytes)
             }
         };
-        self.bytes += match &payload {
-            Payload::Blank => 0,
-            Payload::Normal(bytes) | Payload::Membership(bytes) => bytes.len(),
-        };
+        let committed = Committed { position, payload };
+        self.bytes += committed.payload_bytes();
         self.last = Some(entry.log_id);
-        self.entries.push(Committed { position, payload });
+        self.entries.push(committed);
         self.responders.push(responder);
     }
 

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::ServerState;
+use openraft::errors::Fatal;
 
 use crate::ids::{NodeId, Position, ReplicaId};
-use crate::type_config::{RaftMetrics, from_log_id};
+use crate::type_config::{RaftMetrics, TypeConfig, from_log_id};
 
 /// A group as this replica sees it. Followed with [`crate::Group::watch`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +37,32 @@ pub struct GroupStatus {
     pub membership: Option<Position>,
     /// On the leader: how far each other member's log is known to match.
     pub matched: BTreeMap<ReplicaId, Option<Position>>,
-    /// Why the group stopped, if it did.
-    pub stopped: Option<String>,
+    /// Why the group stopped, if it did. It will do nothing more: close it, and open it again.
+    pub stopped: Option<Stopped>,
+}
+
+/// Why a group stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// It was asked to.
+    #[error("it was closed")]
+    Closed,
+    /// Its log or its machine failed.
+    #[error("{0}")]
+    Failed(String),
+    /// Its task panicked: a defect of the program, met before anything wrong was written.
+    #[error("its raft core panicked")]
+    Panicked,
+}
+
+impl Stopped {
+    fn from_fatal(fatal: &Fatal<TypeConfig>) -> Self {
+        match fatal {
+            Fatal::Stopped => Self::Closed,
+            Fatal::Panicked => Self::Panicked,
+            Fatal::StorageError(error) => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 impl GroupStatus {
@@ -75,7 +100,17 @@ impl GroupStatus {
             learners,
             membership: metrics.membership_config.log_id().as_ref().map(from_log_id),
             matched,
-            stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
+            stopped: metrics.running_state.as_ref().err().map(Stopped::from_fatal),
         }
+    }
+
+    /// openraft says no more: a core that ends in order says why first, so one that said nothing has panicked.
+    pub(crate) fn silenced(&mut self) {
+        if self.stopped.is_none() {
+            self.stopped = Some(Stopped::Panicked);
+        }
+        // Whoever led, this replica does not know any more, and does not follow.
+        self.is_leader = false;
+        self.leader = None;
     }
 }

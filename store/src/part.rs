@@ -43,10 +43,24 @@ pub struct PartRef<'a> {
     pub body: &'a [u8],
 }
 
-impl<'a> PartRef<'a> {
-    /// Decodes the envelope of a part.
+/// The beginning of a part: whose facts, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartHead<'a> {
+    pub signal: Signal,
+    pub tenant: &'a str,
+    pub digest: u128,
+    pub assigned_ns: i64,
+    /// As the builder counted them.
+    pub facts_count: u32,
+}
+
+impl<'a> PartHead<'a> {
+    /// Decodes the beginning of a part and looks at nothing else.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Error> {
-        let mut r = Reader::new(bytes);
+        Self::read(&mut Reader::new(bytes))
+    }
+
+    fn read(r: &mut Reader<'a>) -> Result<Self, Error> {
         let version = r.u8("part version")?;
         if version != PART_VERSION {
             return Err(Error::Unknown { what: "part version", value: u64::from(version), at: 0 });
@@ -61,7 +75,15 @@ impl<'a> PartRef<'a> {
         }
         let digest = r.u128("part digest")?;
         let assigned_ns = r.u64("assigned time")? as i64;
-        let facts_count = r.u32("facts count")?;
+        Ok(Self { signal, tenant, digest, assigned_ns, facts_count: r.u32("facts count")? })
+    }
+}
+
+impl<'a> PartRef<'a> {
+    /// Decodes the envelope of a part.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Error> {
+        let mut r = Reader::new(bytes);
+        let PartHead { signal, tenant, digest, assigned_ns, facts_count } = PartHead::read(&mut r)?;
         let n = r.count(9, "definitions count")?;
         let mut defs = Vec::with_capacity(n);
         for _ in 0..n {

@@ -13,8 +13,8 @@ mod times;
 mod view;
 
 pub(crate) use block::decode_tables;
-pub use block::{Block, BlockCache, BlockSummary, retain_tenants, seal, seal_view, verify};
+pub use block::{Block, BlockCache, BlockSummary, recount, retain_tenants, seal, seal_counted, seal_view, verify};
 pub(crate) use chunk::decode_columns;
 pub use error::{Error, Result};
 pub use head::{FreezeJob, Frozen, HeadConfig, HeadStats, HeadView, MetricsHead, SeriesRef};
-pub use view::{FamilyMetadata, MetricsView, Series, SeriesSet, ViewStats};
+pub use view::{CountSeries, FamilyMetadata, MetricsView, Series, SeriesSet, ViewStats};

@@ -25,17 +25,22 @@ mod disk;
 mod format;
 mod index;
 mod ledger;
+mod memdisk;
+mod progress;
 mod recover;
 mod replay;
 mod report;
 mod scan;
 mod segment;
+#[doc(hidden)]
+pub mod sim;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use config::{OnFatal, WalConfig};
+pub use progress::OpenProgress;
 pub use report::{CorruptStream, Damage, DamageKind, Loss, Place, RecoveryReport};
 pub use stats::WalStats;
 
@@ -146,9 +151,16 @@ impl Wal {
     }
 
     fn open_on(disk: Arc<dyn Disk>, config: WalConfig) -> io::Result<(Self, RecoveryReport)> {
+        let (shared, tail, report) = Self::recover(disk.as_ref(), config)?;
+        let writer = writer::spawn(shared.clone(), disk, tail)?;
+        Ok((Self { handle: Arc::new(Handle { shared, writer: Some(writer) }) }, report))
+    }
+
+    /// Everything but a writer.
+    fn recover(disk: &dyn Disk, config: WalConfig) -> io::Result<(Arc<Shared>, writer::Tail, RecoveryReport)> {
         config.validate()?;
         let stats = Counters::default();
-        let recovered = recover::recover(disk.as_ref(), &config, &stats)?;
+        let recovered = recover::recover(disk, &config, &stats)?;
         let state = State {
             index: recovered.index,
             segments: recovered.segments,
@@ -165,8 +177,7 @@ impl Wal {
             ledger: Mutex::new(recovered.ledger),
             stats,
         });
-        let writer = writer::spawn(shared.clone(), disk, recovered.tail)?;
-        Ok((Self { handle: Arc::new(Handle { shared, writer: Some(writer) }) }, recovered.report))
+        Ok((shared, recovered.tail, recovered.report))
     }
 
     fn shared(&self) -> &Shared {
@@ -176,6 +187,11 @@ impl Wal {
     /// Which entries of `stream` can be read, those not yet synced included.
     pub fn bounds(&self, stream: u64) -> Bounds {
         self.shared().state().index.bounds(stream)
+    }
+
+    /// Payload bytes of the entries of `stream` from `index` on. Looks at each of them.
+    pub fn bytes_from(&self, stream: u64, index: u64) -> u64 {
+        self.shared().state().index.bytes_from(stream, index)
     }
 
     /// The newest value of a mark, synced or not.

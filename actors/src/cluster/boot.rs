@@ -1,5 +1,5 @@
-//! Boot in stages: identity, log, raft, listener, gossip, then join or create a cluster.
-use std::collections::{BTreeMap, BTreeSet};
+//! Boot in stages: identity; then, beside each other, the log on the one hand, and listener, gossip, joining or creating a
+//! cluster on the other; then the replicas. Only the first is waited for: clients are answered meanwhile.
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 use trine_raft::{Admit, GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
 use trine_store::model::SLOTS;
 use trine_store::shard::ShardConfig;
 use trine_store::tsdb::BlockCache;
-use trine_store::wal::{OnFatal, Wal, WalConfig};
+use trine_store::wal::{OnFatal, OpenProgress, Wal, WalConfig};
 
-use super::founding::{Move, Sight, next_move};
+use super::founding::{Move, Seed, Sight, next_move};
 use super::membership::Standing;
-use super::shared::{MetaGroup, Shared, remember, unix_ms};
+use super::progress::BootProgress;
+use super::shared::{MetaGroup, NodeLog, Reopened, Shared, remember, unix_ms};
 use super::{Cluster, preflight};
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
@@ -28,12 +29,13 @@ use crate::error::Error;
 use crate::gossip::{Gossip, Own, Peer};
 use crate::healing::{Found, Healing, Kind};
 use crate::identity::{Identity, io_error};
+use crate::ledger::{Intake, Verify};
 use crate::meta::{Command, MetaMachine, MetaState, NodeRecord};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
 use crate::scrub::{self, Scrub};
-use crate::shard::{Arbiters, Fetches, Pool, ReplicaContext};
-use crate::steward::Steward;
+use crate::shard::{Arbiters, Fetches, Pool, ReplicaContext, SealPolicy};
+use crate::steward::{Steward, end_process};
 
 /// Fragments that may wait for the query pool, for each of the node's pool threads.
 const QUERIES_WAITING: usize = 64;
@@ -51,7 +53,6 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
     let healing = Healing::open(&config.data_dir).map_err(io_error("open the quarantine in", &config.data_dir))?;
     let identity = preflight::identity(&config, &healing)?;
     let budget = Arc::new(Budget::new(config.memory_budget_bytes));
-    let (wal, corrupt_streams) = open_wal(&config, &budget)?;
     let disk = Arc::new(DiskGuard::new(&config.data_dir, &config.node_name, config.disk_reserve_bytes));
     let book = Arc::new(PeerBook::new());
     let peers = Arc::new(Peers::new(book.clone()));
@@ -60,13 +61,17 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         multi: OnceLock::new(),
         book,
         peers,
-        wal,
+        log: OnceLock::new(),
+        boot: Arc::new(BootProgress::default()),
+        reopened: Reopened::default(),
         pool: Pool::new(config.pool_threads),
         query_pool: Pool::with_queue(config.pool_threads * 2, config.pool_threads * QUERIES_WAITING),
         budget,
         hints: LeaderHints::default(),
         healing,
         scrub: Scrub::default(),
+        intake: Intake::default(),
+        verify: Verify::default(),
         disk,
         gossip: OnceLock::new(),
         meta: OnceLock::new(),
@@ -80,30 +85,76 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         closed: ArcSwap::default(),
         replaced: AtomicU64::new(0),
         fetches: Arc::new(Fetches::new(config.fetches_max, config.fetch_bytes_per_second)),
-        corrupt_streams,
         config,
     });
-    let wanted = shared.config.rpc_listen;
-    let listen_error = |source| Error::Listen { address: wanted.to_string(), source };
-    let listener = TcpListener::bind(wanted).await.map_err(listen_error)?;
-    start_gossip(&shared, listener.local_addr().map_err(listen_error)?).await?;
     let booting = shared.clone();
+    let (fail, failed) = oneshot::channel();
     let task = tokio::spawn(async move {
-        if let Err(error) = enter_cluster(&booting, listener).await {
-            error!(error = %crate::steward::error_chain(&error), "this node cannot enter a cluster");
-            return;
+        match boot(&booting).await {
+            Ok(Booted::Member(log)) => run_steward(booting, log).await,
+            Ok(Booted::Outside) => {}
+            // A receiver that is gone belongs to a process that ends anyhow.
+            Err(error) => drop(fail.send(error)),
         }
-        run_steward(booting).await;
     });
-    Ok(Cluster { shared, tasks: Arc::new(tokio::sync::Mutex::new(vec![task])) })
+    let (tasks, failed) = (tokio::sync::Mutex::new(vec![task]), tokio::sync::Mutex::new(failed));
+    Ok(Cluster { shared, tasks: Arc::new(tasks), failed: Arc::new(failed) })
+}
+
+/// How a boot ended that did not fail.
+enum Booted {
+    /// With the log open, as a member of a cluster.
+    Member(Arc<NodeLog>),
+    /// Without a cluster, or because the node is stopping.
+    Outside,
+}
+
+/// Opens the log and enters the cluster, at the same time.
+async fn boot(shared: &Arc<Shared>) -> Result<Booted, Error> {
+    let entering = async {
+        let wanted = shared.config.rpc_listen;
+        let listen_error = |source| Error::Listen { address: wanted.to_string(), source };
+        let listener = TcpListener::bind(wanted).await.map_err(listen_error)?;
+        start_gossip(shared, listener.local_addr().map_err(listen_error)?).await?;
+        let entered = enter_cluster(shared, listener).await;
+        if let Err(error) = &entered {
+            error!(error = %crate::steward::error_chain(error), "this node cannot enter a cluster");
+        }
+        Ok(entered.is_ok())
+    };
+    let (log, entered) = tokio::try_join!(open_log(shared), entering)?;
+    Ok(log.filter(|_| entered).map_or(Booted::Outside, Booted::Member))
+}
+
+/// Opens the log on a thread of its own; `None` when the node is stopped meanwhile.
+async fn open_log(shared: &Arc<Shared>) -> Result<Option<Arc<NodeLog>>, Error> {
+    let (config, cache_bytes) = (shared.config.clone(), shared.budget.shares.wal_cache);
+    let progress = shared.boot.log.clone();
+    let opening = tokio::task::spawn_blocking(move || open_wal(&config, cache_bytes, progress));
+    let mut stopping = shared.stopping.subscribe();
+    let opened = tokio::select! {
+        opened = opening => opened,
+        // What the thread does until the process ends is what a crash would have left.
+        _ = stopping.wait_for(|stopping| *stopping) => return Ok(None),
+    };
+    let panicked = |_| Error::Wal {
+        path: shared.config.data_dir.join("wal").display().to_string(),
+        source: std::io::Error::other("the thread that opens it panicked"),
+    };
+    let log = Arc::new(opened.map_err(panicked)??);
+    // Set here alone, once.
+    drop(shared.log.set(log.clone()));
+    Ok(Some(log))
 }
 
 /// The log, and the streams that recovery found damaged with what they lost.
-fn open_wal(config: &ClusterConfig, budget: &Budget) -> Result<(Wal, BTreeMap<u64, String>), Error> {
+fn open_wal(config: &ClusterConfig, cache_bytes: u64, progress: OpenProgress) -> Result<NodeLog, Error> {
+    let started = Instant::now();
     let dir = config.data_dir.join("wal");
     std::fs::create_dir_all(&dir).map_err(io_error("create directory", &dir))?;
     let wal_config = WalConfig {
-        cache_bytes: budget.shares.wal_cache as usize,
+        cache_bytes: cache_bytes as usize,
+        progress,
         retain_bytes_soft: config.wal_bytes_soft,
         on_fatal: OnFatal::new(|error: &std::io::Error| {
             // A failed fsync may have lost what it should have kept: going on could acknowledge what is not on disk.
@@ -115,12 +166,12 @@ fn open_wal(config: &ClusterConfig, budget: &Budget) -> Result<(Wal, BTreeMap<u6
     let wal_error = |source| Error::Wal { path: dir.display().to_string(), source };
     let (wal, report) = Wal::open(&dir, wal_config).map_err(wal_error)?;
     if report.corrupt.is_empty() {
-        info!(?report, "write-ahead log opened");
+        info!(took_ms = started.elapsed().as_millis() as u64, ?report, "write-ahead log opened");
     } else {
         error!(?report, "write-ahead log is damaged; the replicas of the corrupt streams are replaced");
     }
-    let corrupt = report.corrupt.iter().map(|c| (c.stream, format!("{:?} at {:?}", c.loss, c.place))).collect();
-    Ok((wal, corrupt))
+    let corrupt_streams = report.corrupt.iter().map(|c| (c.stream, format!("{:?} at {:?}", c.loss, c.place))).collect();
+    Ok(NodeLog { wal, corrupt_streams })
 }
 
 /// Serves the other nodes. Begins only once the node knows its cluster: until then connections wait in the backlog.
@@ -240,7 +291,7 @@ async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Er
     let mut told: Option<(String, Instant)> = None;
     loop {
         let peers = live.borrow_and_update().clone();
-        let (seeds, unresolved) = resolve(&shared.config.join).await;
+        let seeds = resolve(&shared.config.join).await;
         let sight = Sight {
             me: shared.node_id(),
             peers: &peers,
@@ -248,7 +299,6 @@ async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Er
             expect: shared.config.bootstrap_expect,
             own: peers.get(&shared.node_id()).and_then(|p| p.gossip).unwrap_or(shared.config.gossip_listen),
             seeds: &seeds,
-            unresolved: &unresolved,
         };
         let trouble = match next_move(&sight) {
             Move::Join(member) => match join(shared, member).await {
@@ -273,17 +323,15 @@ async fn find_cluster(shared: &Arc<Shared>, rejoin: &str) -> Result<Identity, Er
     }
 }
 
-/// Addresses of the seeds, and the seeds that have none now.
-async fn resolve(seeds: &[String]) -> (BTreeSet<SocketAddr>, Vec<String>) {
-    let (mut found, mut unresolved) = (BTreeSet::new(), Vec::new());
+/// The seeds with the addresses that they have now.
+async fn resolve(seeds: &[String]) -> Vec<Seed> {
+    let mut resolved = Vec::with_capacity(seeds.len());
     for seed in seeds {
         let looked = tokio::time::timeout(RESOLVE_PATIENCE, tokio::net::lookup_host(seed)).await;
-        match looked.ok().and_then(Result::ok).map(Iterator::collect::<Vec<_>>) {
-            Some(addresses) if !addresses.is_empty() => found.extend(addresses),
-            Some(_) | None => unresolved.push(seed.clone()),
-        }
+        let addresses = looked.ok().and_then(Result::ok).map(Iterator::collect).unwrap_or_default();
+        resolved.push(Seed { name: seed.clone(), addresses });
     }
-    (found, unresolved)
+    resolved
 }
 
 async fn join(shared: &Arc<Shared>, member: &Peer) -> Result<Identity, Error> {
@@ -335,6 +383,7 @@ async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListe
     let raft_error = |reason: String| Error::Raft { group: 0, reason };
     let disk = shared.disk.clone();
     let multi_config = MultiConfig {
+        replay_bytes: shared.budget.shares.replay,
         // The metadata is small, and a full node must learn what becomes of it.
         admit: Admit::new(move |group| group == GroupId(0) || disk.admits_appends()),
         ..MultiConfig::new(identity.cluster.clone(), NodeId(identity.node_id))
@@ -423,11 +472,13 @@ async fn found(
     }
 }
 
-async fn run_steward(shared: Arc<Shared>) {
+async fn run_steward(shared: Arc<Shared>, log: Arc<NodeLog>) {
     let Some(multi) = shared.multi.get().cloned() else { return };
     let config = &shared.config;
     let (log_pressure, log_pressure_rx) = watch::channel(Vec::new());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // A cluster that was there before may have another number than a new one would get.
+    let shards = config.shards_count.max(shared.meta().shards.len() as u32);
     let arbiters = match Arbiters::start(cores) {
         Ok(arbiters) => arbiters,
         Err(error) => return error!(%error, "the shard actors' threads do not start"),
@@ -436,7 +487,7 @@ async fn run_steward(shared: Arc<Shared>) {
         data_dir: config.data_dir.clone(),
         node: NodeId(shared.node_id()),
         multi,
-        device: Arc::new(WalDevice(shared.wal.clone())),
+        device: Arc::new(WalDevice(log.wal.clone())),
         arbiters: arbiters.clone(),
         source: shared.peers.clone(),
         budget: shared.budget.clone(),
@@ -446,23 +497,21 @@ async fn run_steward(shared: Arc<Shared>) {
             block_cache: Arc::new(BlockCache::new(shared.budget.shares.block_cache as usize)),
             ..ShardConfig::default()
         },
-        head_bytes_max: (shared.budget.shares.heads_soft / u64::from(config.shards_count.max(1)))
-            .clamp(1 << 20, 64 << 20),
-        head_age_max: Duration::from_millis(config.head_age_ms_max),
+        seal: SealPolicy::new(shared.budget.shares.heads_soft, shards, Duration::from_millis(config.head_age_ms_max)),
         log_pressure: log_pressure_rx,
         healing: shared.healing.clone(),
         disk: shared.disk.clone(),
     };
-    let watching = tokio::spawn(watch_node(shared.clone(), log_pressure));
+    let watching = tokio::spawn(watch_node(shared.clone(), log.clone(), log_pressure));
     let scrubbing = tokio::spawn(scrub::schedule(shared.clone()));
-    Steward::new(shared.clone(), context).run(shared.stopping.subscribe()).await;
+    Steward::new(shared.clone(), log, context).run(shared.stopping.subscribe()).await;
     watching.abort();
     scrubbing.abort();
     arbiters.stop();
 }
 
 /// Keeps what is announced and what holds the log back up to date, and purges the metadata log behind its exports.
-async fn watch_node(shared: Arc<Shared>, log_pressure: watch::Sender<Vec<u64>>) {
+async fn watch_node(shared: Arc<Shared>, log: Arc<NodeLog>, log_pressure: watch::Sender<Vec<u64>>) {
     let was_ready = AtomicBool::new(false);
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     let mut exports = shared.meta.get().map(|m| m.machine.watch_exports());
@@ -470,6 +519,7 @@ async fn watch_node(shared: Arc<Shared>, log_pressure: watch::Sender<Vec<u64>>) 
     loop {
         ticks.tick().await;
         shared.disk.refresh();
+        end_if_metadata_stopped(&shared);
         if let Some(gossip) = shared.gossip.get() {
             gossip.announce_disk(shared.disk.is_full());
         }
@@ -480,7 +530,7 @@ async fn watch_node(shared: Arc<Shared>, log_pressure: watch::Sender<Vec<u64>>) 
                 gossip.announce(&shared.cluster_id(), ready);
             }
         }
-        let laggards: Vec<u64> = shared.wal.laggards().into_iter().map(|(stream, _)| stream).collect();
+        let laggards: Vec<u64> = log.wal.laggards().into_iter().map(|(stream, _)| stream).collect();
         log_pressure.send_if_modified(|known| {
             let changed = *known != laggards;
             *known = laggards;
@@ -503,6 +553,16 @@ async fn watch_node(shared: Arc<Shared>, log_pressure: watch::Sender<Vec<u64>>) 
                 warn!(error, "the metadata log was not purged");
             }
         }
+    }
+}
+
+/// Nothing opens the metadata group again but a new start of the process, which looks at its store first.
+fn end_if_metadata_stopped(shared: &Shared) {
+    let stopped = shared.meta.get().and_then(|meta| meta.group.status().stopped);
+    if let Some(reason) = stopped
+        && !*shared.stopping.borrow()
+    {
+        end_process("the metadata group's replica", &reason.to_string());
     }
 }
 

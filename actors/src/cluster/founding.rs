@@ -1,8 +1,8 @@
 //! Whether a node without a cluster joins one, waits, or founds one. Pure.
 //!
 //! A node whose disk was wiped knows nothing of the cluster that it founded. It must not found another one beside it, so it
-//! founds only when whoever could know of a cluster has said that there is none: every node that `join` names, or
-//! `bootstrap_expect` nodes where those are more than half of the named ones (the others could not have a majority).
+//! founds only when whoever could know of a cluster has said that there is none: every node that `join` names. Fewer are not
+//! enough, even if they are more than half: two nodes that do not see each other could both see those, and both found.
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -11,31 +11,45 @@ use crate::identity::ANY_CLUSTER;
 
 /// What a node without a cluster knows.
 #[derive(Clone, Debug)]
-pub(super) struct Sight<'a> {
-    pub(super) me: u64,
-    pub(super) peers: &'a Peers,
+pub struct Sight<'a> {
+    pub me: u64,
+    pub peers: &'a Peers,
     /// The cluster that it lost its part of; empty when it had none.
-    pub(super) rejoin: &'a str,
-    pub(super) expect: usize,
+    pub rejoin: &'a str,
+    pub expect: usize,
     /// This node's own gossip address.
-    pub(super) own: SocketAddr,
-    /// Addresses of the seeds as they resolve now.
-    pub(super) seeds: &'a BTreeSet<SocketAddr>,
-    /// Seeds that do not resolve.
-    pub(super) unresolved: &'a [String],
+    pub own: SocketAddr,
+    /// Whom `join` names.
+    pub seeds: &'a [Seed],
+}
+
+/// One entry of `join`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed {
+    pub name: String,
+    /// What it resolves to now; none if it does not.
+    pub addresses: BTreeSet<SocketAddr>,
+}
+
+impl Seed {
+    /// Whether all nodes behind it have been heard of. One node may have an address of each family, and gossips from one.
+    fn is_heard(&self, heard: &BTreeSet<SocketAddr>) -> bool {
+        let (v4, v6): (Vec<_>, Vec<_>) = self.addresses.iter().partition(|a| a.is_ipv4());
+        [v4, v6].iter().any(|family| !family.is_empty() && family.iter().all(|a| heard.contains(a)))
+    }
 }
 
 /// What it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Move<'a> {
+pub enum Move<'a> {
     Join(&'a Peer),
     Found,
     /// And why, if an operator could do something.
     Wait(Option<String>),
 }
 
-pub(super) fn next_move<'a>(sight: &Sight<'a>) -> Move<'a> {
-    let Sight { me, peers, rejoin, expect, own, seeds, unresolved } = sight;
+pub fn next_move<'a>(sight: &Sight<'a>) -> Move<'a> {
+    let Sight { me, peers, rejoin, expect, own, seeds } = sight;
     let (me, expect) = (*me, *expect);
     let wanted =
         |p: &&Peer| !p.cluster.is_empty() && (rejoin.is_empty() || *rejoin == ANY_CLUSTER || p.cluster == *rejoin);
@@ -54,15 +68,12 @@ pub(super) fn next_move<'a>(sight: &Sight<'a>) -> Move<'a> {
         return Move::Wait(None);
     }
     let heard: BTreeSet<SocketAddr> = peers.values().filter_map(|p| p.gossip).chain([*own]).collect();
-    let silent: Vec<String> =
-        seeds.difference(&heard).map(ToString::to_string).chain(unresolved.iter().cloned()).collect();
-    let named = seeds.union(&[*own].into()).count() + unresolved.len();
-    if silent.is_empty() || 2 * expect > named {
+    let silent: Vec<&str> = seeds.iter().filter(|s| !s.is_heard(&heard)).map(|s| s.name.as_str()).collect();
+    if silent.is_empty() {
         return Move::Found;
     }
     Move::Wait(Some(format!(
-        "not creating a cluster: {} of join have not answered and may belong to one; start them, take them out of join, or \
-         set bootstrap_expect above half of the nodes",
+        "not creating a cluster: {} of join have not answered and may belong to one; start them, or take them out of join",
         silent.join(", ")
     )))
 }
@@ -88,10 +99,14 @@ mod tests {
         (n.into(), Peer { node, cluster: cluster.into(), ready: false, disk_full: false, gossip: Some(at(n)) })
     }
 
+    fn seed(addresses: &[SocketAddr]) -> Seed {
+        Seed { name: "n.example:7".into(), addresses: addresses.iter().copied().collect() }
+    }
+
     fn moves(me: u8, peers: &[(u8, &str)], seeds: &[u8], expect: usize, rejoin: &str) -> String {
         let peers: Peers = peers.iter().map(|(n, c)| peer(*n, c)).collect();
-        let seeds = seeds.iter().map(|n| at(*n)).collect();
-        let sight = Sight { me: me.into(), peers: &peers, rejoin, expect, own: at(me), seeds: &seeds, unresolved: &[] };
+        let seeds: Vec<Seed> = seeds.iter().map(|n| seed(&[at(*n)])).collect();
+        let sight = Sight { me: me.into(), peers: &peers, rejoin, expect, own: at(me), seeds: &seeds };
         match next_move(&sight) {
             Move::Join(p) => format!("join {}", p.node.name),
             Move::Found => "found".into(),
@@ -107,7 +122,8 @@ mod tests {
         assert_eq!(moves(1, &none[..2], &[1, 2, 3], 3, ""), "wait", "too few");
         assert_eq!(moves(1, &none[..1], &[], 1, ""), "found");
         assert_eq!(moves(1, &none[..1], &[1], 1, ""), "found", "a seed may be oneself");
-        assert_eq!(moves(1, &none[..2], &[1, 2, 3], 2, ""), "found", "the silent one has no majority");
+        // n2 may see n3 as well, and not n1: then both would found.
+        assert_eq!(moves(1, &[(1, ""), (3, "")], &[1, 2, 3], 2, ""), "wait", "more than half are not all");
         assert_eq!(moves(1, &none, &[1, 2, 3], 0, ""), "wait");
         // The wiped first node: its seeds are slow, or it is the first to start.
         assert_eq!(moves(1, &none[..1], &[1, 2, 3], 1, ""), "wait");
@@ -128,12 +144,22 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_that_does_not_resolve_may_belong_to_a_cluster() {
-        let peers: Peers = [peer(1, "")].into();
-        let unresolved = ["n2.example:7".to_owned()];
-        let seeds = [at(1)].into();
-        let sight =
-            Sight { me: 1, peers: &peers, rejoin: "", expect: 1, own: at(1), seeds: &seeds, unresolved: &unresolved };
-        assert!(matches!(next_move(&sight), Move::Wait(Some(reason)) if reason.contains("n2.example:7")));
+    fn a_seed_speaks_when_all_its_addresses_of_one_family_do() {
+        let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 7));
+        let peers: Peers = [peer(1, ""), peer(2, "")].into();
+        let of = |addresses: &[SocketAddr]| {
+            let seeds = [seed(&[at(1)]), seed(addresses)];
+            let sight = Sight { me: 1, peers: &peers, rejoin: "", expect: 1, own: at(1), seeds: &seeds };
+            match next_move(&sight) {
+                Move::Wait(Some(reason)) => assert!(reason.contains("n.example:7"), "{reason}"),
+                other => return other == Move::Found,
+            }
+            false
+        };
+        assert!(of(&[at(2)]));
+        assert!(of(&[at(2), six]), "it gossips from one of its addresses");
+        assert!(!of(&[six]));
+        assert!(!of(&[at(2), at(3)]), "a name of several nodes");
+        assert!(!of(&[]), "a node whose name does not resolve may belong to a cluster");
     }
 }

@@ -70,7 +70,7 @@ impl Shared {
             return client.join(request).await.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned());
         }
         let id = node.id;
-        let before = self.meta().nodes.values().find(|n| n.name == node.name && n.id != id).cloned();
+        let before = self.meta().namesake(id, &node.name).cloned();
         match before {
             Some(before) => self.replace_dead(before, node.into()).await?,
             None => drop(self.meta_propose(&Command::UpsertNode(node.into())).await?),

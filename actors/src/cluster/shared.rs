@@ -13,6 +13,7 @@ use trine_store::model::{SLOTS, Slot};
 use trine_store::shard::{PartOutcome, ShardView};
 use trine_store::wal::{Wal, WalConfig};
 
+use super::progress::{BootProgress, opening_text, replaying_text};
 use super::waiting::waits_for;
 use crate::budget::Budget;
 use crate::config::ClusterConfig;
@@ -20,11 +21,13 @@ use crate::disk::DiskGuard;
 use crate::gossip::{self, Gossip};
 use crate::healing::Healing;
 use crate::identity::Identity;
+use crate::ledger::{Intake, Verify};
 use crate::meta::{META_SHARD, MetaMachine, MetaState};
 use crate::router::LeaderHints;
 use crate::rpc::{Peers, proto};
 use crate::scrub::Scrub;
 use crate::shard::{Fetches, Pool, ShardHandle, SubmitError};
+use crate::steward::Failure;
 
 /// The metadata group on this node.
 pub(crate) struct MetaGroup {
@@ -41,7 +44,11 @@ pub struct Shared {
     pub(crate) multi: OnceLock<Arc<Multi>>,
     pub(crate) book: Arc<PeerBook>,
     pub(crate) peers: Arc<Peers>,
-    pub(crate) wal: Wal,
+    /// Set once the log is open; nothing needs it before.
+    pub(crate) log: OnceLock<Arc<NodeLog>>,
+    /// How far the boot is.
+    pub(crate) boot: Arc<BootProgress>,
+    pub(crate) reopened: Reopened,
     pub(crate) budget: Arc<Budget>,
     /// Pool of the shards: encoding and sealing.
     pub(crate) pool: Pool,
@@ -51,6 +58,10 @@ pub struct Shared {
     /// What was found damaged here, and how far it is healed.
     pub(crate) healing: Healing,
     pub(crate) scrub: Scrub,
+    /// What the surfaces of this node did with the facts that came.
+    pub(crate) intake: Intake,
+    /// Counting all replicas again.
+    pub(crate) verify: Verify,
     pub(crate) disk: Arc<DiskGuard>,
     pub(crate) gossip: OnceLock<Gossip>,
     pub(crate) meta: OnceLock<MetaGroup>,
@@ -71,8 +82,35 @@ pub struct Shared {
     pub(crate) fetches: Arc<Fetches>,
     /// Replicas whose replacement this node has brought to its end, since the process started.
     pub(crate) replaced: AtomicU64,
-    /// Streams of the log that recovery found damaged, and what they lost.
+}
+
+/// The node's log.
+#[derive(Debug)]
+pub(crate) struct NodeLog {
+    pub(crate) wal: Wal,
+    /// Streams that recovery found damaged, and what they lost.
     pub(crate) corrupt_streams: BTreeMap<u64, String>,
+}
+
+/// Counts replicas that stopped by themselves and were opened again.
+#[derive(Debug, Default)]
+pub(crate) struct Reopened {
+    storage: AtomicU64,
+    panic: AtomicU64,
+}
+
+impl Reopened {
+    pub(crate) fn count(&self, failure: &Failure) {
+        let counter = match failure {
+            Failure::Storage(_) => &self.storage,
+            Failure::Panic(_) => &self.panic,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 2] {
+        [("storage", self.storage.load(Ordering::Relaxed)), ("panic", self.panic.load(Ordering::Relaxed))]
+    }
 }
 
 impl Shared {
@@ -202,24 +240,45 @@ impl Shared {
         Ok(())
     }
 
+    /// The write-ahead log, once it is open.
+    pub(crate) fn wal(&self) -> Option<&Wal> {
+        self.log.get().map(|log| &log.wal)
+    }
+
+    /// Why this node can take no requests at all. Those for shards that are still being opened wait.
+    pub(crate) fn serving(&self) -> Result<(), String> {
+        match self.ready() {
+            Err(_) if !*self.stopping.borrow() && !self.meta().shards.is_empty() => Ok(()),
+            ready => ready,
+        }
+    }
+
     fn ready_first(&self) -> Result<(), String> {
+        if self.log.get().is_none() {
+            return Err(opening_text(self.boot.log.bytes()));
+        }
         let meta = self.meta();
         if meta.shards.is_empty() {
             return Err(waits_for(&self.live(), &self.cluster_id(), self.config.bootstrap_expect));
         }
         let handles = self.handles.load();
         let me = self.node_id();
-        for (shard, record) in &meta.shards {
-            if record.on_node(me).is_some() && !handles.contains_key(shard) && !self.closed.load().contains_key(shard) {
-                return Err(format!("shard {shard} is still being opened"));
-            }
-            if let Some(handle) = handles.get(shard)
-                && handle.group.status().leader.is_none()
-            {
-                return Err(format!("shard {shard} has no leader"));
-            }
+        let closed = self.closed.load();
+        let here: Vec<u32> = meta
+            .shards
+            .iter()
+            .filter(|(shard, record)| record.on_node(me).is_some() && !closed.contains_key(shard))
+            .map(|(shard, _)| *shard)
+            .collect();
+        let led = |shard: &u32| handles.get(shard).is_some_and(|h| h.group.status().leader.is_some());
+        let ready = here.iter().filter(|shard| led(shard)).count();
+        if here.iter().any(|shard| !handles.contains_key(shard)) {
+            return Err(replaying_text(ready, here.len(), self.boot.replayed()));
         }
-        Ok(())
+        match handles.keys().find(|shard| !led(shard)) {
+            Some(shard) => Err(format!("shard {shard} has no leader")),
+            None => Ok(()),
+        }
     }
 
     /// What this node knows of itself.
@@ -230,7 +289,7 @@ impl Shared {
         if let Some(meta) = self.meta.get() {
             replicas.push(group_status(META_SHARD, &meta.group));
         }
-        let wal = self.wal.stats();
+        let wal = self.wal().map(Wal::stats).unwrap_or_default();
         let (disk_used_bytes, disk_free_bytes) = disk(&self.config.data_dir);
         proto::StatusReply {
             node,

@@ -19,7 +19,7 @@ pub enum Command {
     UpsertNode(NodeRecord),
     /// Gives a node a replica of a shard ([`META_SHARD`]: of this group); repeating it gives the same replica.
     AddReplica { shard: u32, node: u64 },
-    /// Takes a replica away.
+    /// Takes a replica away; nothing comes in its place.
     RemoveReplica { shard: u32, replica: u64 },
     /// These replicas exist on their node's disk from now on.
     MarkOpened { replicas: Vec<u64> },
@@ -84,6 +84,10 @@ impl MetaState {
             }
             Command::UpsertNode(node) => match self.gone.get(&node.id) {
                 Some(gone) => Reply::Refused(gone.refusal()),
+                // Two that ask at a time both look free to who asks for them.
+                None if !self.nodes.contains_key(&node.id) && self.namesake(node.id, &node.name).is_some() => {
+                    Reply::Refused(format!("node name {:?} is in use by another node", node.name))
+                }
                 None => {
                     self.nodes.insert(node.id, node);
                     Reply::Done
@@ -92,9 +96,11 @@ impl MetaState {
             Command::AddReplica { shard, node } => self.add_replica(shard, node),
             Command::RemoveReplica { shard, replica } => {
                 if let Some(record) = self.record_mut(shard)
-                    && record.replicas.iter().any(|r| r.replica == replica)
+                    && let Some(at) = record.replicas.iter().position(|r| r.replica == replica)
                 {
-                    record.replicas.retain(|r| r.replica != replica);
+                    // It may vote until raft's membership is without it.
+                    let ReplicaRecord { replica, node } = record.replicas.remove(at);
+                    record.leaving.push(LeavingReplica { replica, node, successor: 0, lost: false });
                     record.generation += 1;
                 }
                 Reply::Done
@@ -207,7 +213,8 @@ impl MetaState {
         let Some(at) = record.replicas.iter().position(|r| r.replica == replica) else {
             return Reply::Refused(format!("shard {shard} has no replica {replica}"));
         };
-        if lost && record.replicas.len() == 1 {
+        // A sound one that is leaving has the data until its successor has it too.
+        if lost && record.replicas.len() == 1 && record.leaving.iter().all(|r| r.lost) {
             return Reply::Refused(ONLY_REPLICA.into());
         }
         if record.replicas.iter().any(|r| r.node == node && r.replica != replica) {
@@ -253,7 +260,8 @@ impl MetaState {
     }
 
     fn forget_node(&mut self, node: u64) -> Reply {
-        let holds = |(shard, r): (u32, &ShardRecord)| r.on_node(node).is_some().then_some(shard);
+        let leaves = |r: &ShardRecord| r.leaving.iter().any(|l| l.node == node);
+        let holds = |(shard, r): (u32, &ShardRecord)| (r.on_node(node).is_some() || leaves(r)).then_some(shard);
         if let Some(shard) = self.records().find_map(holds) {
             return Reply::Refused(format!("node {node} still has a replica of shard {shard}"));
         }
@@ -288,6 +296,8 @@ mod tests {
         assert_eq!(m.shard_of(Slot(256)), 1);
         assert!(matches!(m.apply(Command::AddReplica { shard: 0, node: 2 }), Reply::Refused(_)));
         m.apply(Command::UpsertNode(node(2)));
+        let second = NodeRecord { name: "n2".into(), ..node(7) };
+        assert!(matches!(m.apply(Command::UpsertNode(second)), Reply::Refused(_)), "a name is one node's");
         let Reply::Replica(first) = m.apply(Command::AddReplica { shard: 0, node: 2 }) else { panic!() };
         assert_eq!(m.apply(Command::AddReplica { shard: 0, node: 2 }), Reply::Replica(first));
         m.apply(Command::RemoveReplica { shard: 0, replica: first });
@@ -359,16 +369,46 @@ mod tests {
     }
 
     #[test]
+    fn a_successor_of_a_lost_replica_that_is_lost_in_its_turn_is_replaced() {
+        let mut m = three_nodes();
+        let [a, b, _] = [0, 1, 2].map(|i| m.shards[&0].replicas[i]);
+        let lose = |replica: u64, node: u64| Command::ReplaceReplica { shard: 0, replica, node, lost: true };
+        let Reply::Replica(successor) = m.apply(lose(a.replica, a.node)) else { panic!() };
+        assert!(matches!(m.apply(lose(b.replica, b.node)), Reply::Refused(_)), "one at a time");
+        assert!(matches!(m.apply(lose(successor, a.node)), Reply::Replica(_)));
+        assert!(matches!(m.apply(lose(b.replica, b.node)), Reply::Refused(_)));
+    }
+
+    #[test]
+    fn a_successor_that_is_lost_before_it_has_the_data_is_replaced() {
+        let mut m = three_nodes();
+        let only = m.shards[&1].replicas[0].replica;
+        let replace = |replica: u64, node: u64, lost| Command::ReplaceReplica { shard: 1, replica, node, lost };
+        let Reply::Replica(successor) = m.apply(replace(only, 2, false)) else { panic!() };
+        let Reply::Replica(next) = m.apply(replace(successor, 3, true)) else { panic!("its data is where it was") };
+        assert_eq!(m.shards[&1].replicas, [ReplicaRecord { replica: next, node: 3 }]);
+        m.apply(Command::DropReplica { shard: 1, replica: only });
+        assert!(matches!(m.apply(replace(next, 2, true)), Reply::Refused(_)), "now it is the only one");
+    }
+
+    #[test]
     fn a_retiring_node_is_forgotten_once_it_holds_nothing() {
         let mut m = three_nodes();
         m.apply(Command::UpsertNode(node(4)));
         m.apply(Command::RetireNode { node: 3 });
         assert!(matches!(m.apply(Command::ForgetNode { node: 3 }), Reply::Refused(_)));
-        let replica = m.shards[&0].on_node(3).unwrap().replica;
-        m.apply(Command::ReplaceReplica { shard: 0, replica, node: 4, lost: false });
-        assert_eq!(m.shards[&0].opened_on(3).map(|r| r.replica), Some(replica), "it serves until it is replaced");
+        let left = m.shards[&0].on_node(3).unwrap().replica;
+        m.apply(Command::ReplaceReplica { shard: 0, replica: left, node: 4, lost: false });
+        assert_eq!(m.shards[&0].opened_on(3).map(|r| r.replica), Some(left), "it serves until it is replaced");
         let replica = m.meta.on_node(3).unwrap().replica;
         m.apply(Command::RemoveReplica { shard: META_SHARD, replica });
+        assert!(matches!(m.apply(Command::ForgetNode { node: 3 }), Reply::Refused(_)), "it votes until it is replaced");
+        m.apply(Command::DropReplica { shard: 0, replica: left });
+        assert!(
+            matches!(m.apply(Command::ForgetNode { node: 3 }), Reply::Refused(_)),
+            "the metadata may need its vote"
+        );
+        m.apply(Command::DropReplica { shard: META_SHARD, replica });
         assert_eq!(m.apply(Command::ForgetNode { node: 3 }), Reply::Done);
         assert!(m.gone.contains_key(&3) && m.retiring.is_empty());
     }

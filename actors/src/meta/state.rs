@@ -145,6 +145,22 @@ impl MetaState {
             && !self.records().any(|(_, record)| record.knows(replica))
     }
 
+    /// Why a node must not come back, if it must not.
+    pub fn refusal(&self, node: u64) -> Option<String> {
+        self.gone.get(&node).map(GoneNode::refusal)
+    }
+
+    /// Whether a replica of the metadata group is known to be none any more. A copy that lags does not know the newest ids
+    /// yet: those are no evidence.
+    pub fn has_dropped_meta(&self, replica: u64) -> bool {
+        replica < self.next_replica && !self.meta.knows(replica)
+    }
+
+    /// The other node of this name, whose place a node takes when it joins.
+    pub fn namesake(&self, node: u64, name: &str) -> Option<&NodeRecord> {
+        self.nodes.values().find(|n| n.name == name && n.id != node)
+    }
+
     /// The shard that owns a slot; 0 before the cluster exists.
     pub fn shard_of(&self, slot: Slot) -> u32 {
         debug_assert!(slot.0 < SLOTS);

@@ -14,9 +14,9 @@ use super::client::MESSAGE_BYTES_MAX;
 use super::proto::node_server::{Node, NodeServer};
 use super::proto::{
     Addressed, BlockChunk, BlockRecord, FlushReply, FlushRequest, FragmentReply, FragmentRequest, HealingReply,
-    HealingRequest, JoinReply, JoinRequest, ListBlocksReply, ListBlocksRequest, NodeRecord, ProposeReply,
-    ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest, StandingReply, StandingRequest, StatusReply,
-    StatusRequest, SubmitReply, SubmitRequest,
+    HealingRequest, JoinReply, JoinRequest, LedgerReply, LedgerRequest, ListBlocksReply, ListBlocksRequest, NodeRecord,
+    ProposeReply, ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest, StandingReply, StandingRequest,
+    StatusReply, StatusRequest, SubmitReply, SubmitRequest,
 };
 use crate::cluster::Shared;
 use crate::router::to_proto;
@@ -168,6 +168,15 @@ impl Node for NodeService {
         Ok(Response::new(self.shared.scrub.progress()))
     }
 
+    async fn ledger(&self, request: Request<LedgerRequest>) -> Result<Response<LedgerReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
+        if request.verify {
+            crate::ledger::start(&self.shared);
+        }
+        Ok(Response::new(crate::ledger::tell(&self.shared, request.books).await))
+    }
+
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         self.check(request.into_inner().to.as_ref())?;
         Ok(Response::new(self.shared.status()))
@@ -189,10 +198,8 @@ impl Node for NodeService {
             return Err(Status::failed_precondition(format!("this node belongs to cluster {cluster:?}")));
         }
         let meta = self.shared.meta();
-        let gone = meta.gone.get(&request.node).map(crate::meta::GoneNode::refusal).unwrap_or_default();
-        // A copy that lags does not know the newest ids yet: those are no evidence.
-        let meta_gone = request.meta_replica < meta.next_replica && !meta.meta.knows(request.meta_replica);
-        Ok(Response::new(StandingReply { member: meta.nodes.contains_key(&request.node), gone, meta_gone }))
+        let (gone, member) = (meta.refusal(request.node).unwrap_or_default(), meta.nodes.contains_key(&request.node));
+        Ok(Response::new(StandingReply { member, gone, meta_gone: meta.has_dropped_meta(request.meta_replica) }))
     }
 
     async fn healing(&self, request: Request<HealingRequest>) -> Result<Response<HealingReply>, Status> {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
 use trine_raft::{Committed, Payload, Position};
 use trine_store::shard::{
-    Applied, BlockDamage, FileError, LogPosition, Manifest, OpenBlocks, SealJob, Sealed, ShardState, ShardView,
+    Applied, BlockDamage, FileError, Ledger, LogPosition, Manifest, OpenBlocks, SealJob, Sealed, ShardState, ShardView,
 };
 use trine_store::{rows, tsdb};
 
@@ -71,6 +71,10 @@ pub struct ShardActor {
     pub(super) repairs: VecDeque<Repair>,
     /// Whether a seal or a repair is being written: one at a time, since each makes a new manifest of the last one.
     pub(super) writing: bool,
+    /// Held while the pool writes, which goes on after this actor has stopped.
+    pub(super) files: Arc<Semaphore>,
+    /// Whoever waits until nothing is being written.
+    pub(super) waiting: Vec<oneshot::Sender<()>>,
     /// Bytes of sealing heads, by seal.
     sealing_bytes: VecDeque<u64>,
     accounted_bytes: u64,
@@ -87,6 +91,8 @@ pub struct ShardActor {
 /// What an actor is made of besides its state.
 #[derive(Debug)]
 pub(super) struct ActorParts {
+    /// One permit, for whoever writes to the directory.
+    pub(super) files: Arc<Semaphore>,
     pub(super) shard: u32,
     pub(super) dir: PathBuf,
     pub(super) config: trine_store::shard::ShardConfig,
@@ -99,7 +105,7 @@ pub(super) struct ActorParts {
 
 impl ShardActor {
     pub(super) fn new(parts: ActorParts, state: ShardState) -> Self {
-        let ActorParts { shard, dir, config, budget, pool, observed, sealed, failed } = parts;
+        let ActorParts { files, shard, dir, config, budget, pool, observed, sealed, failed } = parts;
         let (seals, sealing_bytes) = (VecDeque::new(), VecDeque::new());
         Self {
             shard,
@@ -111,7 +117,9 @@ impl ShardActor {
             pool,
             seals,
             repairs: VecDeque::new(),
+            waiting: Vec::new(),
             writing: false,
+            files,
             sealing_bytes,
             accounted_bytes: 0,
             generation: 0,
@@ -148,20 +156,29 @@ impl ShardActor {
         self.writing = true;
         let (dir, before, pool) = (self.dir.clone(), self.observed.manifest.load_full(), self.pool.clone());
         let (addr, resets) = (ctx.address(), self.resets);
-        let shard = self.shard;
+        let (shard, files, budget) = (self.shard, self.files.clone(), self.budget.clone());
         let work = async move {
             let result = loop {
                 let (sealing, dir, before) = (job.clone(), dir.clone(), before.clone());
-                let done = pool.run(move || sealing.run(&dir, &before)).await;
+                let held = files.clone().acquire_owned().await;
+                // Until its head is gone, or it has to wait for room on the disk.
+                let shrinking = budget.shrinking();
+                let done = pool.run(move || {
+                    let _held = held;
+                    sealing.run(&dir, &before)
+                });
+                let done = done.await;
                 match done {
                     // The head is in memory and its log on disk: wait, it is written once there is room.
                     Ok(Err(error)) if error.is_disk_full() => {
+                        drop(shrinking);
                         warn!(shard, error = chain(&error), "no room to seal, trying again");
                         tokio::time::sleep(FULL_PAUSE).await;
                     }
-                    done => break done.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e))),
+                    done => break (shrinking, done.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e)))),
                 }
             };
+            let (_shrinking, result) = result;
             let sent = addr.send(SealDone { resets, result: result.map(Box::new) }).await;
             if sent.is_err() {
                 info!("seal finished after its shard had stopped");
@@ -222,7 +239,9 @@ impl ShardActor {
     ) {
         self.freezing[slot] = true;
         let (addr, generation, pool) = (ctx.address(), self.generation, self.pool.clone());
+        let shrinking = self.budget.shrinking();
         let work = async move {
+            let _until_installed = shrinking;
             let result = pool.run(job).await.map_err(|e| e.to_string()).and_then(|r| r);
             if addr.send(FreezeDone { slot, generation, result }).await.is_err() {
                 info!("freeze finished after its shard had stopped");
@@ -364,6 +383,10 @@ impl Handler<SealDone> for ShardActor {
                 self.sealing_bytes.pop_front();
                 let (index, epoch) = (manifest.position.index, manifest.epoch);
                 let facts: u64 = manifest.blocks.iter().map(|b| b.facts).sum();
+                for (tenant, signal, books) in manifest.ledger.iter().flat_map(Ledger::imbalances) {
+                    let signal = signal.as_str();
+                    error!(shard = self.shard, epoch, tenant, signal, ?books, "the books do not balance after a seal");
+                }
                 self.observed.manifest.store(Arc::new(manifest));
                 self.publish();
                 self.sealed.send_replace(index);
@@ -387,7 +410,8 @@ pub(super) struct Reset {
 impl Handler<Reset> for ShardActor {
     type Result = ();
 
-    fn handle(&mut self, msg: Reset, _ctx: &mut Self::Context) {
+    fn handle(&mut self, mut msg: Reset, _ctx: &mut Self::Context) {
+        msg.manifest.open_books(&msg.blocks);
         self.generation += 1;
         self.resets += 1;
         self.writing = false;
@@ -407,17 +431,46 @@ impl Handler<Reset> for ShardActor {
     }
 }
 
-/// Whether a seal or a repair is being written or waits for it. A snapshot replaces the directory's manifest only when none is; no new
-/// one comes while it is installed, since raft applies nothing meanwhile.
+/// Asks to be told once no seal or repair is being written or waits for it. A snapshot replaces the directory's manifest only then;
+/// no new seal comes while it is installed, since raft applies nothing meanwhile.
 #[derive(Debug, Message)]
-#[rtype(result = "bool")]
-pub(super) struct IsSealing;
+#[rtype(result = "()")]
+pub(super) struct WhenQuiet {
+    pub(super) quiet: oneshot::Sender<()>,
+}
 
-impl Handler<IsSealing> for ShardActor {
-    type Result = bool;
+impl Handler<WhenQuiet> for ShardActor {
+    type Result = ();
 
-    fn handle(&mut self, _msg: IsSealing, _ctx: &mut Self::Context) -> bool {
-        self.writing || !self.seals.is_empty() || !self.repairs.is_empty()
+    fn handle(&mut self, msg: WhenQuiet, ctx: &mut Self::Context) {
+        self.waiting.push(msg.quiet);
+        self.start_writing(ctx);
+    }
+}
+
+/// What a replica holds and what its books say of it, at one position.
+#[derive(Clone, Debug)]
+pub(crate) struct LedgerCut {
+    pub view: Arc<ShardView>,
+    /// As it is on disk; its blocks are those of the view.
+    pub manifest: Arc<Manifest>,
+    /// `None` until they can be opened ([`Manifest::open_books`]).
+    pub books: Option<Ledger>,
+}
+
+/// Takes a [`LedgerCut`].
+#[derive(Debug, Message)]
+#[rtype(result = "Box<LedgerCut>")]
+pub(super) struct Cut;
+
+impl Handler<Cut> for ShardActor {
+    type Result = actix::MessageResult<Cut>;
+
+    fn handle(&mut self, _msg: Cut, _ctx: &mut Self::Context) -> Self::Result {
+        let (view, manifest) = (self.observed.view.load_full(), self.observed.manifest.load_full());
+        let books = self.state.ledger().zip(manifest.ledger.as_ref());
+        let books = books.map(|(applied, sealed)| applied.clone().with_blocks_of(sealed));
+        actix::MessageResult(Box::new(LedgerCut { view, manifest, books }))
     }
 }
 
@@ -455,6 +508,8 @@ pub(super) fn recover(
         return Ok(Recovered { state: ShardState::new(shard, config, None), manifest, damaged: Vec::new() });
     };
     let (blocks, damaged) = config.opener().open(dir, &manifest.blocks)?;
+    let mut manifest = manifest;
+    manifest.open_books(&blocks);
     let state = ShardState::new(shard, config, Some((manifest.clone(), blocks)));
     Ok(Recovered { state, manifest, damaged })
 }

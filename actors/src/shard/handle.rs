@@ -2,13 +2,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Addr;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use trine_raft::Group;
 use trine_store::entry::SealReason;
 use trine_store::shard::{PartOutcome, ShardView};
 
-use super::actor::Observed;
+use super::actor::{Cut, LedgerCut, Observed, ShardActor};
 use super::healer::Complaint;
 use crate::budget::Budget;
 use crate::disk::DiskGuard;
@@ -57,6 +58,7 @@ pub struct ShardHandle {
     pub shard: u32,
     pub replica: u64,
     pub group: Group,
+    pub(super) addr: Addr<ShardActor>,
     pub(super) observed: Arc<Observed>,
     pub(super) budget: Arc<Budget>,
     pub(super) disk: Arc<DiskGuard>,
@@ -104,6 +106,14 @@ impl ShardHandle {
     pub(crate) async fn complain(&self, complaint: Complaint) {
         if self.complain.send(complaint).await.is_err() {
             tracing::debug!(shard = self.shard, "the replica stopped before it could look at a block");
+        }
+    }
+
+    /// What the replica holds and what its books say of that, at one position.
+    pub(crate) async fn cut(&self) -> Result<LedgerCut, String> {
+        match self.addr.send(Cut).await {
+            Ok(cut) => Ok(*cut),
+            Err(_) => Err("the replica stopped".into()),
         }
     }
 

@@ -13,17 +13,31 @@ use crate::budget::Budget;
 
 /// When to seal; pure, so that it can be tested without a shard.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SealPolicy {
-    pub(super) head_bytes_max: u64,
-    pub(super) head_age_max: Duration,
+pub(crate) struct SealPolicy {
+    head_bytes_max: u64,
+    /// A head of so many bytes is sealed while the node's heads are over their soft share.
+    pressed_bytes_min: u64,
+    head_age_max: Duration,
 }
 
+/// Bounds of what a head may grow to before it is sealed for its bytes.
+const HEAD_BYTES_LEAST: u64 = 1 << 20;
+const HEAD_BYTES_MOST: u64 = 64 << 20;
+
 impl SealPolicy {
+    /// For a node whose `shards` heads may have `heads_soft` bytes together before it is pressed.
+    pub(crate) fn new(heads_soft: u64, shards: u32, head_age_max: Duration) -> Self {
+        let share = heads_soft / u64::from(shards.max(1));
+        let head_bytes_max = share.clamp(HEAD_BYTES_LEAST, HEAD_BYTES_MOST);
+        // Half a share at most: heads that are all smaller are no reason to be pressed.
+        Self { head_bytes_max, pressed_bytes_min: (head_bytes_max / 4).min(share / 2), head_age_max }
+    }
+
     /// `age` since the head's first fact was seen; `pressed` when the node's heads are over their soft share.
     pub(super) fn decide(&self, head_bytes: u64, facts: u64, age: Duration, pressed: bool) -> Option<SealReason> {
         if facts == 0 {
             None
-        } else if head_bytes >= self.head_bytes_max || (pressed && head_bytes >= self.head_bytes_max / 4) {
+        } else if head_bytes >= self.head_bytes_max || (pressed && head_bytes >= self.pressed_bytes_min) {
             Some(SealReason::HeadBytes)
         } else if age >= self.head_age_max {
             Some(SealReason::HeadAge)
@@ -106,12 +120,29 @@ mod tests {
 
     #[test]
     fn seals_by_bytes_age_or_pressure_and_never_an_empty_head() {
-        let p = SealPolicy { head_bytes_max: 100, head_age_max: Duration::from_secs(10) };
         let s = Duration::from_secs;
-        assert_eq!(p.decide(1000, 0, s(100), true), None);
-        assert_eq!(p.decide(100, 1, s(0), false), Some(SealReason::HeadBytes));
-        assert_eq!(p.decide(25, 1, s(0), true), Some(SealReason::HeadBytes));
-        assert_eq!(p.decide(24, 1, s(0), true), None);
-        assert_eq!(p.decide(24, 1, s(10), false), Some(SealReason::HeadAge));
+        let p = SealPolicy::new(16 << 20, 4, s(10));
+        let (max, pressed) = (4 << 20, 1 << 20);
+        assert_eq!(p.decide(1 << 30, 0, s(100), true), None);
+        assert_eq!(p.decide(max, 1, s(0), false), Some(SealReason::HeadBytes));
+        assert_eq!(p.decide(max - 1, 1, s(0), false), None);
+        assert_eq!(p.decide(pressed, 1, s(0), true), Some(SealReason::HeadBytes));
+        assert_eq!(p.decide(pressed - 1, 1, s(0), true), None);
+        assert_eq!(p.decide(pressed - 1, 1, s(10), false), Some(SealReason::HeadAge));
+    }
+
+    #[test]
+    fn whatever_the_number_of_shards_a_pressed_node_finds_a_head_to_seal() {
+        for (heads_soft, shards) in [(200 << 20, 1), (200 << 20, 16), (200 << 20, 4096), (25 << 20, 256), (8 << 30, 3)]
+        {
+            let p = SealPolicy::new(heads_soft, shards, Duration::MAX);
+            // The least that the biggest of that many heads has when all together are over.
+            let biggest = heads_soft / u64::from(shards) + 1;
+            assert_eq!(
+                p.decide(biggest, 1, Duration::ZERO, true),
+                Some(SealReason::HeadBytes),
+                "{heads_soft} {shards}"
+            );
+        }
     }
 }

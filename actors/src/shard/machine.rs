@@ -1,16 +1,19 @@
 //! The bridge from a raft group to its shard actor.
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::Addr;
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use trine_raft::{Committed, Machine, NodeId, Position, Recovered, SnapshotManifest};
 use trine_store::shard::{BlockOpener, LogPosition, Manifest, write_manifest};
 
-use super::actor::{Apply, IsSealing, Observed, Reset, ShardActor, chain};
+use super::actor::{Apply, Observed, Reset, ShardActor, WhenQuiet, chain};
 use super::fetch::{self, BlockSource, Fetches};
 use super::pool::Pool;
+use crate::budget::Budget;
 
 /// State machine of one shard group.
 pub(super) struct ShardMachine {
@@ -22,6 +25,11 @@ pub(super) struct ShardMachine {
     pub(super) fetches: Arc<Fetches>,
     pub(super) pool: Pool,
     pub(super) opener: BlockOpener,
+    pub(super) budget: Arc<Budget>,
+    /// Whether the replica has replayed its log and joined its group.
+    pub(super) joined: Arc<AtomicBool>,
+    /// Counts bytes of entries applied.
+    pub(super) replayed: Arc<AtomicU64>,
 }
 
 fn position(p: LogPosition) -> Position {
@@ -45,6 +53,12 @@ impl Machine for ShardMachine {
     }
 
     async fn apply(&self, batch: Vec<Committed>) -> std::io::Result<Vec<Bytes>> {
+        // A leader refuses writes when heads have no room; what was committed long ago, or elsewhere, can only wait.
+        let shares = &self.budget.shares;
+        let bytes_max = if self.joined.load(Ordering::Relaxed) { shares.heads_hard } else { shares.heads_replay };
+        self.budget.heads_may_grow(bytes_max).await;
+        let bytes: usize = batch.iter().map(Committed::payload_bytes).sum();
+        self.replayed.fetch_add(bytes as u64, Ordering::Relaxed);
         match self.addr.send(Apply { batch }).await {
             Ok(applied) => applied.map_err(other),
             Err(e) => Err(other(format!("shard {} stopped: {e}", self.shard))),
@@ -76,9 +90,9 @@ impl Machine for ShardMachine {
             manifest.membership = Some((at, bytes.to_vec()));
         }
         self.fetches.fetch_blocks(&*self.source, source, self.shard, &self.dir, &manifest).await?;
-        while self.addr.send(IsSealing).await.map_err(|e| other(e.to_string()))? {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        let (quiet, becomes_quiet) = oneshot::channel();
+        self.addr.send(WhenQuiet { quiet }).await.map_err(|e| other(e.to_string()))?;
+        becomes_quiet.await.map_err(|_| other(format!("shard {} stopped", self.shard)))?;
         let (dir, made, opener) = (self.dir.clone(), manifest.clone(), self.opener.clone());
         let blocks = self.pool.run(move || {
             let blocks = opener.open_sound(&dir, &made.blocks)?;

@@ -103,13 +103,23 @@ impl ShardActor {
     }
 
     pub(super) fn start_repair(&mut self, ctx: &mut Context<Self>) {
-        let Some(Repair { entry, from, done }) = self.repairs.pop_front() else { return };
+        let Some(Repair { entry, from, done }) = self.repairs.pop_front() else {
+            for quiet in self.waiting.drain(..) {
+                // Nobody listens any more when the snapshot was given up.
+                quiet.send(()).ok();
+            }
+            return;
+        };
         self.writing = true;
         let (dir, before, pool) = (self.dir.clone(), self.observed.manifest.load_full(), self.pool.clone());
         let (addr, resets, opener) = (ctx.address(), self.resets, self.config.opener());
-        let file = entry.file.clone();
+        let (file, files) = (entry.file.clone(), self.files.clone());
         let work = async move {
-            let job = move || put_in(&dir, before, entry, from.as_deref(), &opener);
+            let held = files.acquire_owned().await;
+            let job = move || {
+                let _held = held;
+                put_in(&dir, before, entry, from.as_deref(), &opener)
+            };
             let result = pool.run(job).await.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e)));
             if addr.send(RepairDone { resets, file, result, done }).await.is_err() {
                 info!("repair finished after its shard had stopped");

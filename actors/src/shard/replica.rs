@@ -2,14 +2,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::{Actor, Addr};
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
-use trine_raft::{GroupId, LogDevice, Multi, NodeId, ReplicaId, Storage};
+use trine_raft::{GroupId, LogDevice, Multi, NodeId, ReplicaId, Stopped, Storage};
 use trine_store::shard::{BlockDamage, FileError, OnDamage, ShardConfig};
 
 use super::actor::{ActorParts, Failed, Lost, Observed, Recovered, ShardActor, Stop, chain, recover};
@@ -25,6 +24,7 @@ use crate::budget::Budget;
 use crate::disk::DiskGuard;
 use crate::error::Error;
 use crate::healing::Healing;
+use crate::steward::Failure;
 
 /// What all replicas of a node share.
 #[derive(Clone)]
@@ -41,8 +41,7 @@ pub struct ReplicaContext {
     /// Bounds what snapshots fetch.
     pub fetches: Arc<Fetches>,
     pub config: ShardConfig,
-    pub head_bytes_max: u64,
-    pub head_age_max: Duration,
+    pub(crate) seal: SealPolicy,
     /// Streams that hold the write-ahead log back.
     pub log_pressure: watch::Receiver<Vec<u64>>,
     /// Where damage is written down.
@@ -59,14 +58,22 @@ fn group_of(shard: u32) -> GroupId {
 pub struct Replica {
     pub handle: ShardHandle,
     addr: Addr<ShardActor>,
+    /// Held by whatever writes blocks or the manifest.
+    writing: Arc<Semaphore>,
     failed: watch::Receiver<Option<Failed>>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Replica {
-    /// Recovers the replica's state from its directory and joins its raft group.
-    pub async fn open(context: &ReplicaContext, shard: u32, replica: u64) -> Result<Self, Error> {
+    /// Recovers the replica's state from its directory, applies again what the log has beyond it, and joins its raft group.
+    /// Bytes of log are added to `replayed` as they are applied.
+    pub(crate) async fn open(
+        context: &ReplicaContext,
+        shard: u32,
+        replica: u64,
+        replayed: Arc<AtomicU64>,
+    ) -> Result<Self, Error> {
         let dir = directory(&context.data_dir, shard, replica);
         std::fs::create_dir_all(&dir).map_err(crate::identity::io_error("create directory", &dir))?;
         let (complain, complaints) = mpsc::channel(COMPLAINTS_QUEUED);
@@ -89,7 +96,9 @@ impl Replica {
             lost: ArcSwap::from_pointee(lost(damaged)),
             damage_met,
         });
+        let writing = Arc::new(Semaphore::new(1));
         let parts = ActorParts {
+            files: writing.clone(),
             shard,
             dir: dir.clone(),
             config: config.clone(),
@@ -100,6 +109,7 @@ impl Replica {
             failed,
         };
         let addr = ShardActor::start_in_arbiter(context.arbiters.of(shard), |_| ShardActor::new(parts, state));
+        let joined = Arc::new(AtomicBool::new(false));
         let machine = ShardMachine {
             shard,
             dir: dir.clone(),
@@ -109,6 +119,9 @@ impl Replica {
             fetches: context.fetches.clone(),
             pool: context.pool.clone(),
             opener: config.opener(),
+            budget: context.budget.clone(),
+            joined: joined.clone(),
+            replayed,
         };
         let storage = Storage::Device(context.device.clone());
         let opened = context.multi.open(group_of(shard), ReplicaId(replica), storage, Arc::new(machine)).await;
@@ -116,15 +129,18 @@ impl Replica {
             Ok(group) => group,
             Err(error) => {
                 stop_actor(&addr, shard).await;
+                drop(writing.acquire().await);
                 return Err(raft_error(shard, &error));
             }
         };
+        joined.store(true, Ordering::Relaxed);
         let (work, queue) = mpsc::channel(QUEUE_PARTS);
         let budget = context.budget.clone();
         let handle = ShardHandle {
             shard,
             replica,
             group: group.clone(),
+            addr: addr.clone(),
             observed,
             budget,
             disk: context.disk.clone(),
@@ -133,7 +149,6 @@ impl Replica {
             sealed: sealed_rx,
         };
         let (stop, stop_rx) = watch::channel(false);
-        let policy = SealPolicy { head_bytes_max: context.head_bytes_max, head_age_max: context.head_age_max };
         let healer = Healer {
             handle: handle.clone(),
             addr: addr.clone(),
@@ -148,22 +163,27 @@ impl Replica {
             outvoted: BTreeMap::new(),
         };
         let healer = tokio::spawn(healer.run(stop_rx.clone()));
-        let keeper = keep(handle.clone(), policy, context.budget.clone(), context.log_pressure.clone(), stop_rx);
+        let keeper = keep(handle.clone(), context.seal, context.budget.clone(), context.log_pressure.clone(), stop_rx);
         let tasks = vec![tokio::spawn(Proposer::new(shard, group, queue).run()), tokio::spawn(keeper), healer];
-        Ok(Self { handle, addr, failed: failed_rx, stop, tasks })
+        Ok(Self { handle, addr, writing, failed: failed_rx, stop, tasks })
     }
 
     /// Why the replica can no longer follow its log, if so.
-    pub fn failure(&self) -> Option<String> {
-        let failed = self.failed.borrow().as_ref().map(|f| f.reason.clone());
-        failed.or_else(|| self.handle.group.status().stopped)
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let failed = self.failed.borrow().as_ref().map(|f| Failure::Storage(f.reason.clone()));
+        failed.or_else(|| match self.handle.group.status().stopped? {
+            panicked @ Stopped::Panicked => Some(Failure::Panic(panicked.to_string())),
+            other @ (Stopped::Closed | Stopped::Failed(_)) => Some(Failure::Storage(other.to_string())),
+        })
     }
 
-    /// Leaves the raft group and stops the actor. Data stays.
+    /// Leaves the raft group, stops the actor, and returns once nothing of it writes to the directory any more. Data stays.
     pub async fn close(self) {
         self.stop.send_replace(true);
         self.handle.group.stop().await;
         stop_actor(&self.addr, self.handle.shard).await;
+        // A seal that has begun ends by itself. What opens the directory next must not meet it half written.
+        drop(self.writing.acquire().await);
         drop(self.handle);
         for task in self.tasks {
             task.abort();

@@ -16,28 +16,70 @@ use crate::shard::directory;
 
 /// What a replica's disk says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Condition {
+pub enum Condition {
     /// It can be opened.
     Whole,
     /// It was never here.
     Unborn,
+    /// Not known yet.
+    Undecided,
     /// It was here and is not whole.
     Lost(Loss),
 }
 
 /// Why a replica must be replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Loss {
-    pub(super) kind: Kind,
+pub struct Loss {
+    pub kind: Kind,
     /// One of few words, for metrics.
-    pub(super) reason: &'static str,
-    pub(super) detail: String,
+    pub reason: &'static str,
+    pub detail: String,
 }
 
 impl Loss {
     fn condition(kind: Kind, reason: &'static str, detail: impl Into<String>) -> Condition {
         Condition::Lost(Self { kind, reason, detail: detail.into() })
     }
+}
+
+/// What there is of a replica on its node's disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traces<'a> {
+    /// What recovery of the log found its stream to have lost.
+    pub corrupt: Option<&'a str>,
+    /// The metadata says that the replica exists here.
+    pub opened: bool,
+    /// All of the node's metadata log is applied. Before that it may have forgotten what it knew when it opened the replica:
+    /// a power cut takes the mark of what was committed, and the disk may have lost the replica itself.
+    pub metadata_is_current: bool,
+    /// Its directory is there.
+    pub directory: bool,
+    /// The log has a stream of it.
+    pub stream: bool,
+    /// That stream was purged once. It is, only behind a manifest: without one, opening would take the blocks for strays.
+    pub purged: bool,
+    /// Its manifest is there.
+    pub manifest: bool,
+}
+
+/// Whether a replica is all there, was never there, or is lost. Pure.
+pub fn judge(traces: &Traces<'_>) -> Condition {
+    if let Some(what) = traces.corrupt {
+        return Loss::condition(Kind::Wal, "wal_corrupt", format!("its stream of the log lost {what}"));
+    }
+    if !traces.opened {
+        return if traces.metadata_is_current { Condition::Unborn } else { Condition::Undecided };
+    }
+    if !traces.directory {
+        return Loss::condition(Kind::Replica, "directory_missing", "its directory is missing");
+    }
+    if !traces.stream {
+        return Loss::condition(Kind::Wal, "log_missing", "the log has nothing of it");
+    }
+    if traces.purged && !traces.manifest {
+        return Loss::condition(Kind::Replica, "manifest_missing", "its directory has no manifest");
+    }
+    Condition::Whole
 }
 
 /// The node's disk.
@@ -47,35 +89,29 @@ pub(super) struct Disk<'a> {
     pub(super) wal: &'a Wal,
     /// What recovery found of a damaged stream.
     pub(super) corrupt: Option<&'a str>,
+    /// See [`Traces::metadata_is_current`].
+    pub(super) metadata_is_current: bool,
 }
 
 impl Disk<'_> {
     /// `opened`: the metadata says that the replica exists here.
     pub(super) fn condition(&self, shard: u32, replica: u64, opened: bool) -> io::Result<Condition> {
-        if let Some(what) = self.corrupt {
-            return Ok(Loss::condition(Kind::Wal, "wal_corrupt", format!("its stream of the log lost {what}")));
-        }
-        if !opened {
-            return Ok(Condition::Unborn);
-        }
         let dir = directory(self.data_dir, shard, replica);
-        if !dir.try_exists()? {
-            let detail = format!("{} is missing", dir.display());
-            return Ok(Loss::condition(Kind::Replica, "directory_missing", detail));
-        }
-        if self.wal.streams().binary_search(&replica).is_err() {
-            return Ok(Loss::condition(Kind::Wal, "log_missing", "the log has nothing of it"));
-        }
-        // The log is purged only behind a manifest. Without one, opening would take the blocks for strays.
-        let purged = self.wal.mark(replica, Mark::Purged).is_some_and(|mark| !mark.is_empty());
-        if purged && !dir.join(MANIFEST_FILE).try_exists()? {
-            return Ok(Loss::condition(
-                Kind::Replica,
-                "manifest_missing",
-                format!("{} has no manifest", dir.display()),
-            ));
-        }
-        Ok(Condition::Whole)
+        let traces = Traces {
+            corrupt: self.corrupt,
+            opened,
+            metadata_is_current: self.metadata_is_current,
+            directory: dir.try_exists()?,
+            stream: self.wal.streams().binary_search(&replica).is_ok(),
+            purged: self.wal.mark(replica, Mark::Purged).is_some_and(|mark| !mark.is_empty()),
+            manifest: dir.join(MANIFEST_FILE).try_exists()?,
+        };
+        Ok(match judge(&traces) {
+            Condition::Lost(loss) => {
+                Condition::Lost(Loss { detail: format!("{} ({})", loss.detail, dir.display()), ..loss })
+            }
+            sound @ (Condition::Whole | Condition::Unborn | Condition::Undecided) => sound,
+        })
     }
 
     /// Makes the replica exist: its directory, and its stream in the log. Durable on return; harmless when it was done before.
@@ -106,6 +142,7 @@ mod tests {
         match condition {
             Condition::Whole => "whole",
             Condition::Unborn => "unborn",
+            Condition::Undecided => "undecided",
             Condition::Lost(loss) => loss.reason,
         }
     }
@@ -115,8 +152,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = WalConfig { segment_bytes: 1 << 20, record_bytes_max: 1 << 16, ..WalConfig::default() };
         let (wal, _) = Wal::open(&dir.path().join("wal"), config.clone()).unwrap();
-        let disk = Disk { data_dir: dir.path(), wal: &wal, corrupt: None };
+        let disk = Disk { data_dir: dir.path(), wal: &wal, corrupt: None, metadata_is_current: true };
         assert_eq!(reason(disk.condition(3, 7, false).unwrap()), "unborn");
+        let early = Disk { metadata_is_current: false, ..disk };
+        assert_eq!(reason(early.condition(3, 7, false).unwrap()), "undecided", "it may be one that was lost");
         assert_eq!(reason(disk.condition(3, 7, true).unwrap()), "directory_missing");
         for _ in 0..2 {
             disk.give_birth(3, 7).await.unwrap();
@@ -124,7 +163,7 @@ mod tests {
         }
         drop(wal);
         let (wal, _) = Wal::open(&dir.path().join("wal"), config.clone()).unwrap();
-        let disk = Disk { data_dir: dir.path(), wal: &wal, corrupt: None };
+        let disk = Disk { data_dir: dir.path(), wal: &wal, corrupt: None, metadata_is_current: true };
         assert_eq!(
             reason(disk.condition(3, 7, true).unwrap()),
             "whole",

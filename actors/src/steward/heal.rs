@@ -8,7 +8,7 @@ use trine_raft::ReplicaId;
 
 use super::Steward;
 use super::disk::{Disk, Loss};
-use crate::cluster::unix_ms;
+use crate::cluster::{NodeLog, unix_ms};
 use crate::healing::{Found, Kind, Record, State};
 use crate::meta::{Command, MetaState, ONLY_REPLICA, Reply};
 use crate::shard::directory;
@@ -55,8 +55,9 @@ fn replica_of(record: &Record) -> Option<u64> {
 
 impl Steward {
     pub(super) fn disk<'a>(&'a self, replica: u64) -> Disk<'a> {
-        let corrupt = self.shared.corrupt_streams.get(&replica).map(String::as_str);
-        Disk { data_dir: &self.context.data_dir, wal: &self.shared.wal, corrupt }
+        let NodeLog { wal, corrupt_streams } = &*self.log;
+        let corrupt = corrupt_streams.get(&replica).map(String::as_str);
+        Disk { data_dir: &self.context.data_dir, wal, corrupt, metadata_is_current: self.metadata_is_current }
     }
 
     /// Takes a replica out of use: it is not opened again, and another one takes its place.
@@ -186,7 +187,7 @@ impl Steward {
     /// Removes streams and files of replicas that are gone for good, and old quarantined files.
     fn clean(&self, state: &MetaState) {
         let open: Vec<u64> = self.replicas.values().map(|r| r.handle.replica).collect();
-        for stream in self.shared.wal.streams() {
+        for stream in self.log.wal.streams() {
             if state.is_gone(stream) && !open.contains(&stream) {
                 info!(replica = stream, "removing the log of a replica that is gone");
                 let done = move |result: std::io::Result<()>| {
@@ -194,7 +195,7 @@ impl Steward {
                         warn!(replica = stream, %error, "its log could not be removed");
                     }
                 };
-                self.shared.wal.remove_stream(stream, Box::new(done));
+                self.log.wal.remove_stream(stream, Box::new(done));
             }
         }
         let shards = self.context.data_dir.join("shards");

@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::model::{AdminCluster, AdminHealing, AdminNode, AdminShard, FlushReport, RemovedNode};
-use super::{openapi, scrub};
+use super::{ledger, openapi, scrub};
 use crate::error::{ApiError, Family};
 use crate::state::Api;
 
@@ -22,6 +22,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/admin/v1/metadata/export", get(export_metadata))
         .route("/admin/v1/openapi.json", get(openapi::document))
         .merge(scrub::routes())
+        .merge(ledger::routes())
 }
 
 /// The cluster as this node sees it.

@@ -5,6 +5,7 @@ use axum::response::Response;
 use axum::routing::get;
 use http::StatusCode;
 
+use crate::error::ApiError;
 use crate::metrics::render;
 use crate::reply;
 use crate::state::Api;
@@ -26,9 +27,9 @@ pub(crate) async fn ready_page(State(api): State<Api>) -> Response {
 }
 
 async fn prometheus_ready(State(api): State<Api>) -> Response {
-    match api.check_ready() {
+    match api.backend().ready() {
         Ok(()) => reply::text(StatusCode::OK, "Prometheus Server is Ready.\n"),
-        Err(error) => error.respond(crate::Family::Prometheus),
+        Err(reason) => ApiError::NotReady { reason }.respond(crate::Family::Prometheus),
     }
 }
 

@@ -1,4 +1,10 @@
 //! Documents of the admin REST. Field names are part of the API: add, never rename.
+mod ledger;
+
+pub use ledger::{
+    AdminBooks, AdminBooksRow, AdminImbalance, AdminIntake, AdminIntakeRow, AdminLedger, AdminLedgerRow, AdminRejected,
+    AdminVerification, AdminVerificationNode, AdminVerifiedRow,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

@@ -3,16 +3,18 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::model::{
-    AdminCluster, AdminHealing, AdminHealingRecord, AdminNode, AdminReplacement, AdminReplica, AdminScrub,
-    AdminScrubFinding, AdminScrubNode, AdminShard, FlushReport, RemovedNode,
+    AdminBooks, AdminBooksRow, AdminCluster, AdminHealing, AdminHealingRecord, AdminImbalance, AdminIntake,
+    AdminIntakeRow, AdminLedger, AdminLedgerRow, AdminNode, AdminRejected, AdminReplacement, AdminReplica, AdminScrub,
+    AdminScrubFinding, AdminScrubNode, AdminShard, AdminVerification, AdminVerificationNode, AdminVerifiedRow,
+    FlushReport, RemovedNode,
 };
-use super::{cluster, scrub};
+use super::{cluster, ledger, scrub};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Trine admin API",
-        description = "What the cluster is, flushing and scrubbing it, and what is healed."
+        description = "What the cluster is, flushing and scrubbing it, what is healed, and what became of every fact."
     ),
     paths(
         cluster::cluster,
@@ -23,13 +25,27 @@ use super::{cluster, scrub};
         cluster::remove_node,
         cluster::export_metadata,
         scrub::progress,
-        scrub::start
+        scrub::start,
+        ledger::ledger,
+        ledger::verification,
+        ledger::verify
     ),
     components(schemas(
+        AdminBooks,
+        AdminBooksRow,
         AdminCluster,
         AdminHealing,
         AdminHealingRecord,
+        AdminImbalance,
+        AdminIntake,
+        AdminIntakeRow,
+        AdminLedger,
+        AdminLedgerRow,
         AdminNode,
+        AdminRejected,
+        AdminVerification,
+        AdminVerificationNode,
+        AdminVerifiedRow,
         AdminReplacement,
         AdminReplica,
         AdminScrub,

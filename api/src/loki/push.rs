@@ -1,7 +1,7 @@
 //! `POST /loki/api/v1/push` and its first version.
 use bytes::Bytes;
 use http::StatusCode;
-use trine_store::model::Slot;
+use trine_store::model::{Signal, Slot};
 
 use super::entries::{Collector, Entries, EntryLimits};
 use super::push_decode::{decode_json, decode_legacy_json, decode_protobuf};
@@ -51,7 +51,7 @@ async fn store(call: Call, json: Form) -> Outcome {
     let encoding = call.header("content-encoding").to_owned();
     let Call { api, tenant, body, held, .. } = call;
     let limits = EntryLimits::new(api.config(), api.now_ns());
-    let decoder_api = api.clone();
+    let (decoder_api, owner) = (api.clone(), tenant.clone());
     let (entries, held) = decode_off_thread(body.len(), move || {
         let mut held = held;
         let body = decompress(&encoding, body, form, &decoder_api, &mut held)?;
@@ -69,14 +69,14 @@ async fn store(call: Call, json: Form) -> Outcome {
     if entries.streams == 0 {
         return Err(ApiError::Unprocessable("error at least one valid stream is required for ingestion".to_owned()));
     }
-    write(&api, entries).await?;
+    write(&api, &owner, entries).await?;
     drop(held);
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
 /// Writes what is good; `Err` names what was not.
-pub(crate) async fn write(api: &Api, entries: Entries) -> Result<(), ApiError> {
-    api.registry().count_rejected("logs", "invalid", entries.rejected);
+pub(crate) async fn write(api: &Api, tenant: &str, entries: Entries) -> Result<(), ApiError> {
+    api.reject(tenant, Signal::Logs, "invalid", entries.rejected);
     let Entries { parts, rejected, mut texts, .. } = entries;
     api.write(parts).await?;
     if rejected == 0 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use trine_store::model::Slot;
+use trine_store::model::{Signal, Slot};
 
 use super::{logs, metrics, trace};
 use crate::budget::Held;
@@ -30,17 +30,25 @@ pub(crate) async fn traces(
     bytes_len: usize,
     mut held: Held,
 ) -> Result<(), ApiError> {
-    let decoder = api.clone();
-    let (parts, held) = decode_off_thread(bytes_len, move || {
+    let (decoder, owner) = (api.clone(), Arc::clone(&tenant));
+    let spans = spans_of(&request);
+    let decoded = decode_off_thread(bytes_len, move || {
         let shard_of = |slot: Slot| decoder.shard_of(slot);
         let bytes_max = decoder.config().span_attribute_bytes_max;
         let parts = trace::decode(&tenant, request, bytes_max, &shard_of, &mut held)?;
         Ok((parts, held))
     })
-    .await?;
+    .await;
+    // One bad span refuses them all.
+    let (parts, held) = decoded.inspect_err(|_| api.reject(&owner, Signal::Traces, "invalid", spans))?;
     api.write(parts).await?;
     drop(held);
     Ok(())
+}
+
+fn spans_of(request: &ExportTraceServiceRequest) -> u64 {
+    let scopes = request.resource_spans.iter().flat_map(|r| &r.scope_spans);
+    scopes.map(|scope| scope.spans.len() as u64).sum()
 }
 
 /// Stores log records.
@@ -51,7 +59,7 @@ pub(crate) async fn logs(
     bytes_len: usize,
     mut held: Held,
 ) -> Result<(), ApiError> {
-    let decoder = api.clone();
+    let (decoder, owner) = (api.clone(), Arc::clone(&tenant));
     let limits = EntryLimits::new(api.config(), api.now_ns());
     let (entries, held) = decode_off_thread(bytes_len, move || {
         let shard_of = |slot: Slot| decoder.shard_of(slot);
@@ -59,7 +67,7 @@ pub(crate) async fn logs(
         Ok((entries, held))
     })
     .await?;
-    let written = crate::loki::push::write(api, entries).await;
+    let written = crate::loki::push::write(api, &owner, entries).await;
     drop(held);
     written
 }
@@ -72,7 +80,7 @@ pub(crate) async fn metrics(
     bytes_len: usize,
     mut held: Held,
 ) -> Result<Partial, ApiError> {
-    let decoder = api.clone();
+    let (decoder, owner) = (api.clone(), Arc::clone(&tenant));
     let config = api.config();
     let limits = WriteLimits {
         now_ms: api.now_ms(),
@@ -92,7 +100,7 @@ pub(crate) async fn metrics(
         ("series_too_large", points.too_large),
         ("unsupported", points.unsupported),
     ] {
-        api.registry().count_rejected("metrics", reason, n);
+        api.reject(&owner, Signal::Metrics, reason, n);
     }
     let outcomes = api.write(points.parts.clone()).await?;
     drop(held);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode};
-use trine_store::model::{Labels, Slot};
+use trine_store::model::{Labels, Signal, Slot};
 use trine_store::part::PartRef;
 use trine_store::shard::PartOutcome;
 
@@ -85,7 +85,7 @@ fn limits_of(api: &Api) -> WriteLimits {
 /// 2.0 tells with every answer how much of the request was written.
 async fn store_v2(call: Call) -> Outcome {
     let Call { api, tenant, body, mut held, .. } = call;
-    let (limits, decoder_api) = (limits_of(&api), api.clone());
+    let (limits, decoder_api, owner) = (limits_of(&api), api.clone(), Arc::clone(&tenant));
     let decoded_bytes_max = api.config().remote_write_decoded_bytes_max;
     let (decoded, held) = decode_off_thread(body.len(), move || {
         let message = snappy::decode_block(&body, decoded_bytes_max, &mut held)?;
@@ -96,7 +96,7 @@ async fn store_v2(call: Call) -> Outcome {
         Ok((decoded, held))
     })
     .await?;
-    api.registry().count_rejected("metrics", "invalid", decoded.rejected);
+    api.reject(&owner, Signal::Metrics, "invalid", decoded.rejected);
     let outcomes = match api.write(decoded.parts.clone()).await {
         Ok(outcomes) => outcomes,
         Err(error) => return Ok(with_counts(error.respond(Family::RemoteWrite), [0; 3])),
@@ -138,19 +138,19 @@ async fn store_v1(call: Call, flavor: Flavor) -> Outcome {
         Ok((decoded, held))
     })
     .await?;
-    count(&api, &decoded);
+    count(&api, &tenant, &decoded);
     let outcomes = api.write(decoded.parts.clone()).await?;
     drop(held);
     answer(flavor, &decoded, &outcomes)
 }
 
-fn count(api: &Api, decoded: &Decoded) {
-    let r = api.registry();
-    r.count_rejected("metrics", "invalid_series", decoded.skipped_samples);
-    r.count_rejected("metrics", "too_far_in_future", decoded.too_new);
-    r.count_rejected("metrics", "too_old", decoded.too_old);
-    r.count_rejected("metrics", "series_too_large", decoded.too_large);
-    r.count_rejected("metrics", "invalid_histogram", decoded.bad_histograms);
+fn count(api: &Api, tenant: &str, decoded: &Decoded) {
+    let reject = |reason, facts| api.reject(tenant, Signal::Metrics, reason, facts);
+    reject("invalid_series", decoded.skipped_samples);
+    reject("too_far_in_future", decoded.too_new);
+    reject("too_old", decoded.too_old);
+    reject("series_too_large", decoded.too_large);
+    reject("invalid_histogram", decoded.bad_histograms);
 }
 
 fn answer(flavor: Flavor, decoded: &Decoded, outcomes: &[PartOutcome]) -> Outcome {

@@ -1,5 +1,8 @@
 //! The admin REST and the node's own metrics.
-use crate::client::Client;
+use trine_store::model::Signal;
+
+use crate::client::{Client, NOW_S};
+use crate::prom::{HEADERS, write_request};
 
 #[tokio::test]
 async fn documents() {
@@ -15,7 +18,40 @@ async fn documents() {
     assert!(a.json()["paths"]["/admin/v1/scrub"]["get"].is_object());
     assert!(client.post("/admin/v1/scrub", &[], "").await.json()["nodes"][0]["running"] == true);
     assert!(client.get("/admin/v1/scrub").await.json()["nodes"][0]["running"] == false);
+    let tenants = |rows: serde_json::Value| {
+        rows["facts"].as_array().unwrap().iter().map(|r| r["tenant"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(tenants(client.get("/admin/v1/ledger").await.json()), ["a", "b"]);
+    assert_eq!(tenants(client.get("/admin/v1/ledger?tenant=b").await.json()), ["b"]);
+    assert_eq!(client.post("/admin/v1/ledger/verify", &[], "").await.json()["balanced"], serde_json::Value::Null);
+    assert_eq!(client.get("/admin/v1/ledger/verify").await.json()["balanced"], true);
     assert_eq!(client.get("/nowhere").await.status, 404);
+}
+
+/// Facts that no shard sees are counted for their tenant, whichever surface refuses them.
+#[tokio::test]
+async fn refused_facts_are_counted_by_reason() {
+    let client = Client::new();
+    let (far_ms, tenant) = ((NOW_S + 90 * 86_400) * 1000, ("x-scope-orgid", "a"));
+    let samples = write_request(&[(&[("__name__", "up")], &[(far_ms, 1.0), (NOW_S * 1000, 1.0)])]);
+    let mut headers = HEADERS.to_vec();
+    headers.push(tenant);
+    assert_eq!(client.post("/api/v1/write", &headers, samples).await.status, 400);
+    let json = [("content-type", "application/json"), tenant];
+    let line = format!(r#"{{"streams":[{{"stream":{{"app":"x"}},"values":[["{far_ms}000000","l"]]}}]}}"#);
+    assert_eq!(client.post("/loki/api/v1/push", &json, line).await.status, 400);
+    // One wrong id refuses the whole request.
+    let spans = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[
+        {"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"0102030405060708","name":"good"},
+        {"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"","name":"bad"}]}]}]}"#;
+    assert_eq!(client.post("/v1/traces", &json, spans).await.status, 400);
+    let rejected = client.cluster.rejected.lock().unwrap().clone();
+    let expected = [
+        ("a".to_owned(), Signal::Metrics, "too_far_in_future", 1),
+        ("a".to_owned(), Signal::Logs, "invalid", 1),
+        ("a".to_owned(), Signal::Traces, "invalid", 2),
+    ];
+    assert_eq!(rejected, expected);
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use trine_api::admin::model::{AdminCluster, AdminNode, AdminScrub, AdminScrubNode, AdminShard, FlushReport};
+use trine_api::admin::model::{
+    AdminCluster, AdminLedger, AdminLedgerRow, AdminNode, AdminScrub, AdminScrubNode, AdminShard, AdminVerification,
+    FlushReport,
+};
 use trine_api::backend::{Backend, ShardPart, WriteError};
 use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
 use trine_query::memory::QueryMemory;
@@ -75,6 +78,8 @@ pub(crate) struct Cluster {
     pub(crate) refuse: Mutex<Option<WriteError>>,
     /// Outcomes of all writes so far.
     pub(crate) outcomes: Mutex<Vec<PartOutcome>>,
+    /// What the surfaces refused: tenant, signal, reason, facts.
+    pub(crate) rejected: Mutex<Vec<(String, Signal, &'static str, u64)>>,
     /// What queries may hold.
     pub(crate) queries: QueryMemory,
 }
@@ -91,6 +96,7 @@ impl Cluster {
             missing: Mutex::new(None),
             refuse: Mutex::new(None),
             outcomes: Mutex::new(Vec::new()),
+            rejected: Mutex::new(Vec::new()),
             queries,
         }
     }
@@ -177,6 +183,21 @@ impl Backend for Cluster {
 
     async fn shards(&self) -> Vec<AdminShard> {
         (0..SHARDS).map(|shard| AdminShard { shard, ..AdminShard::default() }).collect()
+    }
+
+    fn reject(&self, tenant: &str, signal: Signal, reason: &'static str, facts: u64) {
+        if facts > 0 {
+            self.rejected.lock().unwrap().push((tenant.to_owned(), signal, reason, facts));
+        }
+    }
+
+    async fn ledger(&self) -> AdminLedger {
+        let row = |tenant: &str| AdminLedgerRow { tenant: tenant.to_owned(), received: 7, ..AdminLedgerRow::default() };
+        AdminLedger { facts: vec![row("a"), row("b")], ..AdminLedger::default() }
+    }
+
+    async fn verify_ledger(&self, start: bool) -> AdminVerification {
+        AdminVerification { balanced: (!start).then_some(true), ..AdminVerification::default() }
     }
 
     async fn scrub(&self, start: bool) -> AdminScrub {

@@ -12,6 +12,7 @@ use trine_chaos_tests::nemesis::soak::{Soak, passed, soak, table};
 use trine_chaos_tests::net::Realm;
 use trine_chaos_tests::scenario::{ALL, Scenario};
 use trine_chaos_tests::settings::Settings;
+use trine_chaos_tests::sim::command;
 
 /// Real clusters under faults. The binary is `TRINE_BIN`, or this workspace's debug build.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Deterministic simulation of the pure decisions and of the log, by seeds. Starts no process.
+    Sim(command::Flags),
     /// Many runs: each fault alone, then random pairs. Ends with a table.
     Soak {
         #[arg(long, default_value_t = 60)]
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
     };
     let passed = match &flags.command {
         None => scenarios(&runtime, &flags),
+        Some(Command::Sim(simulated)) => command::run(simulated),
         Some(Command::Nemesis { nodes, common }) => runtime.block_on(unless_interrupted(nemesis(*nodes, common))),
         Some(Command::Soak { runs, nodes, write, common }) => {
             runtime.block_on(unless_interrupted(soaked(*runs, nodes, write.as_ref(), common)))

@@ -34,6 +34,8 @@ pub enum Broken {
     Invented { signal: Signal, number: u64 },
     /// P4: a fact that is not whole.
     Altered { signal: Signal, seen: String },
+    /// The ledger, counted from the disks, does not balance or disagrees with the clients.
+    Books { what: String },
     /// No progress within the bound after the last fault had healed.
     Stalled { what: String },
     /// A process ended by itself, and no fault of the schedule may cause that.
@@ -66,6 +68,7 @@ impl fmt::Display for Broken {
             Self::Doubled { signal, number, times } => write!(f, "P3: {signal:?} {number} is there {times} times"),
             Self::Invented { signal, number } => write!(f, "{signal:?} {number} was not sent or not asked for"),
             Self::Altered { signal, seen } => write!(f, "P4: {signal:?}: altered: {seen}"),
+            Self::Books { what } => write!(f, "ledger: {what}"),
             Self::Stalled { what } => write!(f, "no progress: {what}"),
             Self::Ended { status } => write!(f, "ended by itself: {status}"),
             Self::Panicked { message } => write!(f, "panicked: {message}"),

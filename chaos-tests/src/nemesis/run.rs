@@ -109,6 +109,9 @@ pub async fn run(plan: &Plan) -> Result<Verdict> {
     }
     verdict.violations.sort_by_key(|v| v.ended);
     sum_up(&events, &mut verdict);
+    if verdict.violations.is_empty() {
+        verdict.violations = crate::audit::after(&cluster, &events).await;
+    }
     if !verdict.violations.is_empty() {
         let dir = cluster.keep();
         keep(&cluster, &dir, &schedule, &story, &events, &verdict)?;

@@ -21,7 +21,7 @@ const REQUESTS: u64 = 20;
 pub async fn bad_input(settings: Settings) -> Result<Report> {
     let mut report = Report::new("bad_input", settings);
     let mut cluster = Cluster::start(Options::nodes(1)).await?;
-    let (client, ledger) = (Client::new(), Ledger::new(Run::new("bad-input")));
+    let (client, ledger) = (Client::new(), Ledger::in_company(Run::new("bad-input")));
     let (at, (rpc, gossip)) = (cluster.http(0), cluster.internal(0));
     let writing = Writers::start(&ledger, &client, &[at], &[]);
     let reading = Readers::start(&ledger, &client, &[at]);

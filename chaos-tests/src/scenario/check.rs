@@ -1,4 +1,5 @@
 //! Reading everything back through every node.
+use crate::audit;
 use crate::client::{Answer, Client, Outcome, ReadError};
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -27,7 +28,19 @@ pub(super) async fn check_everything(
             return Err(Error::Facts { node, complaints });
         }
     }
-    Ok(())
+    check_books(cluster, ledger, nodes).await
+}
+
+/// Has the cluster count its facts from the disks: the books must balance, and agree with the oracle. `nodes` are up.
+async fn check_books(cluster: &Cluster, ledger: &Ledger, nodes: &[usize]) -> Result<()> {
+    let Some(&asked) = nodes.first() else { return Ok(()) };
+    let names: Vec<&str> = nodes.iter().map(|n| cluster.name(*n)).collect();
+    let counted = audit::count(&cluster.admin(asked), &names).await?;
+    let known: Vec<_> = Signal::ALL.into_iter().map(|signal| (signal, ledger.oracle().tally(signal))).collect();
+    match audit::findings(&counted, &known, ledger.has_company()).as_slice() {
+        [] => Ok(()),
+        found => Err(Error::Promise { promise: "the ledger balances", evidence: found.join("; ") }),
+    }
 }
 
 /// Asks a node for one batch, by trace id where it is a trace.

@@ -1,5 +1,6 @@
 //! `trine admin`: the admin REST API in a terminal, and what is done to a node that does not run.
 mod healing;
+mod ledger;
 mod metadata;
 mod scrub;
 
@@ -24,6 +25,9 @@ pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
             AdminCommand::Flush => flush(&client).await,
             AdminCommand::Scrub { watch } => scrub::run(&client, watch).await,
             AdminCommand::Healing { json } => healing::show(&client, json).await,
+            AdminCommand::Ledger { verify, tenant, json } => {
+                ledger::run(&client, verify, tenant.as_deref(), json).await
+            }
             AdminCommand::RemoveNode { name, drain } => healing::remove_node(&client, &name, drain).await,
             AdminCommand::ExportMetadata { out } => metadata::export(&client, &out).await,
             AdminCommand::RecoverMetadata(flags) => metadata::recover(&flags).await,

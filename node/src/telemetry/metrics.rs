@@ -31,7 +31,7 @@ impl MetricsSource for NodeMetrics {
         use MetricKind::{Counter, Gauge};
         let status = self.cluster.own_status();
         let wal = self.cluster.wal_stats();
-        let scrub = self.cluster.scrub_here(false);
+        let (scrub, verification) = (self.cluster.scrub_here(false), self.cluster.verification());
         let shards = || status.replicas.iter().filter(|r| r.shard != META_SHARD);
         let sum = |f: fn(&trine_actors::rpc::proto::ReplicaStatus) -> u64| shards().map(f).sum::<u64>() as f64;
         let mut families = vec![
@@ -104,6 +104,37 @@ impl MetricsSource for NodeMetrics {
                 Gauge,
                 scrub.finished_unix_ms as f64 / 1000.0,
             ),
+            one(
+                "trine_ledger_verify_running",
+                "1 while everything on this node is counted again.",
+                Gauge,
+                f64::from(u8::from(verification.running)),
+            ),
+            one("trine_ledger_verify_runs_total", "Such counts that ended.", Counter, verification.runs as f64),
+            one(
+                "trine_ledger_verify_facts",
+                "Facts that the current or last count has come across.",
+                Gauge,
+                verification.facts_counted as f64,
+            ),
+            one(
+                "trine_ledger_verify_uncounted_replicas",
+                "Replicas that it could not count.",
+                Gauge,
+                verification.errors.len() as f64,
+            ),
+            one(
+                "trine_ledger_verify_imbalances",
+                "Figures in which it found the books of this node's replicas to be wrong.",
+                Gauge,
+                trine_actors::ledger::imbalances([("", &verification)]).len() as f64,
+            ),
+            one(
+                "trine_ledger_unbalanced_rows",
+                "Tenants and signals whose facts are not all accounted for after the last seal.",
+                Gauge,
+                self.cluster.unbalanced_rows() as f64,
+            ),
             one("trine_store_blocks_bytes", "Bytes of sealed blocks.", Gauge, sum(|r| r.blocks_bytes)),
             one(
                 "trine_raft_leaders",
@@ -125,12 +156,38 @@ impl MetricsSource for NodeMetrics {
                 status.replicas.iter().map(|r| r.applied_index).sum::<u64>() as f64,
             ),
         ];
+        families.extend(self.opening());
         families.extend(self.healing());
         families
     }
 }
 
 impl NodeMetrics {
+    /// How far replicas are that are being opened, and which had to be opened again.
+    fn opening(&self) -> Vec<MetricFamily> {
+        use MetricKind::{Counter, Gauge};
+        let replayed = self.cluster.replayed();
+        let reopened = self
+            .cluster
+            .reopened()
+            .map(|(cause, count)| MetricSample { labels: vec![("cause", cause.to_owned())], value: count as f64 });
+        vec![
+            one(
+                "trine_store_replay_bytes",
+                "Bytes of log that the replicas here had to apply again when they were opened.",
+                Gauge,
+                replayed.total as f64,
+            ),
+            one("trine_store_replay_done_bytes", "What of that is applied.", Gauge, replayed.done as f64),
+            MetricFamily {
+                name: "trine_raft_replicas_reopened_total",
+                help: "Replicas that stopped by themselves and were opened again.",
+                kind: Counter,
+                samples: reopened.to_vec(),
+            },
+        ]
+    }
+
     /// What was damaged and is healed.
     fn healing(&self) -> Vec<MetricFamily> {
         use MetricKind::{Counter, Gauge};

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
 
-use crate::testing::{cluster, introduce, leader, open_everywhere, soon, status_is};
+use crate::testing::{cluster, introduce, leader, leader_among, open_everywhere, soon, status_is};
 use crate::{
-    Committed, GroupId, Machine, NodeId, Payload, ProposeError, Recovered, ReplicaId, SnapshotManifest, Storage,
+    Committed, GroupId, Machine, NodeId, Payload, ProposeError, Recovered, ReplicaId, SnapshotManifest, Stopped,
+    Storage,
 };
 
 const GROUP: GroupId = GroupId(1);
@@ -164,10 +165,32 @@ async fn a_machine_that_fails_ends_its_group() {
         group.snapshot_taken().await.unwrap();
         let failed = soon(group.propose(what.into()).unwrap()).await.unwrap_err();
         assert!(matches!(failed, ProposeError::Fatal(_)), "{failed:?}");
-        status_is(&group, |status| status.stopped.is_some()).await;
+        status_is(&group, |status| matches!(status.stopped, Some(Stopped::Failed(_)))).await;
         // It may still be queued, but not be left without an answer.
         if let Ok(queued) = group.propose("more".into()) {
             soon(queued).await.unwrap_err();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_core_panics_says_so_is_replaced_and_comes_back() {
+    let mut nodes = cluster(3).await;
+    let broken = open_everywhere(&mut nodes, GROUP).await;
+    soon(nodes[broken].group(GROUP).propose(item(0, 0)).unwrap()).await.unwrap();
+    let group = nodes[broken].group(GROUP);
+    group.panic_core().await;
+    status_is(&group, |status| status.stopped == Some(Stopped::Panicked)).await;
+    let status = group.status();
+    assert!(!status.is_leader && status.leader.is_none(), "{status:?}");
+
+    // Nothing of the dead core goes on telling the others that it leads.
+    let leads = leader_among(&nodes, GROUP, |nth| nth != broken).await;
+    soon(nodes[leads].group(GROUP).propose(item(0, 1)).unwrap()).await.unwrap();
+
+    soon(group.stop()).await;
+    nodes[broken].open(GROUP).await;
+    soon(nodes[leads].group(GROUP).propose(item(0, 2)).unwrap()).await.unwrap();
+    let expected: Vec<_> = (0..3).map(|nth| item(0, nth)).collect();
+    assert_eq!(nodes[broken].machine(GROUP).holds(3).await, expected);
 }

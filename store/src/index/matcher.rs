@@ -46,6 +46,11 @@ pub struct Matcher {
 }
 
 impl Matcher {
+    /// `name = "value"`.
+    pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { name: name.into(), op: MatchOp::Eq, value: value.into(), regex: None }
+    }
+
     pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, MatcherError> {
         let (name, value) = (name.into(), value.into());
         let regex = match op {

@@ -6,8 +6,8 @@ mod verify;
 
 use std::sync::{Arc, OnceLock};
 
-pub use seal::seal;
-pub use verify::verify;
+pub use seal::{seal, seal_counted};
+pub use verify::{recount, verify};
 
 use self::footer::{Footer, SectionEntry, decode_header, decode_trailer};
 use self::section::{decode_granules, decode_labels, decode_streams};
@@ -123,6 +123,11 @@ impl Block {
     /// Tenants with a section, sorted.
     pub fn tenants(&self) -> impl Iterator<Item = &str> {
         self.footer.sections.iter().map(|s| s.tenant.as_str())
+    }
+
+    /// Tenants with their rows, as the footer says. None for a place holder.
+    pub fn tenant_facts(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.footer.sections.iter().map(|s| (s.tenant.as_str(), s.rows))
     }
 
     /// The tenant's pieces, or `None` when it has no section.

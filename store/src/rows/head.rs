@@ -35,6 +35,11 @@ impl HeadView {
         source_of(tenant, &self.streams, &self.runs, &self.tail)
     }
 
+    /// Repeated rows of the tenant that were left out when the head was compressed.
+    pub fn dropped(&self, tenant: &str) -> u64 {
+        self.runs.iter().filter_map(|run| run.dropped.get(tenant)).sum()
+    }
+
     /// Tenants with rows.
     pub(crate) fn tenants(&self) -> BTreeSet<Arc<str>> {
         let in_runs = self.runs.iter().flat_map(|r| r.granules.iter().map(|(t, _)| t));

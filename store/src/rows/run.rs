@@ -1,5 +1,5 @@
 //! A run: sorted, compressed granules of one head, in memory.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ pub(crate) struct Run {
     pub(crate) granules: Vec<(Arc<str>, Arc<Granule>)>,
     /// Compressed bytes held.
     pub(crate) bytes: u64,
+    /// Repeated rows that were left out on the way here, of the tenants that had any.
+    pub(crate) dropped: BTreeMap<Arc<str>, u64>,
 }
 
 impl Run {
@@ -38,16 +40,22 @@ pub(crate) fn build_run(
 ) -> Result<Run> {
     let in_runs = runs.iter().flat_map(|r| r.granules.iter().map(|(t, _)| t));
     let tenants: BTreeSet<&Arc<str>> = in_runs.chain(tail.iter().map(|b| &b.tenant)).collect();
-    let mut run = Run { granules: Vec::new(), bytes: 0 };
+    let mut run = Run { granules: Vec::new(), bytes: 0, dropped: BTreeMap::new() };
+    for (tenant, count) in runs.iter().flat_map(|r| &r.dropped) {
+        *run.dropped.entry(tenant.clone()).or_default() += count;
+    }
     for tenant in tenants {
         let source = source_of(tenant, streams, runs, tail);
         let limits = GranuleLimits::new(config, config.run_level);
-        write_granules(signal, tenant, source, limits, &|r| r, &mut |_| Ok(()), &mut |meta, bytes| {
+        let dropped = write_granules(signal, tenant, source, limits, &|r| r, &mut |_| Ok(()), &mut |meta, bytes| {
             run.bytes += bytes.len() as u64;
             let file = Arc::new(Bytes::from(bytes));
             run.granules.push((tenant.clone(), Arc::new(Granule { meta, file, base: 0 })));
             Ok(())
         })?;
+        if dropped > 0 {
+            *run.dropped.entry(tenant.clone()).or_default() += dropped;
+        }
     }
     Ok(run)
 }

@@ -42,6 +42,12 @@ impl RowsView {
         Self { signal, heads: Vec::new(), blocks: Vec::new() }
     }
 
+    /// Tenants with rows, sorted. Those of a block in quarantine are not known.
+    pub fn tenants(&self) -> BTreeSet<Arc<str>> {
+        let in_blocks = self.blocks.iter().flat_map(|block| block.tenants()).map(Arc::from);
+        in_blocks.chain(self.heads.iter().flat_map(|head| head.tenants())).collect()
+    }
+
     /// Streams that have rows in `min_ns <= t < max_ns`, by key. Granule statistics decide, so a stream may be listed whose
     /// rows lie just outside.
     pub fn streams(

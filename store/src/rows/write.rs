@@ -34,7 +34,8 @@ pub(crate) fn scan_everything(signal: Signal, tenant: &str, source: Source) -> R
     scan_sources(signal, scan, vec![source])
 }
 
-/// Writes the tenant's rows. `renumber` maps the source's stream references to those of the granules.
+/// Writes the tenant's rows. `renumber` maps the source's stream references to those of the granules. How many repeated rows
+/// were left out.
 pub(crate) fn write_granules(
     signal: Signal,
     tenant: &str,
@@ -43,7 +44,7 @@ pub(crate) fn write_granules(
     renumber: &dyn Fn(u32) -> u32,
     tap: &mut RowTap<'_>,
     sink: &mut GranuleSink<'_>,
-) -> Result<()> {
+) -> Result<u64> {
     let mut builder = GranuleBuilder::new(signal, limits.level);
     let mut scan = scan_everything(signal, tenant, source)?;
     while let Some(batch) = scan.next_batch()? {
@@ -53,7 +54,7 @@ pub(crate) fn write_granules(
         let (meta, bytes) = builder.finish();
         sink(meta, bytes)?;
     }
-    Ok(())
+    Ok(scan.stats().rows_repeated)
 }
 
 fn write_batch(

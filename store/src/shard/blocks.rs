@@ -29,6 +29,12 @@ impl OpenBlocks {
         blocks
     }
 
+    /// Whether none is a place holder.
+    pub(super) fn are_sound(&self) -> bool {
+        let rows = self.logs.iter().chain(&self.traces);
+        !self.metrics.iter().map(|b| b.is_lost()).chain(rows.map(|b| b.is_lost())).any(|is_lost| is_lost)
+    }
+
     fn push_lost(&mut self, entry: &BlockEntry) {
         let BlockEntry { bytes, facts, series, min_time, max_time, digest, .. } = *entry;
         if entry.signal == Signal::Metrics {

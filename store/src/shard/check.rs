@@ -10,7 +10,7 @@ use rustix::fs::{Advice, fadvise};
 use crate::faults::{self, Operation};
 use crate::model::Signal;
 use crate::read_at::{DamageKind, LocalFile};
-use crate::shard::{BlockDamage, BlockEntry};
+use crate::shard::{BlockDamage, BlockEntry, SealedFacts};
 use crate::{retry, rows, tsdb};
 
 /// A check of a file's length and checksum in steps, so that a caller can pause between them. Reads from the disk and not
@@ -100,24 +100,29 @@ impl FileCheck {
 
 /// Decodes everything in a block file and compares it with the digest of `entry`: what a copy from elsewhere must pass.
 pub fn verify_block(path: &Path, entry: &BlockEntry) -> io::Result<()> {
+    recount_block(path, entry).map(drop)
+}
+
+/// As [`verify_block`]; the facts of each tenant, counted one by one.
+pub fn recount_block(path: &Path, entry: &BlockEntry) -> io::Result<Vec<SealedFacts>> {
     let file = Arc::new(LocalFile::open(path)?);
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-    let digest = match entry.signal {
+    let (digest, counts) = match entry.signal {
         Signal::Metrics => {
             let cache = Arc::new(tsdb::BlockCache::new(VERIFY_CACHE_BYTES));
             let block = tsdb::Block::open_with(file, &entry.file, cache).map_err(|e| invalid(e.to_string()))?;
             let block = Arc::new(block);
-            tsdb::verify(&block)?;
-            block.summary().digest
+            let counts = tsdb::recount(&block)?;
+            (block.summary().digest, counts)
         }
         Signal::Logs | Signal::Traces => {
             let block = Arc::new(rows::Block::open_with(file, &entry.file)?);
-            rows::verify(&block)?;
-            block.summary().digest
+            let counts = rows::recount(&block)?;
+            (block.summary().digest, counts)
         }
     };
     if digest == entry.digest {
-        return Ok(());
+        return Ok(counts);
     }
     Err(invalid(format!("block {} has digest {digest:032x}, expected {:032x}", entry.file, entry.digest)))
 }

@@ -3,9 +3,12 @@
 use crate::codec::{Error, Reader, put_bytes, put_uvarint};
 use crate::model::Signal;
 use crate::shard::dedup::DedupWindow;
+use crate::shard::{Ledger, OpenBlocks};
 
 const MAGIC: &[u8; 4] = b"TRNF";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without a ledger; still read.
+const VERSION_1: u8 = 1;
 
 /// A raft log position, as the shard keeps it: term, replica that led, index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +37,7 @@ pub struct BlockEntry {
 }
 
 /// Everything that a replica needs besides its log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Manifest {
     pub shard: u32,
     /// Seals so far.
@@ -46,6 +49,23 @@ pub struct Manifest {
     /// In seal order.
     pub blocks: Vec<BlockEntry>,
     pub dedup: DedupWindow,
+    /// What became of all facts up to `position`. `None` in a manifest of version 1, until [`Self::open_books`].
+    pub ledger: Option<Ledger>,
+}
+
+impl Default for Manifest {
+    /// Of a shard without blocks, with books that begin at its first entry.
+    fn default() -> Self {
+        Self {
+            shard: 0,
+            epoch: 0,
+            position: LogPosition::default(),
+            membership: None,
+            blocks: Vec::new(),
+            dedup: DedupWindow::default(),
+            ledger: Some(Ledger::default()),
+        }
+    }
 }
 
 fn put_position(out: &mut Vec<u8>, p: LogPosition) {
@@ -59,6 +79,14 @@ fn position(r: &mut Reader<'_>) -> Result<LogPosition, Error> {
 }
 
 impl Manifest {
+    /// Opens the books of a manifest that was written before there were any. Needs all of its blocks: while one is damaged
+    /// there are none.
+    pub fn open_books(&mut self, blocks: &OpenBlocks) {
+        if self.ledger.is_none() && blocks.are_sound() {
+            self.ledger = Some(Ledger::opened(self.position.index, blocks));
+        }
+    }
+
     /// Magic, version, fields, crc32 of everything before it.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256 + 64 * self.blocks.len() + 24 * self.dedup.len());
@@ -88,6 +116,13 @@ impl Manifest {
             out.extend_from_slice(&b.digest.to_le_bytes());
         }
         self.dedup.encode(&mut out);
+        match &self.ledger {
+            None => out.push(0),
+            Some(ledger) => {
+                out.push(1);
+                ledger.encode(&mut out);
+            }
+        }
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out
@@ -104,7 +139,7 @@ impl Manifest {
             return Err(Error::Invalid { what: "manifest magic", at: 0 });
         }
         let version = r.u8("manifest version")?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_1 {
             return Err(Error::Unknown { what: "manifest version", value: u64::from(version), at: 4 });
         }
         let at = r.position();
@@ -118,7 +153,9 @@ impl Manifest {
         let n = r.count(42, "blocks count")?;
         let blocks = (0..n).map(|_| block(&mut r)).collect::<Result<_, _>>()?;
         let dedup = DedupWindow::decode(&mut r)?;
-        Ok(Self { shard, epoch, position: last, membership, blocks, dedup })
+        let has_ledger = version != VERSION_1 && r.u8("ledger tag")? != 0;
+        let ledger = has_ledger.then(|| Ledger::decode(&mut r)).transpose()?;
+        Ok(Self { shard, epoch, position: last, membership, blocks, dedup, ledger })
     }
 }
 
@@ -170,7 +207,13 @@ mod tests {
                 digest: 16,
             }],
             dedup: DedupWindow::default(),
+            ledger: Some(ledger()),
         }
+    }
+
+    fn ledger() -> Ledger {
+        let bytes = [3, 1, 1, b't', 0b10, 14, 1, 0, 12, 2, 0, 0];
+        Ledger::decode(&mut Reader::new(&bytes)).unwrap()
     }
 
     #[test]
@@ -178,18 +221,36 @@ mod tests {
         let m = sample();
         let back = Manifest::decode(&m.encode()).unwrap();
         assert_eq!((back.shard, back.epoch, back.position, &back.membership), (3, 2, m.position, &m.membership));
-        assert_eq!(back.blocks, m.blocks);
+        assert_eq!((back.blocks, back.ledger), (m.blocks, m.ledger));
     }
 
-    /// Version 1 as it is on disks and in snapshots. A change here needs a new version.
+    const FIELDS_OF_VERSION_1: &str = concat!(
+        "03020405060101010102010201020b322d6c6f67732e74726e720b0000000a0c0dffffffffffffffff",
+        "0f000000000000001000000000000000000000000000000000"
+    );
+
+    /// Version 2 as it is on disks and in snapshots. A change here needs a new version.
     #[test]
-    fn version_1_is_fixed() {
+    fn version_2_is_fixed() {
         let hex: String = sample().encode().iter().map(|b| format!("{b:02x}")).collect();
-        let fixture = concat!(
-            "54524e460103020405060101010102010201020b322d6c6f67732e74726e720b0000000a0c0dffffffffffffffff",
-            "0f0000000000000010000000000000000000000000000000000d2f48cc"
-        );
-        assert_eq!(hex, fixture);
+        assert_eq!(hex, format!("54524e4602{FIELDS_OF_VERSION_1}0103010174020e01000c020000ce3582b1"));
+    }
+
+    /// Version 1 as it may be on disks and in snapshots: it has no ledger, which is made from the blocks.
+    #[test]
+    fn version_1_is_still_read() {
+        let hex = format!("54524e4601{FIELDS_OF_VERSION_1}0d2f48cc");
+        let bytes: Vec<u8> =
+            (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
+        let mut m = Manifest::decode(&bytes).unwrap();
+        assert_eq!((&m.blocks, &m.ledger), (&sample().blocks, &None));
+        m.open_books(&OpenBlocks::lost(&m.blocks[0]));
+        assert_eq!(m.ledger, None, "a block whose tenants are not known");
+        m.open_books(&OpenBlocks::default());
+        assert_eq!(m.ledger.as_ref().map(|l| l.since), Some(6));
+        assert_eq!(Manifest::decode(&m.encode()).unwrap().ledger, m.ledger);
+        m.ledger = None;
+        assert_eq!(Manifest::decode(&m.encode()).unwrap().ledger, None);
     }
 
     #[test]

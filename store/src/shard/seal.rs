@@ -10,7 +10,7 @@ use crate::faults::{self, Operation};
 use crate::model::Signal;
 use crate::shard::blocks::{BlockOpener, OpenBlocks};
 use crate::shard::files::{BLOCKS_DIR, FileError, io_error, sync_dir, write_manifest};
-use crate::shard::{BlockEntry, DedupWindow, LogPosition, Manifest};
+use crate::shard::{BlockEntry, DedupWindow, Ledger, LogPosition, Manifest, SealedFacts};
 use crate::{rows, tsdb};
 
 /// A frozen head and the position up to which it goes. Runs on the pool.
@@ -22,6 +22,8 @@ pub struct SealJob {
     pub position: LogPosition,
     pub membership: Option<(LogPosition, Vec<u8>)>,
     pub dedup: DedupWindow,
+    /// What apply did with the facts up to `position`.
+    pub ledger: Option<Ledger>,
     /// For the blocks that are opened once they are written.
     pub opener: BlockOpener,
     /// Signals that have anything to write.
@@ -45,6 +47,7 @@ struct Written {
     min_time: i64,
     max_time: i64,
     digest: u128,
+    tenants: Vec<SealedFacts>,
 }
 
 impl SealJob {
@@ -60,11 +63,16 @@ impl SealJob {
             membership: self.membership.clone(),
             blocks: before.blocks.clone(),
             dedup: self.dedup.clone(),
+            ledger: self.ledger.clone().zip(before.ledger.as_ref()).map(|(own, sealed)| own.with_blocks_of(sealed)),
         };
         let first_new = manifest.blocks.len();
         for signal in Signal::ALL {
             let written = self.write_signal(signal, &blocks_dir).inspect_err(|_| self.remove_written(&blocks_dir))?;
-            manifest.blocks.extend(written);
+            let Some((block, tenants)) = written else { continue };
+            manifest.blocks.push(block);
+            if let Some(ledger) = &mut manifest.ledger {
+                ledger.count_sealed(signal, &tenants);
+            }
         }
         sync_dir(&blocks_dir)?;
         let added = self.opener.open_sound(dir, &manifest.blocks[first_new..])?;
@@ -83,7 +91,11 @@ impl SealJob {
         format!("{:010}-{}.trnb", self.epoch, signal.as_str())
     }
 
-    fn write_signal(&self, signal: Signal, blocks_dir: &Path) -> Result<Option<BlockEntry>, FileError> {
+    fn write_signal(
+        &self,
+        signal: Signal,
+        blocks_dir: &Path,
+    ) -> Result<Option<(BlockEntry, Vec<SealedFacts>)>, FileError> {
         if !self.touched.contains(&signal) {
             return Ok(None);
         }
@@ -92,21 +104,23 @@ impl SealJob {
         let out = File::create(&path).map_err(io_error("create", &path))?;
         let mut out = Checked { out: BufWriter::with_capacity(1 << 20, out), crc: crc32fast::Hasher::new(), bytes: 0 };
         let written = match signal {
-            Signal::Metrics => tsdb::seal(&self.metrics, &mut out).map(|s| Written {
+            Signal::Metrics => tsdb::seal_counted(&self.metrics, &mut out).map(|(s, tenants)| Written {
                 facts: s.facts,
                 series: s.series,
                 min_time: s.min_time,
                 max_time: s.max_time,
                 digest: s.digest,
+                tenants,
             }),
             Signal::Logs | Signal::Traces => {
                 let head = if signal == Signal::Logs { &self.logs } else { &self.traces };
-                rows::seal(head, &mut out).map(|s| Written {
+                rows::seal_counted(head, &mut out).map(|(s, tenants)| Written {
                     facts: s.facts,
                     series: s.series,
                     min_time: s.min_time.unwrap_or(i64::MAX),
                     max_time: s.max_time.unwrap_or(i64::MIN),
                     digest: s.digest,
+                    tenants,
                 })
             }
         };
@@ -114,9 +128,9 @@ impl SealJob {
         out.out.flush().map_err(io_error("write", &path))?;
         faults::check(Operation::Sync).map_err(io_error("sync", &path))?;
         out.out.get_ref().sync_all().map_err(io_error("sync", &path))?;
-        let Written { facts, series, min_time, max_time, digest } = written;
+        let Written { facts, series, min_time, max_time, digest, tenants } = written;
         let (bytes, crc) = (out.bytes, out.crc.finalize());
-        Ok(Some(BlockEntry { signal, file, bytes, crc, facts, series, min_time, max_time, digest }))
+        Ok(Some((BlockEntry { signal, file, bytes, crc, facts, series, min_time, max_time, digest }, tenants)))
     }
 }
 

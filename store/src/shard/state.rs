@@ -7,7 +7,7 @@ use crate::entry::{Entry, EntryPart, NewDef, SealReason};
 use crate::model::{Attrs, Labels, Signal};
 use crate::part::{DefRef, PartRef};
 use crate::rows::{self, RowsHead, RowsView, StreamRef};
-use crate::shard::{BlockEntry, DedupWindow, LogPosition, Manifest, PartOutcome, ShardView};
+use crate::shard::{BlockEntry, DedupWindow, Ledger, LogPosition, Manifest, PartOutcome, ShardView};
 use crate::tsdb::{self, MetricsHead, MetricsView, SeriesRef};
 
 /// What applying an entry did.
@@ -31,6 +31,8 @@ pub struct ShardState {
     table: u64,
     refs: Vec<(Signal, u32)>,
     dedup: DedupWindow,
+    /// What apply did with the facts; `None` until books can be opened ([`Manifest::open_books`]).
+    ledger: Option<Ledger>,
     /// Signals of the parts in the open head.
     touched: BTreeSet<Signal>,
     pub metrics: MetricsHead,
@@ -54,6 +56,7 @@ impl ShardState {
             table: 0,
             refs: Vec::new(),
             dedup: manifest.dedup,
+            ledger: manifest.ledger,
             touched: BTreeSet::new(),
             metrics: MetricsHead::new(config.metrics.clone()),
             logs: RowsHead::new(Signal::Logs, config.rows.clone()),
@@ -72,6 +75,11 @@ impl ShardState {
 
     pub fn membership(&self) -> Option<&(LogPosition, Vec<u8>)> {
         self.membership.as_ref()
+    }
+
+    /// Counts of apply up to the position; those of blocks are as old as the last start ([`Ledger::with_blocks_of`]).
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
     }
 
     /// Heads that are being written to blocks.
@@ -147,6 +155,9 @@ impl ShardState {
 
     fn apply_part(&mut self, index: u64, part: &EntryPart<'_>) -> Result<PartOutcome, codec::Error> {
         if let Some(known) = self.dedup.get(part.digest) {
+            if let Some(ledger) = &mut self.ledger {
+                ledger.count_repeated(part.tenant, part.signal, &known);
+            }
             return Ok(known);
         }
         let tenant: Arc<str> = Arc::from(part.tenant);
@@ -170,6 +181,9 @@ impl ShardState {
         };
         self.touched.insert(part.signal);
         self.dedup.insert(index, part.digest, &outcome);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.count_applied(part.tenant, part.signal, &outcome);
+        }
         Ok(outcome)
     }
 
@@ -192,6 +206,7 @@ impl ShardState {
             position: self.position,
             membership: self.membership.clone(),
             dedup: self.dedup.clone(),
+            ledger: self.ledger.clone(),
             opener: self.config.opener(),
             touched: std::mem::take(&mut self.touched),
             metrics,

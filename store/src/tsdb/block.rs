@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use cache::BlockCache;
 pub use retain::retain_tenants;
-pub use seal::{seal, seal_view, verify};
+pub use seal::{recount, seal, seal_counted, seal_view, verify};
 pub(super) use tables::{ChunkRef, Place};
 pub(super) use tenant::TenantIndex;
 
@@ -99,6 +99,11 @@ impl Block {
     /// Tenants, by name.
     pub fn tenants(&self) -> impl Iterator<Item = &Arc<str>> {
         self.tenants.iter().map(|(tenant, _)| tenant)
+    }
+
+    /// Tenants with their samples of all kinds, as the footer says. None for a place holder.
+    pub fn tenant_facts(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.tenants.iter().map(|(tenant, entry)| (&**tenant, entry.facts))
     }
 
     /// Calls `see` with the slot of every series of the tenant.

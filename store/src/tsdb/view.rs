@@ -1,4 +1,5 @@
 //! What readers see of the metrics of one shard.
+mod count;
 mod from_block;
 mod from_head;
 mod series;
@@ -6,6 +7,7 @@ mod series;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use count::CountSeries;
 pub use series::{Series, SeriesSet};
 
 use super::{Block, HeadView, Result};

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::OpenProgress;
+
 /// Settings of a [`Wal`](super::Wal). Only `node` reads files; it passes plain values down.
 #[derive(Clone, Debug)]
 pub struct WalConfig {
@@ -23,6 +25,8 @@ pub struct WalConfig {
     pub idle_flush: Duration,
     /// Told once when a write or an fsync failed. The log takes nothing more: end the process.
     pub on_fatal: OnFatal,
+    /// Says how far the open is.
+    pub progress: OpenProgress,
 }
 
 impl Default for WalConfig {
@@ -36,6 +40,7 @@ impl Default for WalConfig {
             retain_bytes_soft: 1 << 30,
             idle_flush: Duration::from_secs(1),
             on_fatal: OnFatal::default(),
+            progress: OpenProgress::default(),
         }
     }
 }

@@ -115,6 +115,16 @@ impl Index {
         Bounds { first_index: extent.base, next_index: extent.next }
     }
 
+    /// Payload bytes of a stream's entries from `index` on.
+    pub(super) fn bytes_from(&self, stream: u64, index: u64) -> u64 {
+        let Some(stream) = self.streams.get(&stream) else { return 0 };
+        let skip = usize::try_from(index.saturating_sub(stream.extent.base)).unwrap_or(usize::MAX);
+        let recent_at = stream.locations.len() - stream.recent.len();
+        let on_disk = stream.locations.iter().take(recent_at).skip(skip).map(|l| u64::from(l.len));
+        let recent = stream.recent.iter().skip(skip.saturating_sub(recent_at)).map(|r| r.payload.len() as u64);
+        on_disk.chain(recent).sum()
+    }
+
     pub(super) fn mark(&self, stream: u64, mark: Mark) -> Option<Bytes> {
         self.streams.get(&stream)?.marks.get(mark).cloned()
     }
@@ -328,6 +338,17 @@ mod tests {
         assert!(matches!(index.plan(1, &(3..4), 0).unwrap()[..], [Piece::Memory(_)]));
         index.written(&synced(1, 3, new, 1));
         assert!(matches!(index.plan(1, &(3..4), 0).unwrap()[..], [Piece::Disk(_)]));
+    }
+
+    #[test]
+    fn bytes_are_counted_on_disk_and_in_memory() {
+        let mut index = Index::new(25);
+        let serial = index.append(1, 5, &payloads(10, 10)).unwrap();
+        index.written(&synced(1, 5, serial, 10));
+        for (from, bytes) in [(0, 100), (5, 100), (6, 90), (12, 30), (13, 20), (14, 10), (15, 0), (99, 0)] {
+            assert_eq!(index.bytes_from(1, from), bytes, "{from}");
+        }
+        assert_eq!(index.bytes_from(2, 0), 0);
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub(super) fn recover(disk: &dyn Disk, config: &WalConfig, stats: &Counters) -> 
     let names = disk.list()?;
     let candidates = candidates(disk, &names)?;
     let mut spares = spares(disk, config, &names)?;
+    config.progress.begin(candidates.iter().map(|c| c.file.len()).sum());
     let mut replay = Replay::default();
     let mut segments = BTreeMap::new();
     let mut window = Vec::new();
@@ -74,6 +75,7 @@ pub(super) fn recover(disk: &dyn Disk, config: &WalConfig, stats: &Counters) -> 
         if header.is_none() {
             replay.damage(Place { segment: *generation, offset: 0 }, file.len(), DamageKind::SegmentHeader);
             end = None;
+            config.progress.read(file.len());
             continue;
         }
         let next = candidates.get(at + 1);
@@ -86,11 +88,14 @@ pub(super) fn recover(disk: &dyn Disk, config: &WalConfig, stats: &Counters) -> 
         end = Some(replay_segment(&mut scanner, &segment, known.first_batch, stated_end, next.is_none(), &mut replay));
         window = scanner.into_window();
         replay.report.segments += 1;
+        config.progress.read(file.len());
     }
     let (index, ledger, report) = replay.finish(config.cache_bytes);
     let newest = segments.last_key_value().map(|(_, segment)| segment.clone());
     if let (Some(segment), Some(end)) = (&newest, &end) {
         make_durable(segment.file.as_ref(), end.last_batch.clone())?;
+        // And its name: the process may have ended in a rotation, before that was synced.
+        disk.sync_dir()?;
     }
     let tail = match (newest, end) {
         (Some(segment), Some(end)) if end.clean && report.corrupt.is_empty() => {

@@ -9,12 +9,11 @@ use bytes::Bytes;
 
 use super::disk::Disk;
 use super::format::{HEADER_COPIES, SegmentHeader};
+use super::memdisk::MemDisk;
 use super::scan::{Found, Scanner};
 use super::*;
-use memdisk::MemDisk;
 
 mod full;
-mod memdisk;
 mod model;
 
 /// Segments so small that a few entries fill one, and a cache that holds almost nothing.

@@ -13,7 +13,7 @@ use super::disk::{Disk, DiskFile};
 use super::format::{Kind, RECORD_HEADER_BYTES, RecordHeader, record_bytes};
 use super::index::{Location, Written};
 use super::segment::{self, Segment, Spares};
-use super::{Done, Fatal, Mark, Shared, error_like, stats};
+use super::{Done, Fatal, Mark, Shared, State, error_like, stats};
 
 /// What an operation changes.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub(super) struct Tail {
 }
 
 pub(super) fn spawn(shared: Arc<Shared>, disk: Arc<dyn Disk>, tail: Tail) -> io::Result<JoinHandle<()>> {
-    let mut writer = Writer { shared, disk, tail, incoming: VecDeque::new(), batch: Batch::default(), emptied: true };
+    let mut writer = Writer::new(shared, disk, tail);
     std::thread::Builder::new().name("trine-wal".into()).spawn(move || writer.run())
 }
 
@@ -109,7 +109,7 @@ struct Batch {
     pending_bytes: u64,
 }
 
-struct Writer {
+pub(super) struct Writer {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     tail: Tail,
@@ -120,7 +120,40 @@ struct Writer {
     emptied: bool,
 }
 
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("tail", &self.tail).finish_non_exhaustive()
+    }
+}
+
 impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, tail: Tail) -> Self {
+        Self { shared, disk, tail, incoming: VecDeque::new(), batch: Batch::default(), emptied: true }
+    }
+
+    /// Writes what is queued, on the caller's thread. `false` once the log has failed.
+    pub(super) fn step(&mut self) -> bool {
+        let mut ops = Vec::new();
+        {
+            let mut state = self.shared.state();
+            if state.fatal.is_some() {
+                return false;
+            }
+            self.take_queue(&mut state, &mut ops);
+        }
+        let written = self.write(&mut ops);
+        self.tail.spares.settle();
+        if let Err(error) = &written {
+            self.fail(error);
+        }
+        written.is_ok()
+    }
+
+    /// The segment in use, and where its records end.
+    pub(super) fn end(&self) -> (u64, u64) {
+        (self.tail.segment.generation, self.tail.end)
+    }
+
     fn run(&mut self) {
         let end = match catch_unwind(AssertUnwindSafe(|| self.serve())) {
             Ok(end) => end,
@@ -140,16 +173,22 @@ impl Writer {
             if ops.is_empty() && stopping {
                 return Ok(());
             }
-            self.incoming.extend(ops.drain(..));
-            while let Some(op) = self.incoming.pop_front() {
-                self.encode(op)?;
-            }
-            self.flush()?;
-            self.reclaim()?;
-            if self.tail.end > self.tail.segment.file.len() / 2 {
-                self.tail.spares.prepare(&self.disk, &self.shared.config);
-            }
+            self.write(&mut ops)?;
         }
+    }
+
+    /// Brings operations to the disk, and tidies up behind them.
+    fn write(&mut self, ops: &mut Vec<Op>) -> io::Result<()> {
+        self.incoming.extend(ops.drain(..));
+        while let Some(op) = self.incoming.pop_front() {
+            self.encode(op)?;
+        }
+        self.flush()?;
+        self.reclaim()?;
+        if self.tail.end > self.tail.segment.file.len() / 2 {
+            self.tail.spares.prepare(&self.disk, &self.shared.config);
+        }
+        Ok(())
     }
 
     /// Sleeps until something is due and takes the whole queue. Tells whether the log is being closed.
@@ -168,10 +207,14 @@ impl Writer {
                 break;
             }
         }
+        self.take_queue(&mut state, ops);
+        state.stopping
+    }
+
+    fn take_queue(&self, state: &mut State, ops: &mut Vec<Op>) {
         std::mem::swap(&mut state.queue, ops);
         state.urgent = false;
         state.lazy_bytes = 0;
-        state.stopping
     }
 
     fn encode(&mut self, op: Op) -> io::Result<()> {

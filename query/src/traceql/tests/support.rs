@@ -138,6 +138,7 @@ impl Scatter for MemCluster {
         for (node, shards) in self.shards.chunks(self.per_node).enumerate() {
             let first = (node * self.per_node) as u32;
             let answer = |n: usize| ShardAnswer {
+                replica: 1,
                 shard: first + n as u32,
                 node: format!("n{node}"),
                 position: 7,

@@ -19,18 +19,27 @@ use crate::rows::region::{REGION_RAW_BYTES_MAX, Region, RegionWriter};
 use crate::rows::row::{Row, ValueRef};
 use crate::rows::stream::{StreamInfo, StreamRef};
 use crate::rows::write::{GranuleLimits, write_granules};
+use crate::shard::SealedFacts;
 
 /// zstd level of the directories of a block; they are small.
 const TABLE_LEVEL: i32 = 9;
 
 /// Writes the rows of `view` as one block. Holds one granule and the open pieces of the merge in memory. The caller syncs.
 pub fn seal(view: &HeadView, out: &mut impl Write) -> io::Result<BlockSummary> {
+    Ok(seal_counted(view, out)?.0)
+}
+
+/// As [`seal`], and what became of each tenant's rows.
+pub fn seal_counted(view: &HeadView, out: &mut impl Write) -> io::Result<(BlockSummary, Vec<SealedFacts>)> {
     let mut writer = Sealer { out, at: 0, digest: Xxh3::new(), footer: Footer::default() };
     writer.write(&encode_header(view.signal))?;
+    let mut counts = Vec::new();
     for tenant in view.tenants() {
-        writer.section(view, &tenant)?;
+        let (facts, dropped) = writer.section(view, &tenant)?;
+        let folded = view.dropped(&tenant) + dropped;
+        counts.push(SealedFacts { tenant, facts, folded });
     }
-    writer.finish()
+    Ok((writer.finish()?, counts))
 }
 
 struct Sealer<'a, W: Write> {
@@ -47,7 +56,8 @@ impl<W: Write> Sealer<'_, W> {
         Ok(())
     }
 
-    fn section(&mut self, view: &HeadView, tenant: &Arc<str>) -> io::Result<()> {
+    /// Rows that were written, and repeated ones that were left out.
+    fn section(&mut self, view: &HeadView, tenant: &Arc<str>) -> io::Result<(u64, u64)> {
         let source = view.source(tenant);
         let (streams, numbers) = number_streams(&source);
         let section_at = self.at;
@@ -56,7 +66,7 @@ impl<W: Write> Sealer<'_, W> {
         let (out, at) = (&mut self.out, &mut self.at);
         put_prefixed(digest, tenant.as_bytes());
         let mut scratch = Vec::new();
-        write_granules(
+        let dropped = write_granules(
             view.signal,
             tenant,
             source,
@@ -90,8 +100,9 @@ impl<W: Write> Sealer<'_, W> {
             labels: self.region(section_at, &encode_labels(&index)?)?,
             granules: self.region(section_at, &encode_granules(&granules))?,
         };
+        let rows = entry.rows;
         self.footer.sections.push(SectionEntry { len: self.at - section_at, ..entry });
-        Ok(())
+        Ok((rows, dropped))
     }
 
     fn region(&mut self, base: u64, raw: &[u8]) -> io::Result<Region> {

@@ -13,6 +13,7 @@ use super::{Block, BlockSummary};
 use crate::codec::{put_bytes, put_ivarint};
 use crate::model::signal::{key_hash, slot_of_hash};
 use crate::part::SampleKind;
+use crate::shard::SealedFacts;
 use crate::tsdb::chunk::{CHUNK_SAMPLES_MAX, Scratch, blobs, floats, ints};
 use crate::tsdb::times::TimesTable;
 use crate::tsdb::{HeadView, MetricsView, Series};
@@ -22,18 +23,35 @@ pub fn seal(view: &HeadView, out: &mut impl Write) -> io::Result<BlockSummary> {
     seal_view(&MetricsView { heads: vec![Arc::new(view.clone())], blocks: Vec::new() }, out)
 }
 
+/// As [`seal`], and what became of each tenant's facts.
+pub fn seal_counted(view: &HeadView, out: &mut impl Write) -> io::Result<(BlockSummary, Vec<SealedFacts>)> {
+    write_view(&MetricsView { heads: vec![Arc::new(view.clone())], blocks: Vec::new() }, out)
+}
+
 /// Writes everything that is seen through `view`, without duplicates, into one block: compaction, when it has blocks.
 pub fn seal_view(view: &MetricsView, out: &mut impl Write) -> io::Result<BlockSummary> {
+    Ok(write_view(view, out)?.0)
+}
+
+fn write_view(view: &MetricsView, out: &mut impl Write) -> io::Result<(BlockSummary, Vec<SealedFacts>)> {
     let mut out = Output::begin(out)?;
-    let mut tenants = Vec::new();
+    let (mut tenants, mut counts) = (Vec::new(), Vec::new());
     for tenant in view.tenants().map_err(io::Error::other)? {
-        tenants.push(SectionWriter::new(&mut out).write(view, &tenant)?);
+        let (entry, dropped) = SectionWriter::new(&mut out).write(view, &tenant)?;
+        let before: u64 = view.heads.iter().map(|head| head.dropped(&tenant)).sum();
+        counts.push(SealedFacts { tenant, facts: entry.facts, folded: before + dropped });
+        tenants.push(entry);
     }
-    out.end(&tenants)
+    Ok((out.end(&tenants)?, counts))
 }
 
 /// Reads a whole block: checks every checksum, decodes everything, and compares with the digest in its footer.
 pub fn verify(block: &Arc<Block>) -> io::Result<()> {
+    recount(block).map(drop)
+}
+
+/// As [`verify`]; the facts of each tenant, counted.
+pub fn recount(block: &Arc<Block>) -> io::Result<Vec<SealedFacts>> {
     let view = MetricsView { heads: Vec::new(), blocks: vec![block.clone()] };
     for tenant in block.tenants() {
         block
@@ -41,10 +59,10 @@ pub fn verify(block: &Arc<Block>) -> io::Result<()> {
             .and_then(|index| index.map_or(Ok(()), |i| i.check_postings()))
             .map_err(io::Error::other)?;
     }
-    let found = seal_view(&view, &mut io::sink())?;
+    let (found, counts) = write_view(&view, &mut io::sink())?;
     let expected = block.summary();
     if (found.digest, found.facts, found.series) == (expected.digest, expected.facts, expected.series) {
-        return Ok(());
+        return Ok(counts);
     }
     Err(io::Error::new(
         io::ErrorKind::InvalidData,
@@ -88,6 +106,8 @@ struct SectionWriter<'o, 'w, W> {
     postings: BTreeMap<u32, BTreeMap<u32, RoaringBitmap>>,
     digest: Xxh3,
     facts: u64,
+    /// Duplicates that were left out.
+    dropped: u64,
     min_ms: i64,
     max_ms: i64,
 }
@@ -106,12 +126,14 @@ impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
             postings: BTreeMap::new(),
             digest: Xxh3::new(),
             facts: 0,
+            dropped: 0,
             min_ms: i64::MAX,
             max_ms: i64::MIN,
         }
     }
 
-    fn write(mut self, view: &MetricsView, tenant: &str) -> io::Result<TenantEntry> {
+    /// The section as it was written, and how many duplicates were left out.
+    fn write(mut self, view: &MetricsView, tenant: &str) -> io::Result<(TenantEntry, u64)> {
         let selected: Vec<Series> = view.select(tenant, &[], i64::MIN, i64::MAX).map_err(io::Error::other)?.collect();
         let symbols: BTreeSet<&str> = selected.iter().flat_map(|s| s.labels.iter()).flat_map(|(n, v)| [n, v]).collect();
         let ids: std::collections::HashMap<&str, u32> = symbols.iter().copied().zip(0..).collect();
@@ -135,7 +157,8 @@ impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
         self.times.close_if(1, self.out)?;
         let symbols: Vec<&str> = symbols.into_iter().collect();
         self.index(&symbols)?;
-        self.finish(view, tenant)
+        let dropped = self.dropped;
+        Ok((self.finish(view, tenant)?, dropped))
     }
 
     /// Writes the samples of one series; its chunks by (kind, time).
@@ -143,7 +166,7 @@ impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
         let mut chunks = Vec::new();
         self.digest_bytes(series.labels.as_bytes());
         let (mut times_ms, mut bits) = (Vec::new(), Vec::new());
-        series.bits_into(&mut times_ms, &mut bits).map_err(io::Error::other)?;
+        self.dropped += series.bits_into(&mut times_ms, &mut bits).map_err(io::Error::other)?;
         self.digest_floats(&times_ms, &bits);
         for (times_ms, bits) in times_ms.chunks(CHUNK_SAMPLES_MAX).zip(bits.chunks(CHUNK_SAMPLES_MAX)) {
             let times = self.column(times_ms);
@@ -163,7 +186,7 @@ impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
 
     fn blobs(&mut self, series: &Series, kind: SampleKind, chunks: &mut Vec<ChunkRef>) -> io::Result<()> {
         let mut records = Vec::new();
-        series.blobs_into(kind, &mut records).map_err(io::Error::other)?;
+        self.dropped += series.blobs_into(kind, &mut records).map_err(io::Error::other)?;
         self.digest_blobs(kind, &records);
         for records in records.chunks(CHUNK_SAMPLES_MAX) {
             let times_ms: Vec<i64> = records.iter().map(|(time_ms, _)| *time_ms).collect();

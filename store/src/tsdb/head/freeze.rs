@@ -42,6 +42,9 @@ impl FreezeJob {
         let mut inputs: Vec<&[RunChunk]> = self.runs.iter().map(|run| run.chunks()).collect();
         let mut tail = SortedTail::of(&self.batches);
         let mut out = RunBuilder::new();
+        for (series, count) in self.runs.iter().flat_map(|run| run.dropped()) {
+            out.dropped(*series, *count);
+        }
         let (mut times, mut bits, mut payloads) = (Vec::new(), Vec::new(), Vec::new());
         let mut scratch = Scratch::default();
         loop {
@@ -67,11 +70,11 @@ impl FreezeJob {
             }
             match kind {
                 SampleKind::Float => {
-                    settle(&mut times, &mut bits);
+                    out.dropped(key.0, settle(&mut times, &mut bits));
                     out.floats(key.0, &times, &bits);
                 }
                 _ => {
-                    settle_blobs(kind, &mut times, &mut payloads);
+                    out.dropped(key.0, settle_blobs(kind, &mut times, &mut payloads));
                     out.blobs(key.0, kind, &times, &payloads);
                 }
             }

@@ -1,4 +1,6 @@
 //! Runs: sorted, compressed samples in memory.
+use std::collections::BTreeMap;
+
 use super::super::chunk::{CHUNK_SAMPLES_MAX, Scratch, blobs, floats, ints};
 use super::super::times::TimesTable;
 use crate::codec::Error;
@@ -12,6 +14,8 @@ pub(in crate::tsdb) struct Run {
     chunks: Vec<RunChunk>,
     bytes: Vec<u8>,
     samples_count: usize,
+    /// Duplicates that were left out on the way here, of the series that had any, by series.
+    dropped: Vec<(u32, u64)>,
 }
 
 /// A time column, shared by the chunks of one scrape.
@@ -92,8 +96,16 @@ impl Run {
         self.samples_count
     }
 
+    /// Duplicates that were left out, by series.
+    pub(super) fn dropped(&self) -> &[(u32, u64)] {
+        &self.dropped
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.len() + self.chunks.len() * size_of::<RunChunk>() + self.times.len() * size_of::<Times>()
+        self.dropped.len() * size_of::<(u32, u64)>()
+            + self.bytes.len()
+            + self.chunks.len() * size_of::<RunChunk>()
+            + self.times.len() * size_of::<Times>()
     }
 }
 
@@ -103,11 +115,19 @@ pub(super) struct RunBuilder {
     run: Run,
     table: TimesTable,
     scratch: Scratch,
+    dropped: BTreeMap<u32, u64>,
 }
 
 impl RunBuilder {
     pub(super) fn new() -> Self {
-        Self { run: Run::default(), table: TimesTable::new(), scratch: Scratch::default() }
+        Self { run: Run::default(), table: TimesTable::new(), scratch: Scratch::default(), dropped: BTreeMap::new() }
+    }
+
+    /// Counts duplicates of a series that are left out.
+    pub(super) fn dropped(&mut self, series: u32, count: u64) {
+        if count > 0 {
+            *self.dropped.entry(series).or_default() += count;
+        }
     }
 
     /// Adds all float samples of a series; times rise strictly.
@@ -153,6 +173,7 @@ impl RunBuilder {
     }
 
     pub(super) fn finish(mut self) -> Run {
+        self.run.dropped = self.dropped.into_iter().collect();
         self.run.bytes.shrink_to_fit();
         self.run.chunks.shrink_to_fit();
         self.run

@@ -64,6 +64,12 @@ impl HeadView {
         self.metadata.iter().flat_map(|piece| piece.tenants.keys()).for_each(see);
     }
 
+    /// Duplicates of the tenant that were left out when the head was compressed.
+    pub fn dropped(&self, tenant: &str) -> u64 {
+        let all = self.runs.iter().flat_map(|run| run.dropped());
+        all.filter(|(series, _)| self.def(*series).is_some_and(|def| *def.tenant == *tenant)).map(|(_, n)| n).sum()
+    }
+
     /// Calls `see` with every label name of the tenant, some more than once.
     pub(in crate::tsdb) fn label_names(&self, tenant: &str, see: &mut dyn FnMut(&str)) {
         self.defs.iter().for_each(|segment| segment.label_names(tenant, see));

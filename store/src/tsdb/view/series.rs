@@ -99,8 +99,8 @@ impl Series {
         Ok(())
     }
 
-    /// As [`Self::samples_into`], with the values' bit patterns.
-    pub fn bits_into(&self, times_ms: &mut Vec<i64>, bits: &mut Vec<u64>) -> Result<()> {
+    /// As [`Self::samples_into`], with the values' bit patterns. How many duplicates were left out of what was decoded.
+    pub fn bits_into(&self, times_ms: &mut Vec<i64>, bits: &mut Vec<u64>) -> Result<u64> {
         times_ms.clear();
         bits.clear();
         let mut scratch = Scratch::default();
@@ -115,13 +115,14 @@ impl Series {
                 }
             }
         }
-        settle(times_ms, bits);
+        let dropped = settle(times_ms, bits);
         trim(times_ms, bits, min_ms, max_ms);
-        Ok(())
+        Ok(dropped)
     }
 
     /// Replaces the contents of `out` by (time in ms, payload) of the records of `kind`, which is not float, by time.
-    pub fn blobs_into(&self, kind: SampleKind, out: &mut Vec<(i64, Vec<u8>)>) -> Result<()> {
+    /// How many duplicates were left out of what was decoded.
+    pub fn blobs_into(&self, kind: SampleKind, out: &mut Vec<(i64, Vec<u8>)>) -> Result<u64> {
         let (mut times_ms, mut payloads) = (Vec::new(), Vec::new());
         let Sources { min_ms, max_ms, .. } = *self.sources;
         for part in &self.parts {
@@ -136,11 +137,11 @@ impl Series {
                 }
             }
         }
-        settle_blobs(kind, &mut times_ms, &mut payloads);
+        let dropped = settle_blobs(kind, &mut times_ms, &mut payloads);
         trim(&mut times_ms, &mut payloads, min_ms, max_ms);
         out.clear();
         out.extend(times_ms.into_iter().zip(payloads));
-        Ok(())
+        Ok(dropped)
     }
 
     /// Whether there may be records of `kind` in the selected range: there are in a chunk that overlaps it.

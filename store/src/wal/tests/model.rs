@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::memdisk::MemDisk;
 use super::{small, sync};
+use crate::wal::memdisk::MemDisk;
 use crate::wal::{Done, Mark, Wal};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
