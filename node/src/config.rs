@@ -16,6 +16,8 @@ use crate::memory;
 mod deployed;
 #[cfg(test)]
 mod document;
+#[cfg(test)]
+mod hostile;
 mod refusal;
 pub(crate) mod size;
 

@@ -184,6 +184,18 @@ pub struct Volume {
 impl Volume {
     /// Sum over all buckets.
     pub fn bytes(&self) -> u64 {
-        self.points.iter().map(|(_, b)| b).sum()
+        self.points.iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer says how many bytes there are: a wrong one must not be a panic.
+    #[test]
+    fn bytes_that_a_peer_makes_up_do_not_overflow() {
+        let volume = Volume { labels: Vec::new(), points: vec![(0, u64::MAX), (1, 1)] };
+        assert_eq!(volume.bytes(), u64::MAX);
     }
 }

@@ -141,7 +141,7 @@ impl<'a> Gather<'a> {
         self.stats.frame_bytes += bytes.len() as u64;
         let _decoding = memory::decoding(self.memory, bytes.len())?;
         let frame = decode(bytes)?;
-        self.stats.samples_read += frame.samples_read;
+        self.stats.samples_read = self.stats.samples_read.saturating_add(frame.samples_read);
         if self.stats.samples_read > self.samples_max {
             return Err(too_many_samples());
         }

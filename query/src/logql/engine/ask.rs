@@ -55,10 +55,12 @@ pub(super) async fn ask(
                 let _decoding = memory::decoding(&ctx.memory, frame.len())?;
                 match decode_frame(frame)? {
                     Reply::Cost(cost) => {
-                        account.stats.bytes_processed += cost.bytes;
-                        account.stats.lines_processed += cost.lines;
-                        account.stats.structured_metadata_bytes += cost.structured_metadata_bytes;
-                        account.stats.post_filter_lines += cost.post_filter_lines;
+                        account.stats.bytes_processed = account.stats.bytes_processed.saturating_add(cost.bytes);
+                        account.stats.lines_processed = account.stats.lines_processed.saturating_add(cost.lines);
+                        account.stats.structured_metadata_bytes =
+                            account.stats.structured_metadata_bytes.saturating_add(cost.structured_metadata_bytes);
+                        account.stats.post_filter_lines =
+                            account.stats.post_filter_lines.saturating_add(cost.post_filter_lines);
                     }
                     reply => each(reply)?,
                 }

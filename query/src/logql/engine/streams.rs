@@ -129,10 +129,10 @@ pub async fn index_stats(
         let Reply::Stats(s) = reply else {
             return Err(corrupt("LogQL reply", "not totals"));
         };
-        total.streams += s.streams;
-        total.chunks += s.chunks;
-        total.bytes += s.bytes;
-        total.entries += s.entries;
+        total.streams = total.streams.saturating_add(s.streams);
+        total.chunks = total.chunks.saturating_add(s.chunks);
+        total.bytes = total.bytes.saturating_add(s.bytes);
+        total.entries = total.entries.saturating_add(s.entries);
         Ok(())
     })
     .await?;
