@@ -146,7 +146,7 @@ pub fn membership_step(record: &ShardRecord, voters_max: usize, group: &GroupVie
     substitution(record, voters, &wanted, group).map(MembershipStep::ChangeVoters)
 }
 
-/// The voters with one that is to go replaced by one that has caught up, its successor if possible.
+/// The voters with one that is to go replaced by one that has caught up, whoever takes its place if possible.
 fn substitution(
     record: &ShardRecord,
     voters: &BTreeSet<u64>,
@@ -154,8 +154,9 @@ fn substitution(
     group: &GroupView,
 ) -> Option<BTreeSet<u64>> {
     let new = wanted.difference(voters).copied().find(|r| group.may_vote(*r))?;
-    let before = record.leaving.iter().find(|r| r.successor == new && voters.contains(&r.replica));
-    let old = before.map(|r| r.replica).or_else(|| voters.difference(wanted).next().copied())?;
+    // Another one's place is for its own successor: links that cross make one missing voter look like two.
+    let before = record.place(new).into_iter().find(|r| *r != new && voters.contains(r));
+    let old = before.or_else(|| voters.difference(wanted).next().copied())?;
     Some(voters.iter().copied().filter(|v| *v != old).chain([new]).collect())
 }
 

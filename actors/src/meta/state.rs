@@ -59,17 +59,22 @@ impl ShardRecord {
         self.on_node(node).or(leaving.map(|r| ReplicaRecord { replica: r.replica, node }))
     }
 
+    /// The replica and all leaving ones whose place it takes, directly or after others.
+    pub fn place(&self, replica: u64) -> BTreeSet<u64> {
+        let mut place = BTreeSet::from([replica]);
+        // Each one's successor is newer, and they are noted in the order in which they left: backwards finds all of them.
+        for before in self.leaving.iter().rev() {
+            if place.contains(&before.successor) {
+                place.insert(before.replica);
+            }
+        }
+        place
+    }
+
     /// Whether a lost replica is yet to be replaced, other than this one and those in whose place this one is.
     pub fn misses_another(&self, replica: u64) -> bool {
-        let mut place = BTreeSet::from([replica]);
-        // Each one's successor is newer, and they are noted in the order in which they were lost: backwards finds all of them.
-        for before in self.leaving.iter().rev().filter(|r| r.lost) {
-            if !place.contains(&before.replica) && !place.contains(&before.successor) {
-                return true;
-            }
-            place.insert(before.replica);
-        }
-        false
+        let place = self.place(replica);
+        self.leaving.iter().any(|r| r.lost && !place.contains(&r.replica))
     }
 
     /// Whether it is one of the shard's replicas, leaving ones included.
