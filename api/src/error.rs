@@ -9,6 +9,7 @@ use prost::Message;
 use trine_query::memory::Exceeded;
 
 use crate::backend::WriteError;
+use crate::failures;
 use crate::json::push_json_str;
 
 /// Seconds after which a refused client may come back, where the cause does not say.
@@ -245,9 +246,7 @@ impl ApiError {
     /// The reply in a family's words.
     pub fn respond(&self, family: Family) -> Response {
         let status = self.status(family);
-        if status.is_server_error() {
-            tracing::warn!(%status, error = %self, "request failed");
-        }
+        failures::tell(status, self);
         if family == Family::Grpc {
             return self.to_grpc().into_http();
         }

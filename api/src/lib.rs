@@ -11,6 +11,7 @@ mod call;
 mod completeness;
 pub mod config;
 pub mod error;
+mod failures;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod grpc;
