@@ -1,4 +1,5 @@
 //! `trine admin`: the admin REST API in a terminal, and what is done to a node that does not run.
+mod bars;
 mod healing;
 mod ledger;
 mod metadata;

@@ -3,15 +3,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use trine_api::admin::model::{AdminImbalance, AdminLedger, AdminVerification, AdminVerificationNode};
 
 use super::Client;
+use super::bars::Bars;
 use crate::error::Error;
 
 /// Between two looks at the progress.
 const POLL: Duration = Duration::from_millis(300);
-const BAR: &str = "{prefix:<16} [{bar:32}] {bytes:>10} of {total_bytes:>10}  {msg}";
 /// Imbalances and errors that are printed.
 const LINES_MAX: usize = 40;
 /// Name of the row for all tenants that have none of their own.
@@ -49,7 +48,7 @@ async fn verified(client: &Client, quiet: bool) -> Result<AdminVerification, Err
     let ended = loop {
         let now: AdminVerification = client.get("/admin/v1/ledger/verify").await?;
         if !quiet {
-            bars.show(&now);
+            show(&mut bars, &now);
         }
         let is_over = |n: &AdminVerificationNode| {
             n.unreachable.is_some() || (!n.running && n.runs > runs.get(&n.node).copied().unwrap_or(0))
@@ -63,37 +62,13 @@ async fn verified(client: &Client, quiet: bool) -> Result<AdminVerification, Err
     Ok(ended)
 }
 
-/// One bar a node.
-#[derive(Debug, Default)]
-struct Bars {
-    all: MultiProgress,
-    by_node: BTreeMap<String, ProgressBar>,
-}
-
-impl Bars {
-    fn show(&mut self, verification: &AdminVerification) {
-        for n in &verification.nodes {
-            let bar = self.by_node.entry(n.node.clone()).or_insert_with(|| {
-                let bar = self.all.add(ProgressBar::new(n.bytes_total));
-                if let Ok(style) = ProgressStyle::with_template(BAR) {
-                    bar.set_style(style);
-                }
-                bar.set_prefix(n.node.clone());
-                bar
-            });
-            bar.set_length(n.bytes_total);
-            bar.set_position(n.bytes_done);
-            bar.set_message(match &n.unreachable {
-                Some(reason) => format!("no answer: {reason}"),
-                None => format!("{} of {} shards, {} facts", n.shards_done, n.shards_total, n.facts_counted),
-            });
-        }
-    }
-
-    fn clear(&self) {
-        for bar in self.by_node.values() {
-            bar.finish_and_clear();
-        }
+fn show(bars: &mut Bars, verification: &AdminVerification) {
+    for n in &verification.nodes {
+        let message = match &n.unreachable {
+            Some(reason) => format!("no answer: {reason}"),
+            None => format!("{} of {} shards, {} facts", n.shards_done, n.shards_total, n.facts_counted),
+        };
+        bars.show(&n.node, n.bytes_done, n.bytes_total, message);
     }
 }
 

@@ -3,15 +3,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use trine_api::admin::model::{AdminScrub, AdminScrubNode};
 
+use super::bars::Bars;
 use super::{Client, bytes};
 use crate::error::Error;
 
 /// Between two looks at the progress.
 const POLL: Duration = Duration::from_millis(300);
-const BAR: &str = "{prefix:<16} [{bar:32}] {bytes:>10} of {total_bytes:>10}  {msg}";
 
 /// Starts a scrub and follows it to its end; with `watch_only` one that runs already.
 pub(super) async fn run(client: &Client, watch_only: bool) -> Result<(), Error> {
@@ -24,7 +23,7 @@ pub(super) async fn run(client: &Client, watch_only: bool) -> Result<(), Error> 
     let mut bars = Bars::default();
     let ended = loop {
         let scrub: AdminScrub = client.get("/admin/v1/scrub").await?;
-        bars.show(&scrub);
+        show(&mut bars, &scrub);
         let is_over = |n: &AdminScrubNode| {
             n.unreachable.is_some() || (!n.running && (watch_only || n.runs > runs.get(&n.node).copied().unwrap_or(0)))
         };
@@ -38,37 +37,13 @@ pub(super) async fn run(client: &Client, watch_only: bool) -> Result<(), Error> 
     Ok(())
 }
 
-/// One bar a node.
-#[derive(Debug, Default)]
-struct Bars {
-    all: MultiProgress,
-    by_node: BTreeMap<String, ProgressBar>,
-}
-
-impl Bars {
-    fn show(&mut self, scrub: &AdminScrub) {
-        for n in &scrub.nodes {
-            let bar = self.by_node.entry(n.node.clone()).or_insert_with(|| {
-                let bar = self.all.add(ProgressBar::new(n.bytes_total));
-                if let Ok(style) = ProgressStyle::with_template(BAR) {
-                    bar.set_style(style);
-                }
-                bar.set_prefix(n.node.clone());
-                bar
-            });
-            bar.set_length(n.bytes_total);
-            bar.set_position(n.bytes_done);
-            bar.set_message(match &n.unreachable {
-                Some(reason) => format!("no answer: {reason}"),
-                None => format!("{} of {} blocks, {} damaged", n.blocks_done, n.blocks_total, n.damaged),
-            });
-        }
-    }
-
-    fn clear(&self) {
-        for bar in self.by_node.values() {
-            bar.finish_and_clear();
-        }
+fn show(bars: &mut Bars, scrub: &AdminScrub) {
+    for n in &scrub.nodes {
+        let message = match &n.unreachable {
+            Some(reason) => format!("no answer: {reason}"),
+            None => format!("{} of {} blocks, {} damaged", n.blocks_done, n.blocks_total, n.damaged),
+        };
+        bars.show(&n.node, n.bytes_done, n.bytes_total, message);
     }
 }
 
