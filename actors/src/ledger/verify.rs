@@ -77,6 +77,9 @@ async fn run(shared: &Arc<Shared>) {
     }
     let mut pace = Pace::new(shared.config.scrub_bytes_per_second);
     for handle in handles.values() {
+        if *shared.stopping.borrow() {
+            return shared.verify.state().errors.push("the node is stopping".into());
+        }
         let counted = recount(shared, handle, &mut pace).await;
         let mut state = shared.verify.state();
         match counted {
