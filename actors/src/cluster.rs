@@ -1,10 +1,12 @@
 //! One node of a cluster, from boot to stop.
 mod boot;
+mod deletions;
 pub(crate) mod founding;
 mod membership;
 mod preflight;
 mod progress;
 mod shared;
+mod snapshots;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +30,7 @@ use crate::router::Router;
 use crate::rpc::proto;
 use crate::scatter::ClusterScatter;
 
+pub use deletions::DeleteError;
 pub use progress::Replayed;
 pub(crate) use shared::{NodeLog, remember, unix_ms};
 pub use shared::{Shared, resident_bytes};
@@ -227,6 +230,16 @@ impl Cluster {
         self.shared.fetches.counts()
     }
 
+    /// What this node has compacted since the process started.
+    pub fn merged(&self) -> crate::shard::MergeCounts {
+        self.shared.merges.counts()
+    }
+
+    /// Compactions that replicas of this node have noted and not carried out.
+    pub fn compactions_pending(&self) -> usize {
+        self.shared.handles().values().map(|handle| handle.observed().pending.load().len()).sum()
+    }
+
     async fn ask_status(&self, node: u64) -> Result<proto::StatusReply, String> {
         let mut client = self.shared.peers.client(node)?;
         let ask = client.status(proto::StatusRequest { to: self.shared.peers.to(node) });
@@ -383,7 +396,10 @@ impl Cluster {
 pub(crate) mod tests {
     use std::path::Path;
 
+    use trine_store::shard::CompactionPolicy;
+
     use crate::config::ClusterConfig;
+    use crate::shard::Retention;
 
     /// Settings of a node that no test starts.
     pub(crate) fn config(data_dir: &Path, join: &[&str]) -> ClusterConfig {
@@ -408,6 +424,9 @@ pub(crate) mod tests {
             scrub_interval_ms: 0,
             scrub_bytes_per_second: 1 << 30,
             pool_threads: 1,
+            compaction: CompactionPolicy::default(),
+            compaction_bytes_per_second: 0,
+            retention: Retention::default(),
             quarantine_keep_ms: 0,
             quarantine_bytes_max: 0,
             fetch_bytes_per_second: 0,

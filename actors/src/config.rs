@@ -2,6 +2,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use trine_store::shard::CompactionPolicy;
+
+use crate::shard::Retention;
+
 /// Everything that [`crate::Cluster::start`] needs.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
@@ -47,6 +51,12 @@ pub struct ClusterConfig {
     pub quarantine_keep_ms: u64,
     /// Files of healed damage go earlier while the quarantine has more bytes than this.
     pub quarantine_bytes_max: u64,
+    /// When blocks are compacted.
+    pub compaction: CompactionPolicy,
+    /// Bytes a second that compaction reads on this node; 0: as fast as it goes.
+    pub compaction_bytes_per_second: u64,
+    /// How long facts are kept.
+    pub retention: Retention,
     /// Bytes a second that this node fetches from others for new replicas, all together; 0: as fast as it goes.
     pub fetch_bytes_per_second: u64,
     /// Replicas that fetch at a time.

@@ -202,7 +202,8 @@ async fn compare(shared: &Shared, handle: &ShardHandle) {
         }
     }
     let manifest = handle.observed().manifest.load_full();
-    for disagreement in compare::compare(&manifest, &others) {
+    let compacted = handle.observed().pending.load().is_empty().then(|| handle.observed().compaction());
+    for disagreement in compare::compare(&manifest, compacted, &others) {
         shared.scrub.state().disagreeing += 1;
         let compare::Disagreement { file, majority, text } = disagreement;
         shared.scrub.found(handle.shard, &file, text);

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
+use trine_store::index::Matcher;
 use trine_store::model::{Signal, Slot};
 use trine_store::shard::PartOutcome;
 
@@ -67,6 +68,23 @@ pub trait Backend: Send + Sync + 'static {
     /// shards which are still being opened.
     fn serving(&self) -> Result<(), String> {
         self.ready()
+    }
+
+    /// Deletes the samples within a time range (ms, inclusive) of the tenant's series that satisfy all matchers; returns once no
+    /// query sees them any more.
+    async fn delete_series(
+        &self,
+        _tenant: &str,
+        _matchers: Vec<Matcher>,
+        _range_ms: (i64, i64),
+    ) -> Result<(), WriteError> {
+        Err(WriteError::Invalid("series cannot be deleted here".to_owned()))
+    }
+
+    /// Links the blocks of this node into a directory whose name begins with `time`, and names it; seals every head first unless
+    /// `skip_heads`.
+    async fn snapshot(&self, _time: &str, _skip_heads: bool) -> Result<String, String> {
+        Err("there are no blocks here".to_owned())
     }
 
     async fn cluster(&self) -> AdminCluster;

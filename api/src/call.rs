@@ -95,6 +95,15 @@ where
 
 type PathParams = Result<RawPathParams, RawPathParamsRejection>;
 
+/// A route that changes something by a form: POST and PUT.
+pub(crate) fn change<H, F>(family: Family, operation: &'static str, handler: H) -> MethodRouter<Api>
+where
+    H: Fn(Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    query_on(MethodFilter::POST.or(MethodFilter::PUT), family, operation, handler)
+}
+
 /// A query route for GET only.
 pub(crate) fn get<H, F>(family: Family, operation: &'static str, handler: H) -> MethodRouter<Api>
 where
@@ -159,7 +168,8 @@ fn finish(api: &Api, family: Family, operation: &'static str, started: Instant, 
 }
 
 async fn accept_query(api: &Api, path: &RawPathParams, request: Request) -> Result<Call, ApiError> {
-    let form = request.method() == Method::POST && is_form(request.headers());
+    let has_body = [Method::POST, Method::PUT].contains(request.method());
+    let form = has_body && is_form(request.headers());
     let uri = request.uri().clone();
     let limit = if form { api.config().form_bytes_max } else { 0 };
     let (parts, inner) = request.into_parts();

@@ -1,4 +1,5 @@
 //! Prometheus and Mimir: remote write, the query API, rules and status.
+mod admin;
 pub(crate) mod decode;
 pub(crate) mod decode_v2;
 mod histogram;
@@ -11,7 +12,7 @@ mod write;
 use axum::Router;
 pub(crate) use write::conflict_texts;
 
-use crate::call::{get, ingest, query as query_route};
+use crate::call::{change, get, ingest, query as query_route};
 use crate::error::Family;
 use crate::later::later;
 use crate::state::Api;
@@ -44,8 +45,8 @@ fn query_api() -> Router<Api> {
         .route("/api/v1/read", later(Family::RemoteWrite, "remote read"))
         .route("/api/v1/status/tsdb", later(family, "statistics of the TSDB"))
         .route("/api/v1/features", later(family, "the list of features"))
-        .route("/api/v1/admin/tsdb/delete_series", later(family, "deletion of series"))
-        .route("/api/v1/admin/tsdb/clean_tombstones", later(family, "deletion of series"))
-        .route("/api/v1/admin/tsdb/snapshot", later(family, "snapshots"))
+        .route("/api/v1/admin/tsdb/delete_series", change(family, "prom_delete_series", admin::delete_series))
+        .route("/api/v1/admin/tsdb/clean_tombstones", change(family, "prom_clean_tombstones", admin::clean_tombstones))
+        .route("/api/v1/admin/tsdb/snapshot", change(family, "prom_snapshot", admin::snapshot))
         .merge(status::routes())
 }

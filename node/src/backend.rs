@@ -3,10 +3,11 @@ mod healing;
 mod ledger;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use trine_actors::Cluster;
-use trine_actors::cluster::{NodeView, ScrubView};
+use trine_actors::cluster::{DeleteError, NodeView, ScrubView};
 use trine_actors::meta::META_SHARD;
 use trine_actors::rpc::proto::{ReplicaStatus, ScrubFinding};
 use trine_api::admin::model::{
@@ -16,6 +17,8 @@ use trine_api::admin::model::{
 use trine_api::{Backend, ShardPart, WriteError};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
+use trine_store::index::Matcher;
+use trine_store::limits::DeleteSeries;
 use trine_store::model::{SLOTS, Signal, Slot};
 use trine_store::shard::PartOutcome;
 
@@ -40,6 +43,15 @@ fn write_error(error: trine_actors::WriteError) -> WriteError {
             WriteError::Unavailable { reason: error.to_string(), retry_after }
         }
         E::Invalid { reason } => WriteError::Invalid(reason),
+    }
+}
+
+fn delete_error(error: DeleteError) -> WriteError {
+    match error {
+        DeleteError::Refused(reason) => WriteError::Invalid(reason),
+        DeleteError::NotRecorded(_) | DeleteError::NotYet(_) => {
+            WriteError::Unavailable { reason: error.to_string(), retry_after: Duration::from_secs(1) }
+        }
     }
 }
 
@@ -107,6 +119,21 @@ impl Backend for ClusterBackend {
 
     fn serving(&self) -> Result<(), String> {
         self.cluster.serving()
+    }
+
+    async fn delete_series(
+        &self,
+        tenant: &str,
+        matchers: Vec<Matcher>,
+        (min_ms, max_ms): (i64, i64),
+    ) -> Result<(), WriteError> {
+        // The cluster draws the id.
+        let delete = DeleteSeries { id: 0, tenant: tenant.into(), matchers, min_ms, max_ms };
+        self.cluster.delete_series(delete).await.map_err(delete_error)
+    }
+
+    async fn snapshot(&self, time: &str, skip_heads: bool) -> Result<String, String> {
+        self.cluster.snapshot_blocks(time, skip_heads).await
     }
 
     async fn cluster(&self) -> AdminCluster {

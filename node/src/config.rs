@@ -6,7 +6,9 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use trine_actors::ClusterConfig;
+use trine_actors::shard::Retention;
 use trine_api::ApiConfig;
+use trine_store::shard::CompactionPolicy;
 
 use crate::cli::NodeFlags;
 use crate::error::Error;
@@ -29,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) listen: ListenConfig,
     pub(crate) cluster: ClusterSection,
     pub(crate) storage: StorageConfig,
+    pub(crate) compaction: CompactionConfig,
     pub(crate) scrub: ScrubConfig,
     pub(crate) recovery: RecoveryConfig,
     pub(crate) limits: LimitsConfig,
@@ -125,7 +128,7 @@ impl Default for ClusterSection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StorageConfig {
-    /// Facts older than this are refused, in seconds: 1 to 3153600000 (100 years).
+    /// Facts older than this are refused, not seen any more and removed, in seconds: 1 to 3153600000 (100 years).
     pub(crate) retention_s: u64,
     /// Seal a head when it is this old, in seconds: at least 1. Larger: better compression, longer replay after a crash.
     pub(crate) head_age_s: u64,
@@ -141,6 +144,39 @@ pub(crate) struct StorageConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30, disk_reserve_bytes: 0 }
+    }
+}
+
+/// Merging sealed blocks into fewer ones, by windows of time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CompactionConfig {
+    /// Lengths of the windows, in seconds, rising: blocks of a window become one once it is over. Empty: none are merged.
+    pub(crate) windows_s: Vec<u64>,
+    /// A window is over this long after its end, in seconds: what comes until then is merged with it.
+    pub(crate) settle_s: u64,
+    /// Blocks whose sizes add up to more are not merged into one, in bytes or as `"512MiB"`.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub(crate) block_bytes: u64,
+    /// Bytes a second that this node reads for it. 0: as fast as it goes.
+    pub(crate) bytes_per_s: u64,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> Self {
+        let windows_s = vec![2 * 3600, 24 * 3600, 8 * 24 * 3600];
+        Self { windows_s, settle_s: 1800, block_bytes: 512 << 20, bytes_per_s: 32 << 20 }
+    }
+}
+
+impl CompactionConfig {
+    fn policy(&self) -> CompactionPolicy {
+        CompactionPolicy {
+            windows_ms: self.windows_s.iter().map(|s| s * 1000).collect(),
+            settle_ms: self.settle_s.saturating_mul(1000),
+            bytes_max: self.block_bytes,
+            ..CompactionPolicy::default()
+        }
     }
 }
 
@@ -350,6 +386,10 @@ impl Config {
         if self.storage.wal_bytes < 256 << 20 {
             return bad("storage.wal_bytes", format!("{} is less than 256 MiB", self.storage.wal_bytes));
         }
+        let windows = &self.compaction.windows_s;
+        if !windows.is_sorted_by(|a, b| a < b) || !windows.iter().all(|s| (1..=SECONDS_MAX).contains(s)) {
+            return bad("compaction.windows_s", format!("{windows:?} are not rising numbers of seconds"));
+        }
         if self.scrub.bytes_per_second == 0 {
             return bad("scrub.bytes_per_second", "0 bytes a second never ends".into());
         }
@@ -398,6 +438,9 @@ impl Config {
             scrub_interval_ms: self.scrub.interval_s.saturating_mul(1000),
             scrub_bytes_per_second: self.scrub.bytes_per_second,
             pool_threads: cores,
+            compaction: self.compaction.policy(),
+            compaction_bytes_per_second: self.compaction.bytes_per_s,
+            retention: Retention { signals_ms: [self.storage.retention_s * 1000; 3], ..Retention::default() },
             quarantine_keep_ms: self.recovery.quarantine_s.saturating_mul(1000),
             quarantine_bytes_max: self.recovery.quarantine_bytes,
             fetch_bytes_per_second: self.recovery.fetch_bytes_per_s,
@@ -475,7 +518,7 @@ mod tests {
             ("node.memory_bytes=-1", ["`node.memory_bytes`", "-1 is not a number of bytes"]),
             ("storage.wal_bytes=true", ["`storage.wal_bytes`", "a size like 512MiB"]),
             ("node.colour=red", ["`node.colour` in --set: there is no such key", "[node] has advertise, data_dir"]),
-            ("colour=red", ["`colour` in --set: there is no such key", "the sections are cluster, limits"]),
+            ("colour=red", ["`colour` in --set: there is no such key", "the sections are cluster, compaction"]),
             ("nod.name=red", ["`nod` in --set: there is no such key", "docs/config.md"]),
             ("cluster.shards=many", ["`cluster.shards`", "string \"many\" is not a whole number, 0 or more"]),
             ("cluster.shards=-4", ["`cluster.shards`", "`-4` is not a whole number, 0 or more"]),

@@ -86,7 +86,7 @@ fn metrics() -> MetricsView {
     let mut file = Vec::new();
     tsdb::seal(&head.view(), &mut file).unwrap();
     let block = tsdb::Block::open(Arc::new(Bytes::from(file))).unwrap();
-    MetricsView { heads: Vec::new(), blocks: vec![Arc::new(block)] }
+    MetricsView { blocks: vec![Arc::new(block)], ..MetricsView::default() }
 }
 
 /// Rows of parts that `fill` makes, sealed.
@@ -101,7 +101,7 @@ fn sealed(signal: Signal, fill: impl FnOnce(&mut RowsPartBuilder)) -> RowsView {
     let mut file = Vec::new();
     rows::seal(&head.view(), &mut file).unwrap();
     let block = rows::Block::open(Arc::new(Bytes::from(file))).unwrap();
-    RowsView { signal, heads: Vec::new(), blocks: vec![Arc::new(block)] }
+    RowsView { blocks: vec![Arc::new(block)], ..RowsView::new(signal) }
 }
 
 fn logs() -> RowsView {

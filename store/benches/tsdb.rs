@@ -9,9 +9,10 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use trine_store::index::{MatchOp, Matcher};
+use trine_store::limits::Limits;
 use trine_store::model::{Labels, signal::key_hash};
 use trine_store::part::{MetricsPartBuilder, PartRef};
-use trine_store::tsdb::{Block, HeadConfig, MetricsHead, MetricsView, SeriesRef, seal};
+use trine_store::tsdb::{Block, HeadConfig, MetricsHead, MetricsView, SeriesRef, compact, seal};
 
 const HOSTS: usize = 100;
 const SCRAPES: i64 = 240;
@@ -112,13 +113,17 @@ fn fleet(only: Option<Kind>) -> Vec<Vec<u8>> {
     if let Some(kind) = only {
         hosts.iter_mut().for_each(|host| host.retain(|series| series.kind == kind));
     }
+    scrapes(&mut hosts, &mut rng, 0..SCRAPES)
+}
+
+fn scrapes(hosts: &mut [Vec<Generated>], rng: &mut StdRng, scrapes: std::ops::Range<i64>) -> Vec<Vec<u8>> {
     let mut parts = Vec::new();
-    for scrape in 0..SCRAPES {
+    for scrape in scrapes {
         for (at, host) in hosts.iter_mut().enumerate() {
             let time_ms = 1_700_000_000_000 + at as i64 * 150 + scrape * 15_000 + rng.random_range(0..3);
             let mut part = MetricsPartBuilder::new(TENANT);
             for series in host {
-                let bits = series.step(&mut rng);
+                let bits = series.step(rng);
                 let position = part.series(series.hash, series.labels.as_bytes());
                 part.floats(position, [(time_ms, bits)].into_iter());
             }
@@ -187,17 +192,44 @@ fn main() {
     println!("block       {:7.3} bytes/sample, index included", summary.bytes as f64 / summary.facts as f64);
     let block = Arc::new(Block::open(Arc::new(Bytes::from(bytes))).expect("a block just written"));
     for (name, view) in [
-        ("head", MetricsView { heads: vec![view], blocks: Vec::new() }),
-        ("block", MetricsView { heads: Vec::new(), blocks: vec![block] }),
+        ("head", MetricsView { heads: vec![view], ..MetricsView::default() }),
+        ("block", MetricsView { blocks: vec![block], ..MetricsView::default() }),
     ] {
         read(name, &view);
     }
+    [4, 32].into_iter().for_each(|seals| compaction(since, seals));
     use Kind::*;
     for kind in [Constant, CpuCounter, BusyCounter, QuietCounter, Bucket, MemoryGauge, SmallGauge] {
         let mut bytes = Vec::new();
         let summary = seal(&load(&fleet(Some(kind)), since).0.view(), &mut bytes).expect("writing to memory");
         println!("  {kind:?}: {:.3} bytes/sample", summary.bytes as f64 / summary.facts as f64);
     }
+}
+
+/// Eight hours of the fleet, sealed again and again, then merged into one block.
+fn compaction(since: Instant, seals: i64) {
+    const SCRAPES_IN_ALL: i64 = 8 * SCRAPES;
+    let mut rng = StdRng::seed_from_u64(7);
+    let mut hosts: Vec<Vec<Generated>> = (0..HOSTS).map(|at| host(at, &mut rng)).collect();
+    let (mut blocks, mut sealed_bytes) = (Vec::new(), 0);
+    for at in 0..seals {
+        let parts = scrapes(&mut hosts, &mut rng, at * SCRAPES_IN_ALL / seals..(at + 1) * SCRAPES_IN_ALL / seals);
+        let mut bytes = Vec::new();
+        seal(&load(&parts, since).0.view(), &mut bytes).expect("writing to memory");
+        sealed_bytes += bytes.len();
+        blocks.push(Arc::new(Block::open(Arc::new(Bytes::from(bytes))).expect("a block just written")));
+    }
+    let (mut bytes, start) = (Vec::new(), cpu_now(since));
+    let (summary, _) =
+        compact(&blocks, &Limits::default(), &mut |_| Ok(()), &mut bytes).expect("reading and writing memory");
+    let spent = cpu_now(since) - start;
+    let each = |bytes: usize| bytes as f64 / summary.facts as f64;
+    println!(
+        "compact     {:7.1} ns/sample; 8 h in {seals} blocks, {:.3} bytes/sample, become one, {:.3} bytes/sample",
+        spent.as_nanos() as f64 / summary.facts as f64,
+        each(sealed_bytes),
+        each(bytes.len())
+    );
 }
 
 fn read(name: &str, view: &MetricsView) {

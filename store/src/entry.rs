@@ -10,11 +10,19 @@
 //!   parts_count   (signal(u8) tenant digest(u128) assigned_ns(i64) facts(u32) refs_count ref* body)*
 //! kind 2, seal:
 //!   reason(u8)
+//! kind 3, compact:
+//!   signal(u8) window_ms inputs_count file*        which blocks become one
+//! kind 4, expire:
+//!   signal(u8) cutoffs                             what is older is not seen any more
+//! kind 5, delete series:
+//!   id tenant min(i64) max(i64) matchers_count (op(u8) name value)*
 //! ```
 //! All counts, positions, references and lengths are uvarints.
 use crate::codec::{Error, Reader, put_bytes, put_uvarint};
+use crate::limits::{Cutoffs, DeleteSeries};
 use crate::model::{Signal, TENANT_BYTES_MAX};
 use crate::part::{MetricsBody, PartRef, RowsBody};
+use crate::shard::CompactRequest;
 
 /// Version byte of an encoded entry.
 pub const ENTRY_VERSION: u8 = 1;
@@ -63,6 +71,9 @@ pub struct EntryPart<'a> {
 pub enum Entry<'a> {
     Write { table: u64, first_ref: u32, defs: Vec<NewDef<'a>>, parts: Vec<EntryPart<'a>> },
     Seal { reason: SealReason },
+    Compact(CompactRequest),
+    Expire { signal: Signal, cutoffs: Cutoffs },
+    Delete(DeleteSeries),
 }
 
 impl<'a> Entry<'a> {
@@ -81,6 +92,9 @@ impl<'a> Entry<'a> {
                 let reason = SealReason::from_u8(reason);
                 Ok(Self::Seal { reason: reason.ok_or(Error::Invalid { what: "seal reason", at })? })
             }
+            3 => whole(&mut r, |r| CompactRequest::decode(r).map(Self::Compact)),
+            4 => whole(&mut r, |r| Ok(Self::Expire { signal: signal(r)?, cutoffs: Cutoffs::decode(r)? })),
+            5 => whole(&mut r, |r| DeleteSeries::decode(r).map(Self::Delete)),
             other => Err(Error::Unknown { what: "entry kind", value: u64::from(other), at: 1 }),
         }
     }
@@ -116,15 +130,25 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Refuses what is left over.
+fn whole<'a, T>(r: &mut Reader<'a>, decode: impl FnOnce(&mut Reader<'a>) -> Result<T, Error>) -> Result<T, Error> {
+    let decoded = decode(r)?;
+    if r.is_empty() { Ok(decoded) } else { Err(Error::Invalid { what: "bytes after the entry", at: r.position() }) }
+}
+
 fn small(r: &mut Reader<'_>, what: &'static str) -> Result<u32, Error> {
     let at = r.position();
     u32::try_from(r.uvarint(what)?).map_err(|_| Error::Invalid { what, at })
 }
 
-fn signal_and_tenant<'a>(r: &mut Reader<'a>, tenants: &[&'a str]) -> Result<(Signal, &'a str), Error> {
+pub(crate) fn signal(r: &mut Reader<'_>) -> Result<Signal, Error> {
     let at = r.position();
     let signal = r.u8("signal")?;
-    let signal = Signal::from_u8(signal).ok_or(Error::Unknown { what: "signal", value: u64::from(signal), at })?;
+    Signal::from_u8(signal).ok_or(Error::Unknown { what: "signal", value: u64::from(signal), at })
+}
+
+fn signal_and_tenant<'a>(r: &mut Reader<'a>, tenants: &[&'a str]) -> Result<(Signal, &'a str), Error> {
+    let signal = signal(r)?;
     let at = r.position();
     let tenant = small(r, "tenant position")?;
     let tenant = tenants.get(tenant as usize).ok_or(Error::Invalid { what: "tenant position", at })?;
@@ -158,6 +182,27 @@ pub fn check_body(signal: Signal, body: &[u8], defs_count: usize) -> Result<(), 
 /// Encodes a seal entry.
 pub fn encode_seal(reason: SealReason) -> Vec<u8> {
     vec![ENTRY_VERSION, 2, reason as u8]
+}
+
+/// Encodes a compaction entry.
+pub fn encode_compact(request: &CompactRequest) -> Vec<u8> {
+    let mut out = vec![ENTRY_VERSION, 3];
+    request.encode(&mut out);
+    out
+}
+
+/// Encodes an entry that moves the cut-offs of a signal.
+pub fn encode_expire(signal: Signal, cutoffs: &Cutoffs) -> Vec<u8> {
+    let mut out = vec![ENTRY_VERSION, 4, signal as u8];
+    cutoffs.encode(&mut out);
+    out
+}
+
+/// Encodes a deletion of series.
+pub fn encode_delete(delete: &DeleteSeries) -> Vec<u8> {
+    let mut out = vec![ENTRY_VERSION, 5];
+    delete.encode(&mut out);
+    out
 }
 
 /// Builds one write entry from parts whose definitions have been turned into references.
@@ -245,6 +290,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::index::{MatchOp, Matcher};
     use crate::part::MetricsPartBuilder;
 
     #[test]
@@ -290,10 +336,44 @@ mod tests {
         assert!(Entry::decode(&[9, 2, 1]).is_err());
     }
 
+    /// Kinds 3 to 5 as they are in logs on disk. A change here needs a new version.
+    #[test]
+    fn the_entries_about_blocks_are_fixed() {
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let request = CompactRequest { signal: Signal::Logs, window_ms: 300, inputs: vec!["a".into(), "b".into()] };
+        let bytes = encode_compact(&request);
+        assert_eq!(hex(&bytes), "010302ac020201610162");
+        assert_eq!(Entry::decode(&bytes).unwrap(), Entry::Compact(request));
+        let cutoffs = Cutoffs::new(258, [("t", -1)]);
+        let bytes = encode_expire(Signal::Metrics, &cutoffs);
+        assert_eq!(hex(&bytes), "0104010201000000000000010174ffffffffffffffff");
+        assert_eq!(Entry::decode(&bytes).unwrap(), Entry::Expire { signal: Signal::Metrics, cutoffs });
+        let matchers = vec![Matcher::new("a", MatchOp::Regex, "b").unwrap()];
+        let delete = DeleteSeries { id: 7, tenant: "t".into(), matchers, min_ms: 1, max_ms: 2 };
+        let bytes = encode_delete(&delete);
+        assert_eq!(hex(&bytes), "0105070174010000000000000002000000000000000102016101".to_owned() + "62");
+        assert_eq!(Entry::decode(&bytes).unwrap(), Entry::Delete(delete));
+    }
+
+    #[test]
+    fn entries_about_blocks_that_nobody_makes_are_refused() {
+        let cases: [(&str, &[u8]); 6] = [
+            ("no inputs", b"\x01\x03\x01\x05\x00"),
+            ("a file outside the directory", b"\x01\x03\x01\x05\x01\x02/x"),
+            ("an unknown signal", b"\x01\x03\x09\x05\x01\x01a"),
+            ("bytes behind the end", b"\x01\x03\x01\x05\x01\x01ab"),
+            ("a pattern that does not compile", b"\x01\x05\x01\x01t12345678123456781\x02\x01a\x01("),
+            ("an unknown matcher", b"\x01\x05\x01\x01t1234567812345678\x01\x09\x01a\x01b"),
+        ];
+        for (name, bytes) in cases {
+            assert!(Entry::decode(bytes).is_err(), "{name}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn garbage_never_panics(mut bytes: Vec<u8>, write: bool) {
-            if write { bytes.splice(0..0, [1, 1]); }
+        fn garbage_never_panics(mut bytes: Vec<u8>, kind in 0u8..6) {
+            if kind > 0 { bytes.splice(0..0, [1, kind]); }
             let _unchecked = Entry::decode(&bytes);
         }
     }

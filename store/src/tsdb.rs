@@ -13,7 +13,9 @@ mod times;
 mod view;
 
 pub(crate) use block::decode_tables;
-pub use block::{Block, BlockCache, BlockSummary, recount, retain_tenants, seal, seal_counted, seal_view, verify};
+pub use block::{
+    Block, BlockCache, BlockSummary, compact, recount, retain_tenants, seal, seal_counted, seal_view, verify,
+};
 pub(crate) use chunk::decode_columns;
 pub use error::{Error, Result};
 pub use head::{FreezeJob, Frozen, HeadConfig, HeadStats, HeadView, MetricsHead, SeriesRef};

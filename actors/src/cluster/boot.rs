@@ -34,7 +34,7 @@ use crate::meta::{Command, MetaMachine, MetaState, NodeRecord};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
 use crate::scrub::{self, Scrub};
-use crate::shard::{Arbiters, Fetches, Pool, ReplicaContext, SealPolicy};
+use crate::shard::{Arbiters, CompactorConfig, Fetches, Merges, Pool, ReplicaContext, SealPolicy};
 use crate::steward::{Steward, end_process};
 
 /// Fragments that may wait for the query pool, for each of the node's pool threads.
@@ -85,6 +85,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         closed: ArcSwap::default(),
         replaced: AtomicU64::new(0),
         fetches: Arc::new(Fetches::new(config.fetches_max, config.fetch_bytes_per_second)),
+        merges: Arc::new(Merges::new(config.compaction_bytes_per_second)),
         config,
     });
     let booting = shared.clone();
@@ -472,6 +473,9 @@ async fn found(
     }
 }
 
+/// How often a shard's leader looks for blocks to compact.
+const COMPACTOR_TICK: Duration = Duration::from_secs(5);
+
 async fn run_steward(shared: Arc<Shared>, log: Arc<NodeLog>) {
     let Some(multi) = shared.multi.get().cloned() else { return };
     let config = &shared.config;
@@ -497,6 +501,12 @@ async fn run_steward(shared: Arc<Shared>, log: Arc<NodeLog>) {
             block_cache: Arc::new(BlockCache::new(shared.budget.shares.block_cache as usize)),
             ..ShardConfig::default()
         },
+        merges: shared.merges.clone(),
+        compactor: Arc::new(CompactorConfig {
+            policy: config.compaction.clone(),
+            retention: config.retention.clone(),
+            tick: COMPACTOR_TICK,
+        }),
         seal: SealPolicy::new(shared.budget.shares.heads_soft, shards, Duration::from_millis(config.head_age_ms_max)),
         log_pressure: log_pressure_rx,
         healing: shared.healing.clone(),
@@ -504,9 +514,11 @@ async fn run_steward(shared: Arc<Shared>, log: Arc<NodeLog>) {
     };
     let watching = tokio::spawn(watch_node(shared.clone(), log.clone(), log_pressure));
     let scrubbing = tokio::spawn(scrub::schedule(shared.clone()));
+    let deleting = tokio::spawn(super::deletions::finish(shared.clone()));
     Steward::new(shared.clone(), log, context).run(shared.stopping.subscribe()).await;
     watching.abort();
     scrubbing.abort();
+    deleting.abort();
     arbiters.stop();
 }
 

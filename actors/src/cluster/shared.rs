@@ -26,7 +26,7 @@ use crate::meta::{META_SHARD, MetaMachine, MetaState};
 use crate::router::LeaderHints;
 use crate::rpc::{Peers, proto};
 use crate::scrub::Scrub;
-use crate::shard::{Fetches, Pool, ShardHandle, SubmitError};
+use crate::shard::{Fetches, Merges, Pool, ShardHandle, SubmitError};
 use crate::steward::Failure;
 
 /// The metadata group on this node.
@@ -80,6 +80,8 @@ pub struct Shared {
     pub(crate) closed: ArcSwap<BTreeMap<u32, String>>,
     /// Bounds what new replicas fetch.
     pub(crate) fetches: Arc<Fetches>,
+    /// Bounds how much is compacted at a time.
+    pub(crate) merges: Arc<Merges>,
     /// Replicas whose replacement this node has brought to its end, since the process started.
     pub(crate) replaced: AtomicU64,
 }
@@ -217,8 +219,12 @@ impl Shared {
     /// Path of a block that the current manifest of a shard names.
     pub(crate) fn block_path(&self, shard: u32, file: &str) -> Option<PathBuf> {
         let handle = self.handles.load().get(&shard).cloned()?;
-        let manifest = handle.observed().manifest.load_full();
-        manifest.blocks.iter().find(|b| b.file == file)?;
+        let (manifest, retired) = (handle.observed().manifest.load_full(), handle.observed().retired.load());
+        let is_there = manifest.blocks.iter().any(|b| b.file == file) || retired.contains(file);
+        if !is_there {
+            return None;
+        }
+        handle.observed().fetched.now();
         if handle.observed().lost.load().contains_key(file) {
             return None;
         }

@@ -119,14 +119,16 @@ fn between(first: &Recount, node: &str, second: &Recount, found: &mut Vec<Imbala
 }
 
 fn readable(first: &Recount, node: &str, second: &Recount, found: &mut Vec<Imbalance>) {
-    let by_key = |r: &Recount| -> BTreeMap<(String, u32), u64> {
+    // What has expired or was deleted is readable to a verification until it is compacted away, which replicas do by themselves.
+    let by_key = |r: &Recount| -> BTreeMap<(String, u32), (u64, u64)> {
         let keyed = r.rows.iter().filter_map(|row| row.books.as_ref().map(|b| (b, row.readable)));
-        keyed.map(|(b, readable)| ((b.tenant.clone(), b.signal), readable)).collect()
+        keyed.map(|(b, readable)| ((b.tenant.clone(), b.signal), (readable, b.expired + b.deleted))).collect()
     };
     let (a, b) = (by_key(first), by_key(second));
     for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
-        let (books, counted) = (a.get(key).copied().unwrap_or(0), b.get(key).copied().unwrap_or(0));
-        if books != counted {
+        let of = |side: &BTreeMap<_, (u64, u64)>| side.get(key).copied().unwrap_or_default();
+        let ((books, gone), (counted, gone_there)) = (of(&a), of(&b));
+        if books != counted && gone == gone_there {
             let row = BooksRow { signal: key.1, ..BooksRow::default() };
             let (shard, node, tenant) = (second.shard, node.to_owned(), key.0.clone());
             let (signal, rule) = (signal_of(&row), REPLICAS_READABLE);

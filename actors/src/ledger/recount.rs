@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use trine_store::memory::Account;
 use trine_store::model::Signal;
-use trine_store::shard::{BLOCKS_DIR, BlockEntry, FileCheck, Ledger, SealedFacts, Seen, entry_of, recount_block};
+use trine_store::shard::{
+    BLOCKS_DIR, BlockEntry, FileCheck, Ledger, SealedFacts, Seen, ShardView, entry_of, recount_block,
+};
 use trine_store::{rows, tsdb};
 
 use super::{NOT_OPEN, books_row, books_rows};
@@ -122,7 +124,8 @@ async fn count_block(
 
 /// What queries of each tenant would see in the cut. `shadowed` is with what its heads have left out so far.
 async fn count_views(shared: &Shared, cut: &LedgerCut, books: &Ledger) -> Result<Counts<Seen>, String> {
-    let view = &cut.view;
+    // What has expired or was deleted and is still there is in the books as before.
+    let view = cut.view.without_limits();
     let account = shared.budget.queries.account();
     let mut counts: Counts<Seen> = BTreeMap::new();
     let metrics = view.metrics.tenants().map_err(|e| format!("list tenants: {e}"))?;
@@ -131,7 +134,7 @@ async fn count_views(shared: &Shared, cut: &LedgerCut, books: &Ledger) -> Result
     let tenants = tenants.chain(logs.iter().map(|t| (t.clone(), Signal::Logs)));
     for (tenant, signal) in tenants.chain(traces.iter().map(|t| (t.clone(), Signal::Traces))) {
         let failed = |reason: String| format!("{} of tenant {tenant}: {reason}", signal.as_str());
-        let mut count = begin(shared, cut, &tenant, signal, &account).await.map_err(failed)?;
+        let mut count = begin(shared, &view, &tenant, signal, &account).await.map_err(failed)?;
         let total = counts.entry((books.name_of(&tenant).to_owned(), signal)).or_default();
         total.shadowed += dropped(cut, &tenant, signal);
         loop {
@@ -182,12 +185,12 @@ impl Count {
 
 async fn begin(
     shared: &Shared,
-    cut: &LedgerCut,
+    view: &ShardView,
     tenant: &Arc<str>,
     signal: Signal,
     account: &Account,
 ) -> Result<Count, String> {
-    let (view, tenant, account) = (cut.view.clone(), tenant.clone(), account.clone());
+    let (view, tenant, account) = (view.clone(), tenant.clone(), account.clone());
     let begun = shared.pool.run(move || match signal {
         Signal::Metrics => view.metrics.count(&tenant, &account).map(Count::Series).map_err(|e| e.to_string()),
         Signal::Logs => view.logs.count(&tenant, &account).map(Count::Rows).map_err(|e| e.to_string()),

@@ -34,6 +34,11 @@ pub enum Command {
     RetireNode { node: u64 },
     /// A retiring node holds nothing any more.
     ForgetNode { node: u64 },
+    /// Series are to be deleted in every shard; `id` is drawn by whoever asks, `delete` an encoded
+    /// [`trine_store::limits::DeleteSeries`].
+    RequestDelete { id: u64, delete: Vec<u8> },
+    /// Every shard has applied a request to delete series.
+    FinishDelete { id: u64 },
 }
 
 /// What a command answers.
@@ -141,6 +146,20 @@ impl MetaState {
                 Reply::Done
             }
             Command::ForgetNode { node } => self.forget_node(node),
+            Command::RequestDelete { id, delete } => {
+                if self.deletes.len() >= Self::DELETES_MAX && !self.deletes.contains_key(&id) {
+                    return Reply::Refused(format!(
+                        "{} requests to delete series are not done yet; wait for them",
+                        Self::DELETES_MAX
+                    ));
+                }
+                self.deletes.insert(id, delete);
+                Reply::Done
+            }
+            Command::FinishDelete { id } => {
+                self.deletes.remove(&id);
+                Reply::Done
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! The metadata as a checksummed file: the snapshot of its group, and what an operator keeps as a backup.
 //!
 //! ```text
-//! meta.state, version 2                                  docs/formats/manifest.md
+//! meta.state, version 3                                  docs/formats/manifest.md
 //!   0   4  magic "TRNX"
-//!   4   1  version      2; 1 is read
+//!   4   1  version      3; 1 and 2 are read
 //!   5   .. state        bincode 2, standard configuration, of Export
 //! -32  32  hash         BLAKE3 of version and state
 //! ```
@@ -19,7 +19,7 @@ use super::state::{MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 /// Name of the file in the metadata's directory.
 pub(crate) const FILE: &str = "meta.state";
 const MAGIC: &[u8; 4] = b"TRNX";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// What the file holds besides magic, version and checksum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +88,58 @@ mod v1 {
     }
 }
 
+/// Version 2: series could not be deleted.
+mod v2 {
+    use super::*;
+    use crate::meta::GoneNode;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(Serialize))]
+    pub(super) struct State {
+        pub(super) cluster: String,
+        pub(super) nodes: BTreeMap<u64, NodeRecord>,
+        pub(super) shards: BTreeMap<u32, ShardRecord>,
+        pub(super) slots: Vec<(u16, u32)>,
+        pub(super) slots_generation: u64,
+        pub(super) meta: ShardRecord,
+        pub(super) next_replica: u64,
+        pub(super) opened: BTreeSet<u64>,
+        pub(super) retiring: BTreeSet<u64>,
+        pub(super) gone: BTreeMap<u64, GoneNode>,
+        pub(super) unknown_replicas: Vec<(u64, u64)>,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(Serialize))]
+    pub(super) struct Export {
+        pub(super) position: Option<(u64, u64, u64)>,
+        pub(super) membership: Option<((u64, u64, u64), Vec<u8>)>,
+        pub(super) state: State,
+    }
+
+    impl From<Export> for super::Export {
+        fn from(e: Export) -> Self {
+            let s = e.state;
+            let state = MetaState {
+                cluster: s.cluster,
+                nodes: s.nodes,
+                shards: s.shards,
+                slots: s.slots,
+                slots_generation: s.slots_generation,
+                meta: s.meta,
+                next_replica: s.next_replica,
+                opened: s.opened,
+                retiring: s.retiring,
+                gone: s.gone,
+                unknown_replicas: s.unknown_replicas,
+                deletes: BTreeMap::new(),
+            };
+            Self { position: e.position, membership: e.membership, state }
+        }
+    }
+}
+
 fn corrupt(reason: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("metadata export: {reason}"))
 }
@@ -100,10 +152,13 @@ pub(crate) fn decode_export(bytes: &[u8]) -> io::Result<Export> {
     }
     match body.first() {
         Some(1) => decode::<v1::Export>("export", body).map(Into::into).map_err(corrupt),
-        Some(&VERSION) => {
+        Some(&version @ (2 | VERSION)) => {
             // The envelope of commands is version 1 whatever this file's version.
             let body = [&[1], body.get(1..).unwrap_or_default()].concat();
-            decode("export", &body).map_err(corrupt)
+            match version {
+                2 => decode::<v2::Export>("export", &body).map(Into::into).map_err(corrupt),
+                _ => decode("export", &body).map_err(corrupt),
+            }
         }
         version => Err(corrupt(format!("unknown version {version:?}"))),
     }
@@ -169,6 +224,7 @@ mod tests {
             retiring: [7].into(),
             gone: [(6, GoneNode { name: "n".into(), replaced_by: 7 })].into(),
             unknown_replicas: vec![(20, 30)],
+            deletes: [(40, vec![41])].into(),
         };
         Export { position: Some((1, 2, 3)), membership: Some(((1, 2, 3), vec![4, 5])), state }
     }
@@ -177,12 +233,21 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Version 2 as it is on disks. A change here needs a new version.
+    /// Version 3 as it is on disks: version 2 with another version byte, and the deletions behind it. A change here needs a new
+    /// version.
     #[test]
-    fn version_2_is_fixed() {
+    fn version_3_is_fixed() {
         let bytes = encode_export(&sample());
         assert_eq!(decode_export(&bytes).unwrap(), sample());
-        assert_eq!(hex(&bytes), FIXTURE_2);
+        let (before, hash) = FIXTURE_2.split_at(FIXTURE_2.len() - 64);
+        let body = format!("03{}01280129", &before[10..]);
+        let bytes_of = |hex: &str| -> Vec<u8> {
+            (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect()
+        };
+        assert_eq!(hex(&bytes), format!("54524e58{body}{}", blake3::hash(&bytes_of(&body)).to_hex()));
+        let mut old = sample();
+        old.state.deletes.clear();
+        assert_eq!(decode_export(&bytes_of(&format!("{before}{hash}"))).unwrap(), old, "version 2 is still read");
     }
 
     const FIXTURE_2: &str = concat!(

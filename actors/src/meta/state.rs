@@ -128,6 +128,13 @@ pub struct MetaState {
     /// Replica ids, first and one behind the last, that were given away but are not known: the metadata was restored from
     /// an older copy. Their files are left alone.
     pub unknown_replicas: Vec<(u64, u64)>,
+    /// Requests to delete series that not every shard has applied, by id: encoded [`trine_store::limits::DeleteSeries`].
+    pub deletes: BTreeMap<u64, Vec<u8>>,
+}
+
+impl MetaState {
+    /// Requests to delete series that may wait.
+    pub const DELETES_MAX: usize = 256;
 }
 
 impl MetaState {

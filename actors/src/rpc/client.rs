@@ -102,7 +102,8 @@ impl BlockSource for Peers {
         let reply = reply.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
         let reply = reply.into_inner();
         let blocks = reply.blocks.into_iter().map(listed).collect::<io::Result<_>>()?;
-        Ok(ListedBlocks { position: reply.position, blocks })
+        let compacted = (reply.compactions_pending == 0).then_some(reply.compaction);
+        Ok(ListedBlocks { position: reply.position, compacted, blocks })
     }
 }
 
@@ -110,10 +111,10 @@ pub(crate) fn listed(record: BlockRecord) -> io::Result<ListedBlock> {
     let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, format!("{what} of a listed block"));
     let signal = u8::try_from(record.signal).ok().and_then(Signal::from_u8).ok_or_else(|| invalid("signal"))?;
     let digest = <[u8; 16]>::try_from(&*record.digest).map_err(|_| invalid("digest"))?;
-    let BlockRecord { file, bytes, crc, facts, series, min_time, max_time, damaged, .. } = record;
+    let BlockRecord { file, bytes, crc, facts, series, min_time, max_time, damaged, made_at, window_ms, .. } = record;
     let digest = u128::from_le_bytes(digest);
     Ok(ListedBlock {
-        entry: BlockEntry { signal, file, bytes, crc, facts, series, min_time, max_time, digest },
+        entry: BlockEntry { signal, file, bytes, crc, facts, series, min_time, max_time, digest, made_at, window_ms },
         damaged,
     })
 }

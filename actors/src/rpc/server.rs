@@ -7,16 +7,18 @@ use futures::future::join_all;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 use trine_query::fragment::{Fragment, FragmentLimits};
-use trine_store::entry::SealReason;
+use trine_store::codec::Reader;
+use trine_store::entry::{SealReason, encode_delete};
+use trine_store::limits::DeleteSeries;
 use trine_store::shard::BlockEntry;
 
 use super::client::MESSAGE_BYTES_MAX;
 use super::proto::node_server::{Node, NodeServer};
 use super::proto::{
-    Addressed, BlockChunk, BlockRecord, FlushReply, FlushRequest, FragmentReply, FragmentRequest, HealingReply,
-    HealingRequest, JoinReply, JoinRequest, LedgerReply, LedgerRequest, ListBlocksReply, ListBlocksRequest, NodeRecord,
-    ProposeReply, ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest, StandingReply, StandingRequest,
-    StatusReply, StatusRequest, SubmitReply, SubmitRequest,
+    Addressed, BlockChunk, BlockRecord, DeleteReply, DeleteRequest, FlushReply, FlushRequest, FragmentReply,
+    FragmentRequest, HealingReply, HealingRequest, JoinReply, JoinRequest, LedgerReply, LedgerRequest, ListBlocksReply,
+    ListBlocksRequest, NodeRecord, ProposeReply, ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest,
+    StandingReply, StandingRequest, StatusReply, StatusRequest, SubmitReply, SubmitRequest,
 };
 use crate::cluster::Shared;
 use crate::router::to_proto;
@@ -128,9 +130,17 @@ impl Node for NodeService {
             max_time: b.max_time,
             digest: b.digest.to_le_bytes().to_vec().into(),
             damaged: lost.contains_key(&b.file),
+            made_at: b.made_at,
+            window_ms: b.window_ms,
         };
         let blocks = manifest.blocks.iter().map(record).collect();
-        Ok(Response::new(ListBlocksReply { position: manifest.position.index, blocks }))
+        let (compaction, pending) = (handle.observed().compaction(), handle.observed().pending.load().len());
+        Ok(Response::new(ListBlocksReply {
+            position: manifest.position.index,
+            blocks,
+            compaction,
+            compactions_pending: pending as u64,
+        }))
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
@@ -153,6 +163,24 @@ impl Node for NodeService {
         for (shard, result) in join_all(seals).await {
             match result {
                 Ok(()) => reply.shards_sealed.push(shard),
+                Err(e) => reply.errors.push(format!("shard {shard}: {e}")),
+            }
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.to.as_ref())?;
+        let delete = DeleteSeries::decode(&mut Reader::new(&request.delete));
+        let entry = encode_delete(&delete.map_err(|e| Status::invalid_argument(e.to_string()))?);
+        let handles = self.shared.handles();
+        let led = request.shards.iter().filter_map(|s| handles.get(s)).filter(|h| h.group.status().is_leader);
+        let proposed = led.map(|h| async { (h.shard, h.propose(entry.clone(), true).await) });
+        let mut reply = DeleteReply::default();
+        for (shard, result) in join_all(proposed).await {
+            match result {
+                Ok(_) => reply.shards_done.push(shard),
                 Err(e) => reply.errors.push(format!("shard {shard}: {e}")),
             }
         }

@@ -15,8 +15,9 @@ pub(super) struct Disagreement {
 }
 
 /// Compares this replica's manifest with the blocks of the others, by file: a file's name says which seal made it. A
-/// replica that has not come as far as another is not expected to have its newest blocks.
-pub(super) fn compare(own: &Manifest, others: &[(u64, ListedBlocks)]) -> Vec<Disagreement> {
+/// replica that has not come as far as another is not expected to have its newest blocks, nor the same ones while compactions
+/// are on their way; `compacted` is this replica's [`ListedBlocks::compacted`].
+pub(super) fn compare(own: &Manifest, compacted: Option<u64>, others: &[(u64, ListedBlocks)]) -> Vec<Disagreement> {
     own.blocks
         .iter()
         .filter_map(|entry| {
@@ -25,7 +26,12 @@ pub(super) fn compare(own: &Manifest, others: &[(u64, ListedBlocks)]) -> Vec<Dis
             for (node, listed) in others {
                 match listed.blocks.iter().find(|b| b.entry.file == entry.file) {
                     Some(theirs) => votes.entry(theirs.entry.digest).or_default().push(*node),
-                    None if listed.position >= own.position.index => lacking.push(*node),
+                    None if listed.position >= own.position.index
+                        && compacted.is_some()
+                        && listed.compacted == compacted =>
+                    {
+                        lacking.push(*node);
+                    }
                     None => {}
                 }
             }
@@ -71,7 +77,19 @@ mod tests {
 
     fn entry(digest: u128) -> BlockEntry {
         let (signal, file) = (Signal::Logs, "1-logs.trnb".to_owned());
-        BlockEntry { signal, file, bytes: 1, crc: 1, facts: 1, series: 1, min_time: 0, max_time: 1, digest }
+        BlockEntry {
+            signal,
+            file,
+            bytes: 1,
+            crc: 1,
+            facts: 1,
+            series: 1,
+            min_time: 0,
+            max_time: 1,
+            digest,
+            made_at: 0,
+            window_ms: 0,
+        }
     }
 
     fn verdict(own: u128, others: &[Option<u128>]) -> Option<Option<u128>> {
@@ -79,10 +97,11 @@ mod tests {
         let own = Manifest { position, blocks: vec![entry(own)], ..Manifest::default() };
         let listed = |digest: &Option<u128>| ListedBlocks {
             position: 10,
+            compacted: Some(4),
             blocks: digest.iter().map(|d| ListedBlock { entry: entry(*d), damaged: false }).collect(),
         };
         let others: Vec<_> = others.iter().zip(1..).map(|(d, node)| (node, listed(d))).collect();
-        compare(&own, &others).into_iter().next().map(|d| d.majority)
+        compare(&own, Some(4), &others).into_iter().next().map(|d| d.majority)
     }
 
     #[test]
@@ -102,7 +121,11 @@ mod tests {
     fn a_replica_that_is_behind_lacks_nothing() {
         let position = LogPosition { term: 1, leader: 1, index: 10 };
         let own = Manifest { position, blocks: vec![entry(1)], ..Manifest::default() };
-        let behind = ListedBlocks { position: 9, blocks: Vec::new() };
-        assert_eq!(compare(&own, &[(1, behind)]), []);
+        let behind = ListedBlocks { position: 9, compacted: Some(4), blocks: Vec::new() };
+        assert_eq!(compare(&own, Some(4), &[(1, behind)]), []);
+        for (mine, theirs) in [(Some(4), None), (None, None), (Some(4), Some(5)), (Some(5), Some(4))] {
+            let compacting = ListedBlocks { position: 10, compacted: theirs, blocks: Vec::new() };
+            assert_eq!(compare(&own, mine, &[(1, compacting)]), [], "it may have compacted the block");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The actor that owns one shard replica's state. Its handlers stay under a millisecond: they apply committed entries,
 //! swap pieces that the pool has made, and publish views; they never touch a disk.
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +13,12 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::{error, info, warn};
 use trine_raft::{Committed, Payload, Position};
 use trine_store::shard::{
-    Applied, BlockDamage, FileError, Ledger, LogPosition, Manifest, OpenBlocks, SealJob, Sealed, ShardState, ShardView,
+    Applied, BlockDamage, Compacted, Compaction, FileError, Ledger, LogPosition, Manifest, OpenBlocks, SealJob, Sealed,
+    ShardState, ShardView,
 };
 use trine_store::{rows, tsdb};
 
+use super::merger::{LastFetch, Merges, Merging, RETIRED_TICK, Retired};
 use super::pool::Pool;
 use super::repair::Repair;
 use super::reply::EntryReply;
@@ -34,8 +36,23 @@ pub struct Observed {
     pub applied_term: AtomicU64,
     /// Blocks that are in quarantine, by file.
     pub lost: ArcSwap<BTreeMap<String, Lost>>,
+    /// Compactions that are not carried out yet, in log order.
+    pub pending: ArcSwap<Vec<Compaction>>,
+    /// Log index of the last compaction that was applied since the start.
+    pub(super) compaction: AtomicU64,
+    /// Files that the manifest has dropped and that are still there.
+    pub retired: ArcSwap<BTreeSet<String>>,
+    /// When another node last read a file.
+    pub fetched: LastFetch,
     /// Counts damage that readers have met: one that fails can see whether that was why.
     pub damage_met: Arc<AtomicU64>,
+}
+
+impl Observed {
+    /// Log index of the last compaction that was applied since the start; 0: none.
+    pub fn compaction(&self) -> u64 {
+        self.compaction.load(Ordering::Relaxed)
+    }
 }
 
 /// A block in quarantine.
@@ -67,9 +84,19 @@ pub struct ShardActor {
     pub(super) pool: Pool,
     /// Seals waiting to be written.
     seals: VecDeque<Box<SealJob>>,
+    /// Log indexes of the seals that are not on disk, oldest first.
+    pub(super) sealing_at: VecDeque<u64>,
+    pub(super) merges: Arc<Merges>,
+    /// The merge that is being made.
+    pub(super) merging: Option<Merging>,
+    /// Held while a merge is made, which goes on after this actor has stopped.
+    pub(super) merge_files: Arc<Semaphore>,
+    /// Merged blocks waiting to be put in.
+    pub(super) merged: VecDeque<Box<Compacted>>,
+    pub(super) retired: Vec<Retired>,
     /// Repaired blocks waiting to be put in.
     pub(super) repairs: VecDeque<Repair>,
-    /// Whether a seal or a repair is being written: one at a time, since each makes a new manifest of the last one.
+    /// Whether a seal, a merged block or a repair is being written: one at a time, since each makes a new manifest of the last one.
     pub(super) writing: bool,
     /// Held while the pool writes, which goes on after this actor has stopped.
     pub(super) files: Arc<Semaphore>,
@@ -93,6 +120,9 @@ pub struct ShardActor {
 pub(super) struct ActorParts {
     /// One permit, for whoever writes to the directory.
     pub(super) files: Arc<Semaphore>,
+    /// One permit, for whoever merges blocks beside it.
+    pub(super) merge_files: Arc<Semaphore>,
+    pub(super) merges: Arc<Merges>,
     pub(super) shard: u32,
     pub(super) dir: PathBuf,
     pub(super) config: trine_store::shard::ShardConfig,
@@ -105,8 +135,9 @@ pub(super) struct ActorParts {
 
 impl ShardActor {
     pub(super) fn new(parts: ActorParts, state: ShardState) -> Self {
-        let ActorParts { files, shard, dir, config, budget, pool, observed, sealed, failed } = parts;
-        let (seals, sealing_bytes) = (VecDeque::new(), VecDeque::new());
+        let ActorParts { files, merge_files, merges, shard, dir, config, budget, pool, observed, sealed, failed } =
+            parts;
+        let (seals, sealing_bytes, sealing_at) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
         Self {
             shard,
             dir,
@@ -116,6 +147,12 @@ impl ShardActor {
             budget,
             pool,
             seals,
+            sealing_at,
+            merges,
+            merging: None,
+            merge_files,
+            merged: VecDeque::new(),
+            retired: Vec::new(),
             repairs: VecDeque::new(),
             waiting: Vec::new(),
             writing: false,
@@ -147,12 +184,12 @@ impl ShardActor {
         ctx.stop();
     }
 
-    /// Writes the next seal, or else puts in the next repaired block.
+    /// Writes the next seal, or else puts in the next merged or repaired block.
     pub(super) fn start_writing(&mut self, ctx: &mut Context<Self>) {
         if self.writing {
             return;
         }
-        let Some(job) = self.seals.pop_front().map(Arc::<SealJob>::from) else { return self.start_repair(ctx) };
+        let Some(job) = self.seals.pop_front().map(Arc::<SealJob>::from) else { return self.start_swap(ctx) };
         self.writing = true;
         let (dir, before, pool) = (self.dir.clone(), self.observed.manifest.load_full(), self.pool.clone());
         let (addr, resets) = (ctx.address(), self.resets);
@@ -197,8 +234,16 @@ impl ShardActor {
         match self.state.apply(position, bytes) {
             Ok(Applied::Parts(parts)) => Ok(EntryReply::Parts(parts)),
             Ok(Applied::UnknownTable) => Ok(EntryReply::UnknownTable),
+            Ok(Applied::Limited) => Ok(EntryReply::Noted),
+            Ok(Applied::Compacting) => {
+                self.observed.compaction.store(position.index, Ordering::Relaxed);
+                self.publish_pending();
+                self.start_merge(ctx);
+                Ok(EntryReply::Noted)
+            }
             Ok(Applied::Sealed(job)) => {
                 self.sealing_bytes.push_back(head_bytes);
+                self.sealing_at.push_back(position.index);
                 self.generation += 1;
                 self.freezing = [false; 3];
                 self.seals.push_back(job);
@@ -270,10 +315,16 @@ impl Actor for ShardActor {
         // One message is in flight from raft, a few from the pool; nothing else talks to this actor.
         ctx.set_mailbox_capacity(64);
         self.publish();
+        self.publish_pending();
+        ctx.run_interval(RETIRED_TICK, |actor, _| actor.remove_retired());
+        self.start_merge(ctx);
     }
 
     fn stopped(&mut self, _ctx: &mut Self::Context) {
         self.budget.heads_changed(self.accounted_bytes, 0);
+        if let Some(merging) = &self.merging {
+            merging.cancel();
+        }
         let reason = "actor stopped".to_owned();
         self.failed.send_if_modified(|f| {
             let first = f.is_none();
@@ -380,7 +431,9 @@ impl Handler<SealDone> for ShardActor {
             Ok(sealed) => {
                 let Sealed { manifest, added } = *sealed;
                 self.state.sealed(added);
+                self.state.forget_tombstones(&manifest);
                 self.sealing_bytes.pop_front();
+                self.sealing_at.pop_front();
                 let (index, epoch) = (manifest.position.index, manifest.epoch);
                 let facts: u64 = manifest.blocks.iter().map(|b| b.facts).sum();
                 for (tenant, signal, books) in manifest.ledger.iter().flat_map(Ledger::imbalances) {
@@ -392,6 +445,7 @@ impl Handler<SealDone> for ShardActor {
                 self.sealed.send_replace(index);
                 info!(shard = self.shard, epoch, index, facts, "sealed");
                 self.start_writing(ctx);
+                self.start_merge(ctx);
             }
             // The old manifest and the log are still in force; going on would only grow memory.
             Err(reason) => self.fail(format!("seal: {reason}"), ctx),
@@ -410,13 +464,18 @@ pub(super) struct Reset {
 impl Handler<Reset> for ShardActor {
     type Result = ();
 
-    fn handle(&mut self, mut msg: Reset, _ctx: &mut Self::Context) {
+    fn handle(&mut self, mut msg: Reset, ctx: &mut Self::Context) {
         msg.manifest.open_books(&msg.blocks);
         self.generation += 1;
         self.resets += 1;
         self.writing = false;
         self.freezing = [false; 3];
         self.seals.clear();
+        self.sealing_at.clear();
+        self.merged.clear();
+        if let Some(merging) = self.merging.take() {
+            merging.cancel();
+        }
         // Whoever waits for a repair is told by its end; all files are sound now.
         self.repairs.clear();
         self.observed.lost.store(Arc::default());
@@ -425,13 +484,15 @@ impl Handler<Reset> for ShardActor {
         self.observed.manifest.store(Arc::new(msg.manifest.clone()));
         self.state = ShardState::new(self.shard, self.config.clone(), Some((msg.manifest, msg.blocks)));
         self.publish();
+        self.publish_pending();
         self.observed.applied_term.store(term, Ordering::Release);
         self.sealed.send_replace(index);
         info!(shard = self.shard, index, "installed a snapshot");
+        self.start_merge(ctx);
     }
 }
 
-/// Asks to be told once no seal or repair is being written or waits for it. A snapshot replaces the directory's manifest only then;
+/// Asks to be told once no seal, merged block or repair is being written or waits for it. A snapshot replaces the directory's manifest only then;
 /// no new seal comes while it is installed, since raft applies nothing meanwhile.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -503,6 +564,7 @@ pub(super) fn recover(
 ) -> Result<Recovered, FileError> {
     let manifest = trine_store::shard::read_manifest(dir)?;
     trine_store::shard::remove_strays(dir, manifest.as_ref())?;
+    trine_store::shard::forget_merges(dir)?;
     let Some(manifest) = manifest else {
         let manifest = Manifest { shard, ..Manifest::default() };
         return Ok(Recovered { state: ShardState::new(shard, config, None), manifest, damaged: Vec::new() });

@@ -49,6 +49,8 @@ pub trait BlockSource: Send + Sync + 'static {
 pub struct ListedBlocks {
     /// Log index of the manifest.
     pub position: u64,
+    /// Log index of the last compaction that it has applied since its start (0: none), if it has carried out all.
+    pub compacted: Option<u64>,
     pub blocks: Vec<ListedBlock>,
 }
 

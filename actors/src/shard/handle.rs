@@ -6,7 +6,7 @@ use actix::Addr;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use trine_raft::Group;
-use trine_store::entry::SealReason;
+use trine_store::entry::{SealReason, encode_seal};
 use trine_store::shard::{PartOutcome, ShardView};
 
 use super::actor::{Cut, LedgerCut, Observed, ShardActor};
@@ -42,9 +42,10 @@ pub(super) enum Work {
         done: oneshot::Sender<Result<PartOutcome, SubmitError>>,
         _held: OwnedSemaphorePermit,
     },
-    /// Answers with the log index of the seal.
-    Seal {
-        reason: SealReason,
+    /// An entry without parts; answers with its log index. `ends_table`: applying it starts an empty reference table.
+    Entry {
+        payload: Bytes,
+        ends_table: bool,
         done: oneshot::Sender<Result<u64, SubmitError>>,
     },
 }
@@ -87,12 +88,20 @@ impl ShardHandle {
         outcome.await.unwrap_or_else(|_| Err(SubmitError::Unknown { reason: "the shard stopped".into() }))
     }
 
+    /// Proposes an entry without parts; returns its log index once it is applied. `ends_table` says that applying it closes the
+    /// head. Leader only.
+    pub(crate) async fn propose(&self, payload: Vec<u8>, ends_table: bool) -> Result<u64, SubmitError> {
+        let (done, proposed) = oneshot::channel();
+        let stopped = || SubmitError::Unknown { reason: "the shard stopped".into() };
+        let work = Work::Entry { payload: payload.into(), ends_table, done };
+        self.work.send(work).await.map_err(|_| stopped())?;
+        proposed.await.map_err(|_| stopped())?
+    }
+
     /// Seals the head and returns once every fact before the call is in a durable block. Leader only.
     pub async fn seal(&self, reason: SealReason, timeout: Duration) -> Result<(), SubmitError> {
-        let (done, proposed) = oneshot::channel();
+        let target = self.propose(encode_seal(reason), true).await?;
         let stopped = |_| SubmitError::Unknown { reason: "the shard stopped".into() };
-        self.work.send(Work::Seal { reason, done }).await.map_err(|_| stopped(()))?;
-        let target = proposed.await.map_err(|_| stopped(()))??;
         let mut sealed = self.sealed.clone();
         let wait = sealed.wait_for(|index| *index >= target);
         match tokio::time::timeout(timeout, wait).await {

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 use trine_raft::NodeId;
 use trine_store::read_at::DamageKind;
-use trine_store::shard::{BLOCKS_DIR, BlockDamage, BlockEntry, FileCheck, entry_of, verify_block};
+use trine_store::shard::{BLOCKS_DIR, BlockDamage, BlockEntry, FileCheck, descendants, entry_of, verify_block};
 
 use super::actor::ShardActor;
 use super::fetch::{BlockSource, Fetches};
@@ -161,12 +161,24 @@ impl Healer {
         let status = self.handle.group.status();
         let members = status.voters.values().chain(status.learners.values());
         let (mut reasons, mut hopeless) = (Vec::new(), true);
-        for node in members.filter(|node| **node != self.node) {
-            match self.fetch_from(*node, entry).await {
+        for node in members.clone().filter(|node| **node != self.node) {
+            match self.fetch_named(*node, &entry.file, Some(entry.digest)).await {
                 Ok(()) => return Ok(format!("node {}", node.0)),
                 Err(failed) => {
                     hopeless &= failed.hopeless;
                     reasons.push(format!("node {}: {}", node.0, failed.reason));
+                }
+            }
+        }
+        // Others may have compacted it by now, and this replica waits with that for this very block.
+        for file in descendants(&self.handle.observed().pending.load(), &entry.file) {
+            for node in members.clone().filter(|node| **node != self.node) {
+                match self.fetch_named(*node, &file, None).await {
+                    Ok(()) => return Ok(format!("node {}, as {file}", node.0)),
+                    Err(failed) => {
+                        hopeless &= failed.hopeless;
+                        reasons.push(format!("node {}, {file}: {}", node.0, failed.reason));
+                    }
                 }
             }
         }
@@ -176,19 +188,20 @@ impl Healer {
         Err(NotHealed { reason: reasons.join("; "), hopeless })
     }
 
-    async fn fetch_from(&self, node: NodeId, entry: &BlockEntry) -> Result<(), NotHealed> {
+    /// Fetches a block by its name, with this digest if there is one, and puts it in.
+    async fn fetch_named(&self, node: NodeId, file: &str, digest: Option<u128>) -> Result<(), NotHealed> {
         let later = |reason: String| NotHealed { reason, hopeless: false };
         let never = |reason: String| NotHealed { reason, hopeless: true };
         let listed = self.source.list_blocks(node, self.handle.shard).await.map_err(|e| later(e.to_string()))?;
-        let there = listed.blocks.into_iter().find(|b| b.entry.file == entry.file);
+        let there = listed.blocks.into_iter().find(|b| b.entry.file == file);
         let there = there.ok_or_else(|| never("it does not have the block".into()))?;
         if there.damaged {
             return Err(never("its copy is damaged too".into()));
         }
-        if there.entry.digest != entry.digest {
-            return Err(never(format!("its copy has digest {:032x}, not {:032x}", there.entry.digest, entry.digest)));
+        if let Some(digest) = digest.filter(|digest| there.entry.digest != *digest) {
+            return Err(never(format!("its copy has digest {:032x}, not {digest:032x}", there.entry.digest)));
         }
-        let (copy, theirs) = (self.dir.join(COPIES_DIR).join(&entry.file), there.entry);
+        let (copy, theirs) = (self.dir.join(COPIES_DIR).join(file), there.entry);
         let fetched = self.fetches.fetch_block(&*self.source, node, self.handle.shard, &copy, &theirs).await;
         fetched.map_err(|e| later(e.to_string()))?;
         let (verified, expected) = (copy.clone(), theirs.clone());

@@ -8,7 +8,7 @@ use futures::stream::FuturesOrdered;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{debug, warn};
 use trine_raft::{Group, ProposeError, Proposed};
-use trine_store::entry::{ENTRY_BYTES_MAX, SealReason, WriteEntryBuilder, check_body, encode_seal};
+use trine_store::entry::{ENTRY_BYTES_MAX, WriteEntryBuilder, check_body};
 use trine_store::part::PartRef;
 use trine_store::shard::{PartOutcome, ProposerTable};
 
@@ -32,7 +32,7 @@ struct Pending {
 /// What an entry in flight carries.
 enum Carried {
     Parts { table: u64, parts: Vec<Pending> },
-    Seal { done: oneshot::Sender<Result<u64, SubmitError>> },
+    Entry { done: oneshot::Sender<Result<u64, SubmitError>> },
 }
 
 type InFlight = BoxFuture<'static, (Carried, Result<Proposed, ProposeError>)>;
@@ -90,7 +90,7 @@ impl Proposer {
         while let Some(work) = next {
             match work {
                 Work::Part { part, done, _held } => self.waiting.push_back(Pending { part, done, _held }),
-                Work::Seal { reason, done } => return self.propose_seal(reason, done),
+                Work::Entry { payload, ends_table, done } => return self.propose_entry(payload, ends_table, done),
             }
             next = if self.waiting.len() < 1024 { self.work.try_recv().ok() } else { None };
         }
@@ -108,15 +108,16 @@ impl Proposer {
         }
     }
 
-    fn propose_seal(&mut self, reason: SealReason, done: oneshot::Sender<Result<u64, SubmitError>>) {
-        // What waits was submitted before the seal and belongs into the head that it closes.
+    fn propose_entry(&mut self, payload: Bytes, ends_table: bool, done: oneshot::Sender<Result<u64, SubmitError>>) {
+        // What waits was submitted before, and belongs into the head that the entry may close.
         while !self.waiting.is_empty() {
             self.propose_waiting();
         }
-        let payload = encode_seal(reason).into();
-        self.enqueue(Carried::Seal { done }, payload);
-        // Apply starts an empty table at a seal, and so does the leader.
-        self.new_table();
+        self.enqueue(Carried::Entry { done }, payload);
+        if ends_table {
+            // Apply starts an empty table, and so does the leader.
+            self.new_table();
+        }
     }
 
     fn propose_waiting(&mut self) {
@@ -190,7 +191,7 @@ impl Proposer {
                 }
                 self.waiting.extend(parts);
             }
-            (Carried::Seal { done }, Ok((EntryReply::Sealed, index))) => answer(done, Ok(index)),
+            (Carried::Entry { done }, Ok((EntryReply::Sealed | EntryReply::Noted, index))) => answer(done, Ok(index)),
             (carried, reply) => {
                 warn!(shard = self.shard, ?reply, "reply does not fit its entry");
                 fail(carried, ProposeError::Fatal("reply does not fit its entry".into()));
@@ -221,7 +222,7 @@ fn fail(carried: Carried, error: ProposeError) {
         ProposeError::Fatal(reason) => SubmitError::Unknown { reason },
     };
     match carried {
-        Carried::Seal { done } => answer(done, Err(error)),
+        Carried::Entry { done } => answer(done, Err(error)),
         Carried::Parts { parts, .. } => {
             for pending in parts {
                 answer(pending.done, Err(error.clone()));

@@ -7,7 +7,8 @@ use actix::{AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::oneshot;
 use tracing::info;
 use trine_store::shard::{
-    BLOCKS_DIR, BlockDamage, BlockEntry, BlockOpener, FileError, Manifest, OpenBlocks, entry_of, write_manifest,
+    BLOCKS_DIR, BlockDamage, BlockEntry, BlockOpener, Compaction, FileError, Manifest, OpenBlocks, Swapped, adopt,
+    entry_of, write_manifest,
 };
 
 use super::actor::{Lost, ShardActor, chain};
@@ -62,7 +63,7 @@ pub(super) struct Repair {
     done: oneshot::Sender<Result<(), String>>,
 }
 
-/// Puts a sound block in. `from` is renamed to the block's file, unless that is sound itself; `entry` describes it and
+/// Puts a sound block in: one of the manifest's, or one that a pending compaction makes of them. `from` is renamed to the block's file, unless that is sound itself; `entry` describes it and
 /// replaces the one of the manifest: a copy may be encoded in another way, with the same digest.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -83,7 +84,12 @@ impl Handler<PutIn> for ShardActor {
 }
 
 /// A repair as it is on disk.
-type Written = (Arc<Manifest>, OpenBlocks);
+#[derive(Debug)]
+enum Written {
+    Repaired(Arc<Manifest>, OpenBlocks),
+    /// The block that others have made of the damaged one by now.
+    Adopted(Box<Swapped>),
+}
 
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -113,12 +119,12 @@ impl ShardActor {
         self.writing = true;
         let (dir, before, pool) = (self.dir.clone(), self.observed.manifest.load_full(), self.pool.clone());
         let (addr, resets, opener) = (ctx.address(), self.resets, self.config.opener());
-        let (file, files) = (entry.file.clone(), self.files.clone());
+        let (file, files, pending) = (entry.file.clone(), self.files.clone(), self.state.pending().to_vec());
         let work = async move {
             let held = files.acquire_owned().await;
             let job = move || {
                 let _held = held;
-                put_in(&dir, before, entry, from.as_deref(), &opener)
+                put_in(&dir, before, &pending, entry, from.as_deref(), &opener)
             };
             let result = pool.run(job).await.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e)));
             if addr.send(RepairDone { resets, file, result, done }).await.is_err() {
@@ -132,13 +138,18 @@ impl ShardActor {
 fn put_in(
     dir: &Path,
     before: Arc<Manifest>,
+    pending: &[Compaction],
     entry: BlockEntry,
     from: Option<&Path>,
     opener: &BlockOpener,
 ) -> Result<Written, FileError> {
     let path = dir.join(BLOCKS_DIR).join(&entry.file);
     let gone = || FileError::Mismatch { path: path.display().to_string(), reason: "the manifest dropped it".into() };
-    let at = before.blocks.iter().position(|b| b.file == entry.file).ok_or_else(gone)?;
+    let at = before.blocks.iter().position(|b| b.file == entry.file);
+    if let (None, Some(from)) = (at, from) {
+        return adopt(dir, &before, pending, &entry, from, opener).map(Box::new).map(Written::Adopted);
+    }
+    let at = at.ok_or_else(gone)?;
     if let Some(from) = from {
         let io_error = |what| {
             let path = path.display().to_string();
@@ -150,12 +161,12 @@ fn put_in(
     }
     let blocks = opener.open_sound(dir, std::slice::from_ref(&entry))?;
     if before.blocks[at] == entry {
-        return Ok((before, blocks));
+        return Ok(Written::Repaired(before, blocks));
     }
     let mut manifest = (*before).clone();
     manifest.blocks[at] = entry;
     write_manifest(dir, &manifest)?;
-    Ok((Arc::new(manifest), blocks))
+    Ok(Written::Repaired(Arc::new(manifest), blocks))
 }
 
 impl Handler<RepairDone> for ShardActor {
@@ -167,16 +178,24 @@ impl Handler<RepairDone> for ShardActor {
             return;
         }
         self.writing = false;
-        let result = msg.result.map(|(manifest, blocks)| {
-            self.observed.manifest.store(manifest);
-            self.state.replace(&blocks);
-            self.change_lost(|lost| {
-                lost.remove(&msg.file);
-            });
-            self.publish();
+        let result = msg.result.map(|written| match written {
+            Written::Repaired(manifest, blocks) => {
+                self.observed.manifest.store(manifest);
+                self.state.replace(&blocks);
+                self.change_lost(|lost| {
+                    lost.remove(&msg.file);
+                });
+                self.publish();
+            }
+            Written::Adopted(swapped) => {
+                self.change_lost(|lost| lost.retain(|file, _| !swapped.removed.contains(file)));
+                self.take_swapped(&swapped);
+            }
         });
         // Nobody waits any more when the replica is being closed.
         drop(msg.done.send(result));
         self.start_writing(ctx);
+        // It may have waited for this block.
+        self.start_merge(ctx);
     }
 }

@@ -13,11 +13,13 @@ use trine_store::shard::{BlockDamage, FileError, OnDamage, ShardConfig};
 
 use super::actor::{ActorParts, Failed, Lost, Observed, Recovered, ShardActor, Stop, chain, recover};
 use super::arbiters::Arbiters;
+use super::compactor::{CompactorConfig, compact};
 use super::fetch::{BlockSource, Fetches};
 use super::handle::{QUEUE_PARTS, ShardHandle};
 use super::healer::{COMPLAINTS_QUEUED, Complaint, Healer};
 use super::keeper::{SealPolicy, keep};
 use super::machine::ShardMachine;
+use super::merger::{LastFetch, Merges};
 use super::pool::Pool;
 use super::proposer::Proposer;
 use crate::budget::Budget;
@@ -42,6 +44,9 @@ pub struct ReplicaContext {
     pub fetches: Arc<Fetches>,
     pub config: ShardConfig,
     pub(crate) seal: SealPolicy,
+    /// Bounds how much is merged at a time.
+    pub merges: Arc<Merges>,
+    pub compactor: Arc<CompactorConfig>,
     /// Streams that hold the write-ahead log back.
     pub log_pressure: watch::Receiver<Vec<u64>>,
     /// Where damage is written down.
@@ -60,6 +65,8 @@ pub struct Replica {
     addr: Addr<ShardActor>,
     /// Held by whatever writes blocks or the manifest.
     writing: Arc<Semaphore>,
+    /// Held by whatever merges blocks.
+    merging: Arc<Semaphore>,
     failed: watch::Receiver<Option<Failed>>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -94,11 +101,17 @@ impl Replica {
             head_facts: AtomicU64::new(0),
             applied_term,
             lost: ArcSwap::from_pointee(lost(damaged)),
+            pending: ArcSwap::default(),
+            compaction: AtomicU64::new(0),
+            retired: ArcSwap::default(),
+            fetched: LastFetch::default(),
             damage_met,
         });
-        let writing = Arc::new(Semaphore::new(1));
+        let (writing, merging) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let parts = ActorParts {
             files: writing.clone(),
+            merge_files: merging.clone(),
+            merges: context.merges.clone(),
             shard,
             dir: dir.clone(),
             config: config.clone(),
@@ -129,7 +142,7 @@ impl Replica {
             Ok(group) => group,
             Err(error) => {
                 stop_actor(&addr, shard).await;
-                drop(writing.acquire().await);
+                drop((writing.acquire().await, merging.acquire().await));
                 return Err(raft_error(shard, &error));
             }
         };
@@ -163,9 +176,11 @@ impl Replica {
             outvoted: BTreeMap::new(),
         };
         let healer = tokio::spawn(healer.run(stop_rx.clone()));
+        let compactor = compact(handle.clone(), context.compactor.clone(), stop_rx.clone());
         let keeper = keep(handle.clone(), context.seal, context.budget.clone(), context.log_pressure.clone(), stop_rx);
-        let tasks = vec![tokio::spawn(Proposer::new(shard, group, queue).run()), tokio::spawn(keeper), healer];
-        Ok(Self { handle, addr, writing, failed: failed_rx, stop, tasks })
+        let proposer = tokio::spawn(Proposer::new(shard, group, queue).run());
+        let tasks = vec![proposer, tokio::spawn(keeper), tokio::spawn(compactor), healer];
+        Ok(Self { handle, addr, writing, merging, failed: failed_rx, stop, tasks })
     }
 
     /// Why the replica can no longer follow its log, if so.
@@ -182,8 +197,9 @@ impl Replica {
         self.stop.send_replace(true);
         self.handle.group.stop().await;
         stop_actor(&self.addr, self.handle.shard).await;
-        // A seal that has begun ends by itself. What opens the directory next must not meet it half written.
-        drop(self.writing.acquire().await);
+        // A seal that has begun ends by itself, a merge when it is told to. What opens the directory next must not meet them
+        // half written.
+        drop((self.writing.acquire().await, self.merging.acquire().await));
         drop(self.handle);
         for task in self.tasks {
             task.abort();

@@ -9,12 +9,15 @@ pub(crate) enum EntryReply {
     Parts(Vec<PartOutcome>),
     UnknownTable,
     Sealed,
+    /// The entry carried no parts and was taken note of.
+    Noted,
 }
 
 impl EntryReply {
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         match self {
+            Self::Noted => out.push(3),
             Self::Sealed => out.push(2),
             Self::UnknownTable => out.push(1),
             Self::Parts(parts) => {
@@ -45,6 +48,7 @@ impl EntryReply {
             }
             1 => Ok(Self::UnknownTable),
             2 => Ok(Self::Sealed),
+            3 => Ok(Self::Noted),
             other => Err(Error::Unknown { what: "reply kind", value: u64::from(other), at: 0 }),
         }
     }
@@ -77,7 +81,8 @@ mod tests {
     fn comes_back() {
         let conflict = Conflict { series: 1, time_ms: -5, existing_bits: 3, new_bits: 4 };
         let outcome = PartOutcome { accepted: 1, repeated: 2, conflicts_count: 9, conflicts: vec![conflict] };
-        for reply in [EntryReply::Parts(vec![outcome]), EntryReply::UnknownTable, EntryReply::Sealed] {
+        for reply in [EntryReply::Parts(vec![outcome]), EntryReply::UnknownTable, EntryReply::Sealed, EntryReply::Noted]
+        {
             assert_eq!(EntryReply::decode(&reply.encode()).unwrap(), reply);
         }
     }

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, MutexGuard};
 use trine_actors::rpc::proto::ScrubReply;
+use trine_actors::shard::Retention;
 use trine_actors::{Cluster, ClusterConfig, WriteError};
 use trine_query::memory::Account;
 use trine_query::promql::{InstantQuery, LOOKBACK_MS_DEFAULT, Value, instant};
@@ -15,6 +16,7 @@ use trine_query::scatter::QueryContext;
 use trine_store::model::Labels;
 use trine_store::model::signal::{key_hash, slot_of_hash};
 use trine_store::part::MetricsPartBuilder;
+use trine_store::shard::CompactionPolicy;
 
 pub(crate) const TENANT: &str = "default";
 pub(crate) const TIME_MS: i64 = 1_700_000_000_000;
@@ -53,6 +55,12 @@ fn free_port() -> u16 {
 impl Nodes {
     /// Starts `count` nodes and waits until each is ready and has all its replicas.
     pub(crate) async fn start(count: usize) -> Self {
+        // Blocks stay as they were sealed.
+        Self::start_with(count, CompactionPolicy { windows_ms: Vec::new(), ..CompactionPolicy::default() }).await
+    }
+
+    /// The same with compaction.
+    pub(crate) async fn start_with(count: usize, compaction: CompactionPolicy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let turn = TURN.lock().await;
         let at = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -78,6 +86,9 @@ impl Nodes {
                 scrub_interval_ms: 0,
                 scrub_bytes_per_second: 1 << 30,
                 pool_threads: 2,
+                compaction: compaction.clone(),
+                compaction_bytes_per_second: 0,
+                retention: Retention::default(),
                 quarantine_keep_ms: 3_600_000,
                 quarantine_bytes_max: 1 << 30,
                 fetch_bytes_per_second: 0,

@@ -15,7 +15,7 @@ use crate::time::{TIME_MS_MAX, TIME_MS_MIN, bad_parameter};
 const SELECTORS_MAX: usize = 1000;
 
 /// `match[]`: each set needs a matcher that an absent label does not match.
-fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+pub(super) fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     params
         .distinct("match[]", SELECTORS_MAX)?
         .into_iter()
@@ -29,7 +29,7 @@ fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
         .collect()
 }
 
-fn time_range(params: &Params) -> Result<(i64, i64), ApiError> {
+pub(super) fn time_range(params: &Params) -> Result<(i64, i64), ApiError> {
     let start_ms = time_param(params, "start", Some(TIME_MS_MIN))?;
     let end_ms = time_param(params, "end", Some(TIME_MS_MAX))?;
     Ok((start_ms, end_ms))

@@ -59,11 +59,11 @@ impl Shard {
     }
 
     fn view(&mut self) -> Arc<ShardView> {
-        let rows = |signal, head: &mut RowsHead| RowsView { signal, heads: vec![head.view()], blocks: Vec::new() };
+        let rows = |signal, head: &mut RowsHead| RowsView { heads: vec![head.view()], ..RowsView::new(signal) };
         Arc::new(ShardView {
             shard: self.shard,
             position: self.position,
-            metrics: MetricsView { heads: vec![self.metrics.view()], blocks: Vec::new() },
+            metrics: MetricsView { heads: vec![self.metrics.view()], ..MetricsView::default() },
             logs: rows(Signal::Logs, &mut self.logs),
             traces: rows(Signal::Traces, &mut self.traces),
         })

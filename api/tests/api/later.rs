@@ -13,7 +13,6 @@ async fn what_is_not_there_yet_says_so_in_its_protocols_words() {
         ("/loki/api/v1/index/shards", line("index shards")),
         ("/api/v1/read", line("remote read")),
         ("/federate", line("federation")),
-        ("/api/v1/admin/tsdb/delete_series", envelope("deletion of series")),
         ("/prometheus/api/v1/status/tsdb", envelope("statistics of the TSDB")),
         ("/api/v1/features", envelope("the list of features")),
     ] {

@@ -158,6 +158,8 @@ fn manifest() -> Vec<u8> {
         min_time: 1,
         max_time: 2,
         digest: 3,
+        made_at: 3,
+        window_ms: 0,
     };
     let manifest =
         Manifest { position, membership: Some((position, vec![1, 2])), blocks: vec![block], ..Manifest::default() };

@@ -73,7 +73,7 @@ fn metrics_block(bytes: &[u8]) {
     let tenants: Vec<Arc<str>> = block.tenants().cloned().collect();
     let block = Arc::new(block);
     drop(tsdb::verify(&block));
-    let view = MetricsView { heads: Vec::new(), blocks: vec![block] };
+    let view = MetricsView { blocks: vec![block], ..MetricsView::default() };
     let memory = QueryMemory::new(MEMORY_BYTES, MEMORY_BYTES).account();
     for tenant in tenants.iter().take(2) {
         drop(view.label_names(tenant, &[], ALL_TIMES, &memory));
@@ -95,7 +95,7 @@ fn rows_block(bytes: &[u8]) {
     let signal = block.signal();
     let block = Arc::new(block);
     drop(rows::verify(&block));
-    let view = RowsView { signal, heads: Vec::new(), blocks: vec![block] };
+    let view = RowsView { blocks: vec![block], ..RowsView::new(signal) };
     for tenant in tenants.iter().take(2) {
         drop(view.streams(tenant, &[], i64::MIN, i64::MAX));
         drop(view.attr_columns(tenant, i64::MIN, i64::MAX));

@@ -66,8 +66,9 @@ pub struct Verdict {
     pub kept: Option<PathBuf>,
 }
 
-/// Seals every few seconds, so that a minute sees blocks, purges and snapshots.
-const ARGUMENTS: &[&str] = &["--set", "storage.head_age_s=6"];
+/// Seals and compacts every few seconds, so that a minute sees blocks, purges, snapshots, and blocks that become one.
+const ARGUMENTS: &[&str] =
+    &["--set", "storage.head_age_s=6", "--set", "compaction.windows_s=[10, 30]", "--set", "compaction.settle_s=1"];
 /// How long it may take to repeat all that was open, and then to read everything through every node.
 const COMPLETE_PATIENCE: Duration = Duration::from_secs(60);
 const STALLED_PATIENCE: Duration = Duration::from_secs(10);

@@ -158,6 +158,7 @@ impl MetricsSource for NodeMetrics {
         ];
         families.extend(self.opening());
         families.extend(self.healing());
+        families.extend(self.compaction());
         families
     }
 }
@@ -185,6 +186,49 @@ impl NodeMetrics {
                 kind: Counter,
                 samples: reopened.to_vec(),
             },
+        ]
+    }
+
+    /// What was compacted.
+    fn compaction(&self) -> Vec<MetricFamily> {
+        use MetricKind::{Counter, Gauge};
+        let counts = self.cluster.merged();
+        let by = |name, help, label: &'static str, values: &[(&str, u64)]| MetricFamily {
+            name,
+            help,
+            kind: Counter,
+            samples: values
+                .iter()
+                .map(|(of, n)| MetricSample { labels: vec![(label, (*of).to_owned())], value: *n as f64 })
+                .collect(),
+        };
+        vec![
+            one("trine_store_compactions_total", "Compactions carried out on this node.", Counter, counts.done as f64),
+            one(
+                "trine_store_compactions_failed_total",
+                "Merges that failed, and were or will be tried again.",
+                Counter,
+                counts.failed as f64,
+            ),
+            one(
+                "trine_store_compactions_pending",
+                "Compactions in the logs of the replicas here that are not carried out yet.",
+                Gauge,
+                self.cluster.compactions_pending() as f64,
+            ),
+            one("trine_store_compaction_blocks_total", "Blocks that were merged.", Counter, counts.blocks as f64),
+            by(
+                "trine_store_compaction_bytes_total",
+                "Bytes of blocks that went into compactions and came out of them.",
+                "direction",
+                &[("read", counts.bytes_read), ("written", counts.bytes_written)],
+            ),
+            by(
+                "trine_store_compaction_dropped_facts_total",
+                "Facts that compactions left out.",
+                "reason",
+                &[("folded", counts.folded), ("expired", counts.expired), ("deleted", counts.deleted)],
+            ),
         ]
     }
 

@@ -27,18 +27,18 @@ impl StoreScatter {
             let own: Vec<&Series> = series.iter().skip(n).step_by(shards).collect();
             let mut head = head(&own);
             let metrics = match n % 3 {
-                0 => MetricsView { heads: vec![head.view()], blocks: Vec::new() },
+                0 => MetricsView { heads: vec![head.view()], ..MetricsView::default() },
                 1 => {
                     while let Some(job) = head.freeze_job() {
                         head.install(job.run().unwrap());
                     }
-                    MetricsView { heads: vec![head.view()], blocks: Vec::new() }
+                    MetricsView { heads: vec![head.view()], ..MetricsView::default() }
                 }
                 _ => {
                     let mut file = Vec::new();
                     seal(&head.view(), &mut file).unwrap();
                     let block = Block::open(Arc::new(Bytes::from(file))).unwrap();
-                    MetricsView { heads: Vec::new(), blocks: vec![Arc::new(block)] }
+                    MetricsView { blocks: vec![Arc::new(block)], ..MetricsView::default() }
                 }
             };
             Arc::new(ShardView { shard: n as u32, position: 1, metrics, ..ShardView::default() })

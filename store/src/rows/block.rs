@@ -6,7 +6,7 @@ mod verify;
 
 use std::sync::{Arc, OnceLock};
 
-pub use seal::{seal, seal_counted};
+pub use seal::{compact, seal, seal_counted};
 pub use verify::{recount, verify};
 
 use self::footer::{Footer, SectionEntry, decode_header, decode_trailer};
@@ -128,6 +128,11 @@ impl Block {
     /// Tenants with their rows, as the footer says. None for a place holder.
     pub fn tenant_facts(&self) -> impl Iterator<Item = (&str, u64)> {
         self.footer.sections.iter().map(|s| (s.tenant.as_str(), s.rows))
+    }
+
+    /// Tenants with the least and greatest time of their rows, as the footer says.
+    pub fn tenant_times(&self) -> impl Iterator<Item = (&str, i64, i64)> {
+        self.footer.sections.iter().map(|s| (s.tenant.as_str(), s.min_ns, s.max_ns))
     }
 
     /// The tenant's pieces, or `None` when it has no section.

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use super::config::HeadConfig;
 use super::error::Result;
 use super::granule::Granule;
-use super::piece::{ClosedPiece, Source};
+use super::piece::{ClosedPiece, Piece, Source};
 use super::stream_table::StreamTable;
 use super::tail::TailBatch;
-use super::write::{GranuleLimits, write_granules};
+use super::write::{GranuleLimits, scan_everything, write_granules};
 use crate::model::Signal;
 
 /// Immutable; covers a contiguous stretch of log positions.
@@ -47,7 +47,9 @@ pub(crate) fn build_run(
     for tenant in tenants {
         let source = source_of(tenant, streams, runs, tail);
         let limits = GranuleLimits::new(config, config.run_level);
-        let dropped = write_granules(signal, tenant, source, limits, &|r| r, &mut |_| Ok(()), &mut |meta, bytes| {
+        let scan = scan_everything(signal, tenant, i64::MIN, vec![source])?;
+        let renumber = |piece: &Piece, row| piece.stream_ref(row);
+        let dropped = write_granules(signal, scan, limits, &renumber, &mut |_| Ok(()), &mut |meta, bytes| {
             run.bytes += bytes.len() as u64;
             let file = Arc::new(Bytes::from(bytes));
             run.granules.push((tenant.clone(), Arc::new(Granule { meta, file, base: 0 })));

@@ -64,6 +64,8 @@ pub struct RowScan {
     pub needles: Vec<Vec<u8>>,
     /// Alternatives, each a conjunction: a granule is skipped when every alternative fails in it. Empty: no pruning.
     pub conditions: Vec<Vec<AttrCondition>>,
+    /// Rows before this time are not there: they have expired. A [`super::RowsView`] sets it.
+    pub expired_ns: i64,
     /// Rows a batch at most.
     pub batch_rows_max: usize,
     /// Charged for what the scan holds open.
@@ -81,6 +83,7 @@ impl RowScan {
             order: RowOrder::Unordered,
             needles: Vec::new(),
             conditions: Vec::new(),
+            expired_ns: i64::MIN,
             batch_rows_max: 1024,
             memory: Account::unbounded(),
         }

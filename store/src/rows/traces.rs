@@ -233,6 +233,7 @@ impl TraceMerge {
 
     /// Drops repeated spans, lowest position first, and sorts by start.
     fn finish_trace(&mut self, mut found: Vec<Found>) -> Result<RowBatch> {
+        found.retain(|(_, piece, row)| piece.time_ns(*row) >= self.scan.expired_ns);
         found.sort_by_key(|(slot, _, row)| (*slot, *row));
         let mut seen = HashSet::new();
         let mut unnamed: Vec<(Arc<Piece>, u32)> = Vec::new();

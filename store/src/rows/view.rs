@@ -14,6 +14,7 @@ use super::scan::{RowScan, ScanStats, StreamSelector};
 use super::stream::{SelectionStats, StreamInfo, StreamStats};
 use super::traces::TraceMerge;
 use crate::index::Matcher;
+use crate::limits::Cutoffs;
 use crate::memory::Account;
 use crate::model::{Scope, Signal, Value, ValueType};
 
@@ -25,6 +26,8 @@ pub struct RowsView {
     pub heads: Vec<Arc<HeadView>>,
     /// In seal order.
     pub blocks: Vec<Arc<Block>>,
+    /// Rows before their tenant's cut-off are not seen although they are there.
+    pub cutoffs: Arc<Cutoffs>,
 }
 
 /// Of a trace all spans are wanted, whatever their time.
@@ -39,7 +42,7 @@ impl Default for RowsView {
 impl RowsView {
     /// A view without rows.
     pub fn new(signal: Signal) -> Self {
-        Self { signal, heads: Vec::new(), blocks: Vec::new() }
+        Self { signal, heads: Vec::new(), blocks: Vec::new(), cutoffs: Arc::default() }
     }
 
     /// Tenants with rows, sorted. Those of a block in quarantine are not known.
@@ -69,6 +72,7 @@ impl RowsView {
         min_ns: i64,
         max_ns: i64,
     ) -> Result<Vec<StreamStats>> {
+        let min_ns = self.kept_from(tenant, min_ns);
         Ok(measure(tenant, selector, min_ns, max_ns, &self.sources(tenant, (min_ns, max_ns))?).0)
     }
 
@@ -102,6 +106,7 @@ impl RowsView {
     /// Size of a selection, without decompressing.
     pub fn stats(&self, tenant: &str, matchers: &[Matcher], min_ns: i64, max_ns: i64) -> Result<SelectionStats> {
         let selector = StreamSelector::Matching(matchers.to_vec());
+        let min_ns = self.kept_from(tenant, min_ns);
         let (streams, chunks) = measure(tenant, &selector, min_ns, max_ns, &self.sources(tenant, (min_ns, max_ns))?);
         Ok(SelectionStats {
             streams: streams.len() as u64,
@@ -113,24 +118,27 @@ impl RowsView {
 
     /// Starts a scan. Nothing is decompressed before the first batch.
     pub fn scan(&self, scan: &RowScan) -> Result<Scan> {
+        let scan = self.unexpired(scan);
         let times = if self.signal == Signal::Traces { ALL_TIMES } else { (scan.min_ns, scan.max_ns) };
-        scan_sources(self.signal, scan.clone(), self.sources(&scan.tenant, times)?)
+        let sources = self.sources(&scan.tenant, times)?;
+        scan_sources(self.signal, scan, sources)
     }
 
     /// All spans of a trace by start time; empty when there is none. `memory` is charged for what the rows hold open.
     pub fn trace(&self, tenant: &str, trace_id: &[u8; 16], memory: &Account) -> Result<RowBatch> {
         let scan = RowScan { memory: memory.clone(), ..RowScan::new(tenant, i64::MIN, i64::MAX) };
-        TraceMerge::lookup(scan, self.sources(tenant, ALL_TIMES)?, trace_id)
+        TraceMerge::lookup(self.unexpired(&scan), self.sources(tenant, ALL_TIMES)?, trace_id)
     }
 
     /// Traces with a span start in the scan's time range and a granule that passes its conditions, by trace id, each with
     /// all its spans whatever their time. Order and needles of the scan are not used.
     pub fn traces(&self, scan: &RowScan) -> Result<TraceScan> {
-        Ok(TraceScan { merge: TraceMerge::new(scan.clone(), self.sources(&scan.tenant, ALL_TIMES)?)? })
+        Ok(TraceScan { merge: TraceMerge::new(self.unexpired(scan), self.sources(&scan.tenant, ALL_TIMES)?)? })
     }
 
     /// Attributes that rows or span streams in the time range have, sorted, without duplicates.
     pub fn attr_columns(&self, tenant: &str, min_ns: i64, max_ns: i64) -> Result<Vec<(Scope, String, ValueType)>> {
+        let min_ns = self.kept_from(tenant, min_ns);
         attr_columns(&self.sources(tenant, (min_ns, max_ns))?, tenant, min_ns, max_ns)
     }
 
@@ -147,7 +155,23 @@ impl RowsView {
         limit: usize,
         memory: &Account,
     ) -> Result<Vec<Value>> {
-        attr_values(&self.sources(tenant, (min_ns, max_ns))?, tenant, (scope, key), (min_ns, max_ns), limit, memory)
+        let range = (self.kept_from(tenant, min_ns), max_ns);
+        attr_values(&self.sources(tenant, range)?, tenant, (scope, key), range, limit, memory)
+    }
+
+    /// The same with all that has expired and is still there.
+    pub fn without_limits(&self) -> Self {
+        Self { cutoffs: Arc::default(), ..self.clone() }
+    }
+
+    /// The beginning of what has not expired of the tenant's rows from `min_ns` on.
+    fn kept_from(&self, tenant: &str, min_ns: i64) -> i64 {
+        min_ns.max(self.cutoffs.of(tenant))
+    }
+
+    fn unexpired(&self, scan: &RowScan) -> RowScan {
+        let expired_ns = self.cutoffs.of(&scan.tenant);
+        RowScan { expired_ns, min_ns: scan.min_ns.max(expired_ns), ..scan.clone() }
     }
 
     /// The tenant's pieces, oldest first. A block in quarantine is an error only when it may have rows in `times`.

@@ -12,6 +12,8 @@ use crate::model::Signal;
 pub(crate) type GranuleSink<'a> = dyn FnMut(GranuleMeta, Vec<u8>) -> Result<()> + 'a;
 /// What is done with each row on its way.
 pub(crate) type RowTap<'a> = dyn FnMut(Row<'_>) -> Result<()> + 'a;
+/// The number that a granule gives the stream of a piece's row.
+pub(crate) type Renumber<'a> = dyn Fn(&Piece, u32) -> u32 + 'a;
 
 /// How granules are cut and compressed.
 #[derive(Clone, Copy, Debug)]
@@ -27,26 +29,25 @@ impl GranuleLimits {
     }
 }
 
-/// Every row of the tenant in granule order, without repeated ones. Only the rows of open pieces are in memory.
-pub(crate) fn scan_everything(signal: Signal, tenant: &str, source: Source) -> Result<Scan> {
-    let mut scan = RowScan::new(tenant, i64::MIN, i64::MAX);
+/// Every row of the tenant from `expired_ns` on in granule order, without repeated ones. Sources come oldest first. Only the
+/// rows of open pieces are in memory.
+pub(crate) fn scan_everything(signal: Signal, tenant: &str, expired_ns: i64, sources: Vec<Source>) -> Result<Scan> {
+    let mut scan = RowScan::new(tenant, expired_ns, i64::MAX);
+    scan.expired_ns = expired_ns;
     scan.order = RowOrder::Unordered;
-    scan_sources(signal, scan, vec![source])
+    scan_sources(signal, scan, sources)
 }
 
-/// Writes the tenant's rows. `renumber` maps the source's stream references to those of the granules. How many repeated rows
-/// were left out.
+/// Writes the rows of a scan in granule order ([`scan_everything`]); how many repeated ones were left out.
 pub(crate) fn write_granules(
     signal: Signal,
-    tenant: &str,
-    source: Source,
+    mut scan: Scan,
     limits: GranuleLimits,
-    renumber: &dyn Fn(u32) -> u32,
+    renumber: &Renumber<'_>,
     tap: &mut RowTap<'_>,
     sink: &mut GranuleSink<'_>,
 ) -> Result<u64> {
     let mut builder = GranuleBuilder::new(signal, limits.level);
-    let mut scan = scan_everything(signal, tenant, source)?;
     while let Some(batch) = scan.next_batch()? {
         write_batch(&batch, &mut builder, limits, renumber, tap, sink)?;
     }
@@ -61,13 +62,13 @@ fn write_batch(
     batch: &RowBatch,
     builder: &mut GranuleBuilder,
     limits: GranuleLimits,
-    renumber: &dyn Fn(u32) -> u32,
+    renumber: &Renumber<'_>,
     tap: &mut RowTap<'_>,
     sink: &mut GranuleSink<'_>,
 ) -> Result<()> {
     for row in batch.rows() {
         let piece: &Piece = row.piece;
-        let stream = renumber(piece.stream_ref(row.row));
+        let stream = renumber(piece, row.row);
         tap(row)?;
         builder.begin_row(stream, row.time_ns(), piece.trace_id(row.row)?, row.body()?);
         row.for_each_attr(&mut |attr| builder.push_attr(attr))?;

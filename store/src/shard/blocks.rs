@@ -100,6 +100,7 @@ impl BlockOpener {
         let (found, is_signal) = match entry.signal {
             Signal::Metrics => {
                 let block = tsdb::Block::open_with(file, &entry.file, self.cache.clone()).map_err(metrics_error)?;
+                let block = block.made_at(entry.made_at);
                 let digest = block.summary().digest;
                 open.metrics.push(Arc::new(block));
                 (digest, true)

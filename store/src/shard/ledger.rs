@@ -21,7 +21,7 @@ pub struct Books {
     pub conflicting: u64,
     /// In blocks.
     pub sealed: u64,
-    /// Left out when heads became blocks: an older fact had the same natural key.
+    /// Left out when heads became blocks, or blocks one: an older fact had the same natural key.
     pub folded: u64,
     /// Left out by retention.
     pub expired: u64,
@@ -68,6 +68,26 @@ pub struct SealedFacts {
     pub facts: u64,
     /// Left out, now or when its head was compressed; 0 when a block is counted again.
     pub folded: u64,
+}
+
+/// What a compaction made of a tenant's facts in its inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompactedFacts {
+    pub tenant: Arc<str>,
+    /// In the new block.
+    pub facts: u64,
+    /// Left out: an older fact had the same natural key.
+    pub folded: u64,
+    /// Left out: older than the tenant's retention.
+    pub expired: u64,
+    /// Left out by request.
+    pub deleted: u64,
+}
+
+impl CompactedFacts {
+    pub(crate) fn of(tenant: &Arc<str>) -> Self {
+        Self { tenant: tenant.clone(), facts: 0, folded: 0, expired: 0, deleted: 0 }
+    }
 }
 
 /// Facts that a reader comes across.
@@ -169,6 +189,35 @@ impl Ledger {
             let books = self.row(&sealed.tenant, signal);
             books.sealed += sealed.facts;
             books.folded += sealed.folded;
+        }
+    }
+
+    /// Blocks were merged into one: what was left out is no longer in blocks.
+    pub(super) fn count_compacted(&mut self, signal: Signal, tenants: &[CompactedFacts]) {
+        for CompactedFacts { tenant, folded, expired, deleted, .. } in tenants {
+            let gone = folded + expired + deleted;
+            if gone > 0 {
+                let books = self.row(tenant, signal);
+                books.sealed = books.sealed.saturating_sub(gone);
+                books.folded += folded;
+                books.expired += expired;
+                books.deleted += deleted;
+            }
+        }
+    }
+
+    /// All blocks of a signal are these now: what is in none of them any more was left out.
+    pub(super) fn recount_sealed(&mut self, signal: Signal, blocks: &OpenBlocks) {
+        let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+        let mut count = |tenant: &str, facts| *counted.entry(self.name_of(tenant).to_owned()).or_default() += facts;
+        blocks.metrics.iter().for_each(|block| block.tenant_facts().for_each(|(t, facts)| count(t, facts)));
+        let rows = blocks.logs.iter().chain(&blocks.traces);
+        rows.for_each(|block| block.tenant_facts().for_each(|(t, facts)| count(t, facts)));
+        for (tenant, row) in &mut self.tenants {
+            let books = &mut row[at(signal)];
+            let sealed = counted.get(&**tenant).copied().unwrap_or(0).min(books.sealed);
+            books.folded += books.sealed - sealed;
+            books.sealed = sealed;
         }
     }
 

@@ -1,13 +1,19 @@
 //! A shard's manifest: which blocks hold everything up to a log position. It is also the raft snapshot.
 //! Byte table: `docs/formats/manifest.md`.
+use std::collections::VecDeque;
+use std::sync::Arc;
+
 use crate::codec::{Error, Reader, put_bytes, put_uvarint};
+use crate::limits::{Cutoffs, Tombstone};
 use crate::model::Signal;
 use crate::shard::dedup::DedupWindow;
-use crate::shard::{Ledger, OpenBlocks};
+use crate::shard::{Compaction, Ledger, OpenBlocks};
 
 const MAGIC: &[u8; 4] = b"TRNF";
-const VERSION: u8 = 2;
-/// Without a ledger; still read.
+const VERSION: u8 = 3;
+/// Without windows, cut-offs, tombstones and compactions; still read.
+const VERSION_2: u8 = 2;
+/// Without a ledger, too; still read.
 const VERSION_1: u8 = 1;
 
 /// A raft log position, as the shard keeps it: term, replica that led, index.
@@ -34,6 +40,10 @@ pub struct BlockEntry {
     pub max_time: i64,
     /// Of the canonical decoded content, so that it compares across encoders.
     pub digest: u128,
+    /// Log index of the seal or compaction that made it; 0 where a release before there were compactions sealed it.
+    pub made_at: u64,
+    /// Length in ms of the time windows that it was compacted for; 0 of a block that a seal made.
+    pub window_ms: u64,
 }
 
 /// Everything that a replica needs besides its log.
@@ -49,6 +59,9 @@ pub struct Manifest {
     /// In seal order.
     pub blocks: Vec<BlockEntry>,
     pub dedup: DedupWindow,
+    pub limits: ManifestLimits,
+    /// Compactions in the log up to `position` that are not carried out yet, in order.
+    pub pending: Vec<Compaction>,
     /// What became of all facts up to `position`. `None` in a manifest of version 1, until [`Self::open_books`].
     pub ledger: Option<Ledger>,
 }
@@ -63,8 +76,53 @@ impl Default for Manifest {
             membership: None,
             blocks: Vec::new(),
             dedup: DedupWindow::default(),
+            limits: ManifestLimits::default(),
+            pending: Vec::new(),
             ledger: Some(Ledger::default()),
         }
+    }
+}
+
+/// What readers do not see at the manifest's position, by signal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ManifestLimits {
+    /// In the order of [`Signal::ALL`].
+    pub cutoffs: [Arc<Cutoffs>; Signal::ALL.len()],
+    /// By log index.
+    pub tombstones: Vec<Arc<Tombstone>>,
+    /// Ids of the last deletions that were applied, oldest first, so that one that is repeated is known.
+    pub deletes: VecDeque<u64>,
+}
+
+impl ManifestLimits {
+    /// Ids of deletions that are remembered.
+    pub const DELETES_MAX: usize = 1024;
+
+    /// Cut-offs of a signal.
+    pub fn cutoffs(&self, signal: Signal) -> &Arc<Cutoffs> {
+        &self.cutoffs[signal as usize - 1]
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.cutoffs.iter().for_each(|cutoffs| cutoffs.encode(out));
+        put_uvarint(out, self.tombstones.len() as u64);
+        self.tombstones.iter().for_each(|tombstone| tombstone.encode(out));
+        put_uvarint(out, self.deletes.len() as u64);
+        self.deletes.iter().for_each(|id| put_uvarint(out, *id));
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, Error> {
+        let mut limits = Self::default();
+        for cutoffs in &mut limits.cutoffs {
+            *cutoffs = Arc::new(Cutoffs::decode(r)?);
+        }
+        let n = r.count(20, "tombstones count")?;
+        for _ in 0..n {
+            limits.tombstones.push(Arc::new(Tombstone::decode(r)?));
+        }
+        let n = r.count(1, "deletions count")?;
+        limits.deletes = (0..n).map(|_| r.uvarint("deletion")).collect::<Result<_, _>>()?;
+        Ok(limits)
     }
 }
 
@@ -114,8 +172,13 @@ impl Manifest {
             out.extend_from_slice(&b.min_time.to_le_bytes());
             out.extend_from_slice(&b.max_time.to_le_bytes());
             out.extend_from_slice(&b.digest.to_le_bytes());
+            put_uvarint(&mut out, b.made_at);
+            put_uvarint(&mut out, b.window_ms);
         }
         self.dedup.encode(&mut out);
+        self.limits.encode(&mut out);
+        put_uvarint(&mut out, self.pending.len() as u64);
+        self.pending.iter().for_each(|compaction| compaction.encode(&mut out));
         match &self.ledger {
             None => out.push(0),
             Some(ledger) => {
@@ -139,7 +202,7 @@ impl Manifest {
             return Err(Error::Invalid { what: "manifest magic", at: 0 });
         }
         let version = r.u8("manifest version")?;
-        if version != VERSION && version != VERSION_1 {
+        if ![VERSION, VERSION_2, VERSION_1].contains(&version) {
             return Err(Error::Unknown { what: "manifest version", value: u64::from(version), at: 4 });
         }
         let at = r.position();
@@ -151,22 +214,32 @@ impl Manifest {
             _ => Some((position(&mut r)?, r.bytes("membership")?.to_vec())),
         };
         let n = r.count(42, "blocks count")?;
-        let blocks = (0..n).map(|_| block(&mut r)).collect::<Result<_, _>>()?;
+        let blocks = (0..n).map(|_| block(&mut r, version)).collect::<Result<_, _>>()?;
         let dedup = DedupWindow::decode(&mut r)?;
+        let (mut limits, mut pending) = (ManifestLimits::default(), Vec::new());
+        if version >= VERSION {
+            limits = ManifestLimits::decode(&mut r)?;
+            let n = r.count(14, "compactions count")?;
+            pending = (0..n).map(|_| Compaction::decode(&mut r)).collect::<Result<_, _>>()?;
+        }
         let has_ledger = version != VERSION_1 && r.u8("ledger tag")? != 0;
         let ledger = has_ledger.then(|| Ledger::decode(&mut r)).transpose()?;
-        Ok(Self { shard, epoch, position: last, membership, blocks, dedup, ledger })
+        Ok(Self { shard, epoch, position: last, membership, blocks, dedup, limits, pending, ledger })
     }
 }
 
-fn block(r: &mut Reader<'_>) -> Result<BlockEntry, Error> {
+/// A block's file name comes from another node when it arrives in a snapshot or an entry: it must stay inside the directory.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
+}
+
+fn block(r: &mut Reader<'_>, version: u8) -> Result<BlockEntry, Error> {
     let at = r.position();
     let signal = r.u8("signal")?;
     let signal = Signal::from_u8(signal).ok_or(Error::Unknown { what: "signal", value: u64::from(signal), at })?;
     let at = r.position();
     let file = r.str("block file")?.to_owned();
-    // The name comes from another node when it arrives in a snapshot: it must stay inside the directory.
-    if file.is_empty() || file.starts_with('.') || file.contains(['/', '\\', '\0']) {
+    if !is_file_name(&file) {
         return Err(Error::Invalid { what: "block file name", at });
     }
     let crc = r.u32("block crc")?;
@@ -180,6 +253,8 @@ fn block(r: &mut Reader<'_>) -> Result<BlockEntry, Error> {
         min_time: r.u64("block min time")? as i64,
         max_time: r.u64("block max time")? as i64,
         digest: r.u128("block digest")?,
+        made_at: if version >= VERSION { r.uvarint("block index")? } else { 0 },
+        window_ms: if version >= VERSION { r.uvarint("block window")? } else { 0 },
     })
 }
 
@@ -188,6 +263,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::DeleteSeries;
+    use crate::shard::CompactRequest;
 
     fn sample() -> Manifest {
         Manifest {
@@ -205,8 +282,12 @@ mod tests {
                 min_time: -1,
                 max_time: 15,
                 digest: 16,
+                made_at: 0,
+                window_ms: 0,
             }],
             dedup: DedupWindow::default(),
+            limits: ManifestLimits::default(),
+            pending: Vec::new(),
             ledger: Some(ledger()),
         }
     }
@@ -229,20 +310,56 @@ mod tests {
         "0f000000000000001000000000000000000000000000000000"
     );
 
-    /// Version 2 as it is on disks and in snapshots. A change here needs a new version.
+    fn bytes_of(hex: &str) -> Vec<u8> {
+        (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect()
+    }
+
+    fn full() -> Manifest {
+        let mut m = sample();
+        (m.blocks[0].made_at, m.blocks[0].window_ms) = (5, 7_200_000);
+        m.limits.cutoffs[1] = Arc::new(Cutoffs::new(9, [("t", 8)]));
+        let delete = DeleteSeries { id: 2, tenant: "t".into(), matchers: Vec::new(), min_ms: 1, max_ms: 2 };
+        m.limits.tombstones = vec![Arc::new(Tombstone { index: 4, delete })];
+        m.limits.deletes = [2].into();
+        m.pending = vec![Compaction {
+            index: 6,
+            request: CompactRequest { signal: Signal::Logs, window_ms: 3, inputs: vec!["a".into(), "b".into()] },
+            cutoffs: Arc::new(Cutoffs::new(7, [])),
+        }];
+        m
+    }
+
+    /// Version 3 as it is on disks and in snapshots. A change here needs a new version.
     #[test]
-    fn version_2_is_fixed() {
-        let hex: String = sample().encode().iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, format!("54524e4602{FIELDS_OF_VERSION_1}0103010174020e01000c020000ce3582b1"));
+    fn version_3_is_fixed() {
+        let m = full();
+        let hex: String = m.encode().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, VERSION_3, "{hex}");
+        let back = Manifest::decode(&bytes_of(VERSION_3)).unwrap();
+        assert_eq!((back.blocks, back.limits, back.pending), (m.blocks, m.limits, m.pending));
+    }
+
+    const VERSION_3: &str = concat!(
+        "54524e460303020405060101010102010201020b322d6c6f67732e74726e720b0000000a0c0dffffffffffffffff0f00000000000000",
+        "100000000000000000000000000000000580bab703000000000000000080000900000000000000010174080000000000000000000000",
+        "00000080000104020174010000000000000002000000000000000001020106020302016101620700000000000000000103010174020e",
+        "01000c0200003fb14a24"
+    );
+
+    /// Version 2 as it may be on disks and in snapshots: nothing in it was ever compacted, expired or deleted.
+    #[test]
+    fn version_2_is_still_read() {
+        let hex = format!("54524e4602{FIELDS_OF_VERSION_1}0103010174020e01000c020000ce3582b1");
+        let m = Manifest::decode(&bytes_of(&hex)).unwrap();
+        assert_eq!((&m.blocks, &m.ledger), (&sample().blocks, &sample().ledger));
+        assert_eq!((m.limits, m.pending.len()), (ManifestLimits::default(), 0));
     }
 
     /// Version 1 as it may be on disks and in snapshots: it has no ledger, which is made from the blocks.
     #[test]
     fn version_1_is_still_read() {
         let hex = format!("54524e4601{FIELDS_OF_VERSION_1}0d2f48cc");
-        let bytes: Vec<u8> =
-            (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
-        let mut m = Manifest::decode(&bytes).unwrap();
+        let mut m = Manifest::decode(&bytes_of(&hex)).unwrap();
         assert_eq!((&m.blocks, &m.ledger), (&sample().blocks, &None));
         m.open_books(&OpenBlocks::lost(&m.blocks[0]));
         assert_eq!(m.ledger, None, "a block whose tenants are not known");
@@ -262,7 +379,7 @@ mod tests {
 
     #[test]
     fn every_flipped_byte_is_noticed() {
-        let bytes = sample().encode();
+        let bytes = full().encode();
         for i in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[i] ^= 0x40;

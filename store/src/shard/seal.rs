@@ -10,7 +10,7 @@ use crate::faults::{self, Operation};
 use crate::model::Signal;
 use crate::shard::blocks::{BlockOpener, OpenBlocks};
 use crate::shard::files::{BLOCKS_DIR, FileError, io_error, sync_dir, write_manifest};
-use crate::shard::{BlockEntry, DedupWindow, Ledger, LogPosition, Manifest, SealedFacts};
+use crate::shard::{BlockEntry, Compaction, DedupWindow, Ledger, LogPosition, Manifest, ManifestLimits, SealedFacts};
 use crate::{rows, tsdb};
 
 /// A frozen head and the position up to which it goes. Runs on the pool.
@@ -22,6 +22,10 @@ pub struct SealJob {
     pub position: LogPosition,
     pub membership: Option<(LogPosition, Vec<u8>)>,
     pub dedup: DedupWindow,
+    /// What readers do not see at `position`.
+    pub limits: ManifestLimits,
+    /// Compactions up to `position` that were not carried out when the head was frozen.
+    pub pending: Vec<Compaction>,
     /// What apply did with the facts up to `position`.
     pub ledger: Option<Ledger>,
     /// For the blocks that are opened once they are written.
@@ -63,6 +67,8 @@ impl SealJob {
             membership: self.membership.clone(),
             blocks: before.blocks.clone(),
             dedup: self.dedup.clone(),
+            limits: self.limits.clone(),
+            pending: self.pending.clone(),
             ledger: self.ledger.clone().zip(before.ledger.as_ref()).map(|(own, sealed)| own.with_blocks_of(sealed)),
         };
         let first_new = manifest.blocks.len();
@@ -74,6 +80,11 @@ impl SealJob {
                 ledger.count_sealed(signal, &tenants);
             }
         }
+        // Some may have been carried out since.
+        let mut pending = std::mem::take(&mut manifest.pending);
+        Compaction::settle(&mut pending, &manifest);
+        manifest.pending = pending;
+        manifest.forget_tombstones();
         sync_dir(&blocks_dir)?;
         let added = self.opener.open_sound(dir, &manifest.blocks[first_new..])?;
         write_manifest(dir, &manifest)?;
@@ -102,7 +113,7 @@ impl SealJob {
         let file = self.file_name(signal);
         let path = blocks_dir.join(&file);
         let out = File::create(&path).map_err(io_error("create", &path))?;
-        let mut out = Checked { out: BufWriter::with_capacity(1 << 20, out), crc: crc32fast::Hasher::new(), bytes: 0 };
+        let mut out = Checked::new(BufWriter::with_capacity(1 << 20, out));
         let written = match signal {
             Signal::Metrics => tsdb::seal_counted(&self.metrics, &mut out).map(|(s, tenants)| Written {
                 facts: s.facts,
@@ -130,15 +141,24 @@ impl SealJob {
         out.out.get_ref().sync_all().map_err(io_error("sync", &path))?;
         let Written { facts, series, min_time, max_time, digest, tenants } = written;
         let (bytes, crc) = (out.bytes, out.crc.finalize());
-        Ok(Some((BlockEntry { signal, file, bytes, crc, facts, series, min_time, max_time, digest }, tenants)))
+        let (made_at, window_ms) = (self.position.index, 0);
+        let entry =
+            BlockEntry { signal, file, bytes, crc, facts, series, min_time, max_time, digest, made_at, window_ms };
+        Ok(Some((entry, tenants)))
     }
 }
 
 /// Counts and checksums what passes through.
-struct Checked<W> {
-    out: W,
-    crc: crc32fast::Hasher,
-    bytes: u64,
+pub(super) struct Checked<W> {
+    pub(super) out: W,
+    pub(super) crc: crc32fast::Hasher,
+    pub(super) bytes: u64,
+}
+
+impl<W> Checked<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, crc: crc32fast::Hasher::new(), bytes: 0 }
+    }
 }
 
 impl<W: Write> Write for Checked<W> {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use crate::codec;
 use crate::entry::{Entry, EntryPart, NewDef, SealReason};
+use crate::limits::{DeleteSeries, Limits, Tombstone};
 use crate::model::{Attrs, Labels, Signal};
 use crate::part::{DefRef, PartRef};
 use crate::rows::{self, RowsHead, RowsView, StreamRef};
-use crate::shard::{BlockEntry, DedupWindow, Ledger, LogPosition, Manifest, PartOutcome, ShardView};
+use crate::shard::{
+    BlockEntry, Compaction, DedupWindow, Ledger, LogPosition, Manifest, ManifestLimits, PartOutcome, ShardView,
+};
 use crate::tsdb::{self, MetricsHead, MetricsView, SeriesRef};
 
 /// What applying an entry did.
@@ -17,6 +20,10 @@ pub enum Applied {
     Parts(Vec<PartOutcome>),
     /// The entry's references belong to another table: the proposer starts a new one and proposes the parts again.
     UnknownTable,
+    /// A compaction was noted in [`ShardState::pending`].
+    Compacting,
+    /// What readers see was limited.
+    Limited,
     /// The head was frozen; write it with [`super::SealJob::run`] and report to [`ShardState::sealed`].
     Sealed(Box<super::SealJob>),
 }
@@ -31,6 +38,10 @@ pub struct ShardState {
     table: u64,
     refs: Vec<(Signal, u32)>,
     dedup: DedupWindow,
+    limits: ManifestLimits,
+    pending: Vec<Compaction>,
+    /// Log indexes of the sealing heads, oldest first.
+    frozen: Vec<u64>,
     /// What apply did with the facts; `None` until books can be opened ([`Manifest::open_books`]).
     ledger: Option<Ledger>,
     /// Signals of the parts in the open head.
@@ -48,7 +59,7 @@ impl ShardState {
     /// An empty shard, or the shard that `manifest` and its opened blocks describe.
     pub fn new(shard: u32, config: super::ShardConfig, recovered: Option<(Manifest, super::OpenBlocks)>) -> Self {
         let (manifest, blocks) = recovered.unwrap_or_default();
-        Self {
+        let mut state = Self {
             shard,
             position: manifest.position,
             membership: manifest.membership,
@@ -56,16 +67,21 @@ impl ShardState {
             table: 0,
             refs: Vec::new(),
             dedup: manifest.dedup,
+            limits: manifest.limits,
+            pending: manifest.pending,
+            frozen: Vec::new(),
             ledger: manifest.ledger,
             touched: BTreeSet::new(),
             metrics: MetricsHead::new(config.metrics.clone()),
             logs: RowsHead::new(Signal::Logs, config.rows.clone()),
             traces: RowsHead::new(Signal::Traces, config.rows.clone()),
             config,
-            metrics_view: MetricsView { heads: Vec::new(), blocks: blocks.metrics },
-            logs_view: RowsView { signal: Signal::Logs, heads: Vec::new(), blocks: blocks.logs },
-            traces_view: RowsView { signal: Signal::Traces, heads: Vec::new(), blocks: blocks.traces },
-        }
+            metrics_view: MetricsView { blocks: blocks.metrics, ..MetricsView::default() },
+            logs_view: RowsView { blocks: blocks.logs, ..RowsView::new(Signal::Logs) },
+            traces_view: RowsView { blocks: blocks.traces, ..RowsView::new(Signal::Traces) },
+        };
+        state.limit_views();
+        state
     }
 
     /// Last applied position.
@@ -125,6 +141,17 @@ impl ShardState {
                 parts.iter().map(|p| self.apply_part(position.index, p)).collect::<Result<_, _>>().map(Applied::Parts)
             }
             Entry::Seal { reason } => Ok(Applied::Sealed(Box::new(self.freeze(reason)))),
+            Entry::Compact(request) => {
+                let cutoffs = self.limits.cutoffs(request.signal).clone();
+                self.pending.push(Compaction { index: position.index, request, cutoffs });
+                Ok(Applied::Compacting)
+            }
+            Entry::Expire { signal, cutoffs } => {
+                Arc::make_mut(&mut self.limits.cutoffs[signal as usize - 1]).advance(&cutoffs);
+                self.limit_views();
+                Ok(Applied::Limited)
+            }
+            Entry::Delete(delete) => Ok(self.delete(position.index, delete)),
         }
     }
 
@@ -187,6 +214,74 @@ impl ShardState {
         Ok(outcome)
     }
 
+    /// Hides what was written before from readers. The head is closed at this position, so that what comes after is elsewhere.
+    fn delete(&mut self, index: u64, delete: DeleteSeries) -> Applied {
+        let deletes = &mut self.limits.deletes;
+        if deletes.contains(&delete.id) {
+            return Applied::Limited;
+        }
+        deletes.push_back(delete.id);
+        if deletes.len() > ManifestLimits::DELETES_MAX {
+            deletes.pop_front();
+        }
+        self.limits.tombstones.push(Arc::new(Tombstone { index, delete }));
+        let job = self.freeze(SealReason::Requested);
+        self.limit_views();
+        Applied::Sealed(Box::new(job))
+    }
+
+    /// Gives the views what their readers must not see.
+    fn limit_views(&mut self) {
+        let cutoffs = |signal| self.limits.cutoffs(signal).clone();
+        self.logs_view.cutoffs = cutoffs(Signal::Logs);
+        self.traces_view.cutoffs = cutoffs(Signal::Traces);
+        self.metrics_view.limits = Arc::new(Limits {
+            cutoffs: cutoffs(Signal::Metrics),
+            tombstones: self.limits.tombstones.clone(),
+            frozen: self.frozen.clone(),
+        });
+    }
+
+    /// Compactions that were applied and not carried out, in log order; some may be void ([`Compaction::settle`]).
+    pub fn pending(&self) -> &[Compaction] {
+        &self.pending
+    }
+
+    /// Forgets compactions that are done or void. Every seal before them must be in `manifest`.
+    pub fn settle_pending(&mut self, manifest: &Manifest) {
+        Compaction::settle(&mut self.pending, manifest);
+    }
+
+    /// What readers do not see, at the position.
+    pub fn limits(&self) -> &ManifestLimits {
+        &self.limits
+    }
+
+    /// A compaction is on disk: readers take the new block from now on, in the place of the first of the old ones.
+    pub fn swapped(&mut self, swapped: &super::Swapped) {
+        fn swap<B>(places: &mut Vec<Arc<B>>, added: &[Arc<B>], is_removed: impl Fn(&B) -> bool) {
+            let at = places.iter().position(|b| is_removed(b)).unwrap_or(places.len());
+            places.retain(|b| !is_removed(b));
+            places.splice(at..at, added.iter().cloned());
+        }
+        let super::Swapped { signal, added, removed, manifest } = swapped;
+        let is_removed = |name: &str| removed.iter().any(|file| file == name);
+        match signal {
+            Signal::Metrics => swap(&mut self.metrics_view.blocks, &added.metrics, |b| is_removed(b.name())),
+            Signal::Logs => swap(&mut self.logs_view.blocks, &added.logs, |b| is_removed(b.name())),
+            Signal::Traces => swap(&mut self.traces_view.blocks, &added.traces, |b| is_removed(b.name())),
+        }
+        self.forget_tombstones(manifest);
+    }
+
+    /// Forgets tombstones that a manifest on disk has forgotten.
+    pub fn forget_tombstones(&mut self, manifest: &Manifest) {
+        // Those that it does not know yet concern heads.
+        let known = &manifest.limits.tombstones;
+        self.limits.tombstones.retain(|t| t.index > manifest.position.index || known.contains(t));
+        self.limit_views();
+    }
+
     /// Swaps in fresh heads and a fresh table; the old heads stay readable until [`Self::sealed`].
     fn freeze(&mut self, reason: SealReason) -> super::SealJob {
         self.epoch += 1;
@@ -199,6 +294,8 @@ impl ShardState {
         self.metrics_view.heads.push(metrics.clone());
         self.logs_view.heads.push(logs.clone());
         self.traces_view.heads.push(traces.clone());
+        self.frozen.push(self.position.index);
+        self.limit_views();
         super::SealJob {
             shard: self.shard,
             epoch: self.epoch,
@@ -206,6 +303,8 @@ impl ShardState {
             position: self.position,
             membership: self.membership.clone(),
             dedup: self.dedup.clone(),
+            limits: self.limits.clone(),
+            pending: self.pending.clone(),
             ledger: self.ledger.clone(),
             opener: self.config.opener(),
             touched: std::mem::take(&mut self.touched),
@@ -223,6 +322,8 @@ impl ShardState {
         self.metrics_view.blocks.extend(blocks.metrics);
         self.logs_view.blocks.extend(blocks.logs);
         self.traces_view.blocks.extend(blocks.traces);
+        self.frozen.remove(0);
+        self.limit_views();
     }
 
     /// A block's file is damaged and gone: what concerns it is an error from now on. Whether such a block was there.

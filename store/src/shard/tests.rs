@@ -232,3 +232,5 @@ fn a_part_that_no_head_takes_is_refused_by_the_leader() {
     let part = PartRef::decode(&bytes).unwrap();
     assert!(crate::entry::check_body(part.signal, part.body, 1).is_err(), "a text that is no UTF-8");
 }
+
+mod deletion;

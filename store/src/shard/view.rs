@@ -21,6 +21,12 @@ impl ShardView {
         metrics.chain(rows.filter(|b| b.is_lost()).map(|b| b.name())).collect()
     }
 
+    /// The same with all that has expired or was deleted and is still there.
+    pub fn without_limits(&self) -> Self {
+        let (metrics, logs) = (self.metrics.without_limits(), self.logs.without_limits());
+        Self { shard: self.shard, position: self.position, metrics, logs, traces: self.traces.without_limits() }
+    }
+
     /// The same without the blocks in quarantine, for an answer that says so.
     pub fn without_lost(&self) -> Self {
         let mut view = self.clone();

@@ -1,5 +1,6 @@
 //! Sealed blocks of metrics, read by range.
 mod cache;
+mod compact;
 mod format;
 mod output;
 mod retain;
@@ -10,6 +11,7 @@ mod tenant;
 use std::sync::Arc;
 
 pub use cache::BlockCache;
+pub use compact::compact;
 pub use retain::retain_tenants;
 pub use seal::{recount, seal, seal_counted, seal_view, verify};
 pub(super) use tables::{ChunkRef, Place};
@@ -18,6 +20,7 @@ pub(super) use tenant::TenantIndex;
 use super::chunk::blobs::unpack;
 use super::{Error, FamilyMetadata, Result};
 use crate::codec;
+use crate::limits::{DeleteSeries, Limits};
 use crate::read_at::{DamageKind, ReadAt};
 use format::{Extent, HEADER_LEN, MAGIC, TAIL_LEN, TenantEntry, VERSION, decode_footer};
 
@@ -47,6 +50,8 @@ pub struct Block {
     /// By name.
     tenants: Vec<(Arc<str>, TenantEntry)>,
     summary: BlockSummary,
+    /// Log index of the entry that made it: a deletion at this index or behind it concerns its samples.
+    made_at: u64,
     /// Whether the file is gone: then everything but the summary is an [`Error::Lost`].
     lost: bool,
 }
@@ -70,7 +75,7 @@ impl Block {
         let summary = summary_of(&entries, file.len());
         let tenants = entries.into_iter().map(|entry| (Arc::from(entry.tenant.as_str()), entry)).collect();
         let cache_id = cache.register();
-        Ok(Self { name: name.to_owned(), file, cache, cache_id, tenants, summary, lost: false })
+        Ok(Self { name: name.to_owned(), file, cache, cache_id, tenants, summary, made_at: 0, lost: false })
     }
 
     /// A place holder for a block whose file is damaged: reads that it concerns fail with [`Error::Lost`].
@@ -78,7 +83,13 @@ impl Block {
         let cache = Arc::new(BlockCache::new(0));
         let cache_id = cache.register();
         let file = Arc::new(bytes::Bytes::new());
-        Self { name: name.to_owned(), file, cache, cache_id, tenants: Vec::new(), summary, lost: true }
+        Self { name: name.to_owned(), file, cache, cache_id, tenants: Vec::new(), summary, made_at: 0, lost: true }
+    }
+
+    /// The same, made by the entry at this log index.
+    pub fn made_at(mut self, index: u64) -> Self {
+        self.made_at = index;
+        self
     }
 
     /// Whether this is a place holder.
@@ -109,6 +120,17 @@ impl Block {
     /// Calls `see` with the slot of every series of the tenant.
     pub fn slots(self: &Arc<Self>, tenant: &str, mut see: impl FnMut(u16)) -> Result<()> {
         self.tenant(tenant)?.map_or(Ok(()), |index| index.slots(&mut see))
+    }
+
+    /// Tenants with the least and greatest time of their samples, as the footer says; none for those without samples.
+    pub fn tenant_times(&self) -> impl Iterator<Item = (&str, i64, i64)> {
+        let with_facts = self.tenants.iter().filter(|(_, entry)| entry.facts > 0);
+        with_facts.map(|(tenant, entry)| (&**tenant, entry.min_ms, entry.max_ms))
+    }
+
+    /// What a view's limits delete of the tenant's section.
+    pub(super) fn deleted<'a>(&self, tenant: &'a str, limits: &'a Limits) -> impl Iterator<Item = &'a DeleteSeries> {
+        limits.of(tenant, self.made_at, (self.summary.min_time, self.summary.max_time))
     }
 
     pub(super) fn overlaps(&self, min_ms: i64, max_ms: i64) -> bool {

@@ -1,4 +1,5 @@
 //! The engine as a whole against a naive model.
+mod compact;
 mod damage;
 mod fixture;
 mod model;
@@ -240,7 +241,7 @@ fn a_block_without_a_tenant_keeps_the_others() {
     let kept = open(bytes).unwrap();
     assert_eq!(kept.summary(), summary);
     assert_eq!(summary.digest, one.blocks[0].summary().digest);
-    let kept = MetricsView { heads: Vec::new(), blocks: vec![kept] };
+    let kept = MetricsView { blocks: vec![kept], ..MetricsView::default() };
     assert_eq!(kept.tenants().unwrap(), ["b".into()]);
     assert_eq!(model::seen(&kept, "b", i64::MIN, i64::MAX), model::seen(&one, "b", i64::MIN, i64::MAX));
 }

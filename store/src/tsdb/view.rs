@@ -12,10 +12,11 @@ pub use series::{Series, SeriesSet};
 
 use super::{Block, HeadView, Result};
 use crate::index::{Matcher, compare_labels};
+use crate::limits::Limits;
 use crate::memory::{Account, Charge, Exceeded};
 use crate::model::Labels;
 use crate::part::SampleKind;
-use from_block::BlockSource;
+pub(super) use from_block::{BlockSource, forget};
 use from_head::HeadSource;
 use series::{Part, Sources};
 
@@ -29,6 +30,8 @@ pub struct MetricsView {
     pub heads: Vec<Arc<HeadView>>,
     /// In seal order.
     pub blocks: Vec<Arc<Block>>,
+    /// What is not seen although it is there.
+    pub limits: Arc<Limits>,
 }
 
 /// Type, help and unit of a metric family, as the newest write gave them.
@@ -87,17 +90,19 @@ impl MetricsView {
         kinds: &[SampleKind],
         memory: &Account,
     ) -> Result<SeriesSet> {
+        let (min_ms, max_ms) = self.kept(tenant, (min_ms, max_ms));
         let mut found: Vec<(Labels, Part)> = Vec::new();
         let mut held = memory.open();
         let mut sources = Sources { heads: Vec::new(), blocks: Vec::new(), min_ms, max_ms, held: memory.open() };
         for block in self.blocks.iter().filter(|block| block.overlaps(min_ms, max_ms)) {
-            if let Some(source) = BlockSource::select(block, tenant)? {
+            if let Some(source) = BlockSource::select(block, tenant, &self.limits)? {
                 source.list(matchers, (min_ms, max_ms), kinds, sources.blocks.len(), &mut found, &mut held)?;
                 sources.blocks.push(source);
             }
         }
-        for head in self.heads.iter().filter(|head| head.overlaps(min_ms, max_ms)) {
-            let source = HeadSource::select(head, tenant, matchers, (min_ms, max_ms), &mut held)?;
+        for (at, head) in self.heads.iter().enumerate().filter(|(_, head)| head.overlaps(min_ms, max_ms)) {
+            let deleted = self.limits.frozen.get(at).map(|frozen_at| (&*self.limits, *frozen_at));
+            let source = HeadSource::select(head, tenant, matchers, (min_ms, max_ms), deleted, &mut held)?;
             source.list((min_ms, max_ms), kinds, sources.heads.len(), &mut found, &mut held)?;
             sources.heads.push(source);
         }
@@ -105,6 +110,16 @@ impl MetricsView {
         found.sort_by(|a, b| compare_labels(a.0.as_bytes(), b.0.as_bytes()));
         sources.held = held;
         Ok(SeriesSet::new(found, Arc::new(sources)))
+    }
+
+    /// The part of a time range that has not expired for the tenant.
+    fn kept(&self, tenant: &str, (min_ms, max_ms): (i64, i64)) -> (i64, i64) {
+        (min_ms.max(self.limits.cutoffs.of(tenant)), max_ms)
+    }
+
+    /// The same with all that has expired or was deleted and is still there.
+    pub fn without_limits(&self) -> Self {
+        Self { limits: Arc::default(), ..self.clone() }
     }
 
     /// Labels of the series that have samples (not only exemplars) in chunks overlapping the range, in the order of
@@ -128,8 +143,9 @@ impl MetricsView {
         (min_ms, max_ms): (i64, i64),
         memory: &Account,
     ) -> Result<Vec<String>> {
+        let (min_ms, max_ms) = self.kept(tenant, (min_ms, max_ms));
         let mut names = Distinct::new(memory);
-        if !matchers.is_empty() {
+        if !matchers.is_empty() || self.limits.has_deleted(tenant) {
             for labels in self.series_labels(tenant, matchers, (min_ms, max_ms), memory)? {
                 labels.iter().for_each(|(name, _)| names.see(name));
             }
@@ -156,8 +172,9 @@ impl MetricsView {
         (min_ms, max_ms): (i64, i64),
         memory: &Account,
     ) -> Result<Vec<String>> {
+        let (min_ms, max_ms) = self.kept(tenant, (min_ms, max_ms));
         let mut values = Distinct::new(memory);
-        if !matchers.is_empty() {
+        if !matchers.is_empty() || self.limits.has_deleted(tenant) {
             for labels in self.series_labels(tenant, matchers, (min_ms, max_ms), memory)? {
                 labels.get(name).into_iter().for_each(|value| values.see(value));
             }

@@ -54,6 +54,8 @@ fn manifest(content: &[u8]) -> Manifest {
         min_time: 0,
         max_time: 0,
         digest: 0,
+        made_at: 0,
+        window_ms: 0,
     };
     Manifest { blocks: vec![block], ..Manifest::default() }
 }

@@ -78,9 +78,9 @@ fn node() -> Arc<dyn Scatter> {
     let mut open = RowsHead::new(Signal::Logs, HeadConfig::default());
     fill(&mut open, "t", 50, 50);
     let logs = RowsView {
-        signal: Signal::Logs,
         heads: vec![open.view()],
         blocks: vec![Arc::new(Block::open(Arc::new(Bytes::from(file))).unwrap())],
+        ..RowsView::new(Signal::Logs)
     };
     Arc::new(Node(vec![Arc::new(ShardView { shard: 3, position: 7, logs, ..ShardView::default() })]))
 }

@@ -34,7 +34,7 @@ fn digest_of(block: &Arc<Block>) -> Result<(u128, Vec<SealedFacts>)> {
         put_prefixed(&mut digest, tenant.as_bytes());
         let Some(source) = block.source(tenant)? else { continue };
         let mut facts = 0;
-        let mut scan = scan_everything(block.signal(), tenant, source)?;
+        let mut scan = scan_everything(block.signal(), tenant, i64::MIN, vec![source])?;
         while let Some(batch) = scan.next_batch()? {
             for row in batch.rows() {
                 encode_canonical(row, &mut scratch)?;

@@ -1,6 +1,7 @@
 //! Writing a block.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -11,24 +12,30 @@ use super::output::Output;
 use super::tables::{ChunkRef, Place, SeriesRows, Symbols, TimesRef, encode_metadata, encode_postings, encode_times};
 use super::{Block, BlockSummary};
 use crate::codec::{put_bytes, put_ivarint};
+use crate::model::Labels;
 use crate::model::signal::{key_hash, slot_of_hash};
 use crate::part::SampleKind;
 use crate::shard::SealedFacts;
 use crate::tsdb::chunk::{CHUNK_SAMPLES_MAX, Scratch, blobs, floats, ints};
 use crate::tsdb::times::TimesTable;
-use crate::tsdb::{HeadView, MetricsView, Series};
+use crate::tsdb::{FamilyMetadata, HeadView, MetricsView, Series};
+
+/// Kinds of records besides floats, in the order of a series' chunks.
+pub(super) const RECORD_KINDS: [SampleKind; 4] =
+    [SampleKind::IntHistogram, SampleKind::FloatHistogram, SampleKind::StartTimestamp, SampleKind::Exemplar];
 
 /// Writes a head into one block. Holds the index in memory, and the samples of one series at a time.
 pub fn seal(view: &HeadView, out: &mut impl Write) -> io::Result<BlockSummary> {
-    seal_view(&MetricsView { heads: vec![Arc::new(view.clone())], blocks: Vec::new() }, out)
+    seal_view(&MetricsView { heads: vec![Arc::new(view.clone())], ..MetricsView::default() }, out)
 }
 
 /// As [`seal`], and what became of each tenant's facts.
 pub fn seal_counted(view: &HeadView, out: &mut impl Write) -> io::Result<(BlockSummary, Vec<SealedFacts>)> {
-    write_view(&MetricsView { heads: vec![Arc::new(view.clone())], blocks: Vec::new() }, out)
+    write_view(&MetricsView { heads: vec![Arc::new(view.clone())], ..MetricsView::default() }, out)
 }
 
-/// Writes everything that is seen through `view`, without duplicates, into one block: compaction, when it has blocks.
+/// Writes everything that is seen through `view`, without duplicates, into one block. Holds the selection in memory; for
+/// blocks there is [`super::compact`].
 pub fn seal_view(view: &MetricsView, out: &mut impl Write) -> io::Result<BlockSummary> {
     Ok(write_view(view, out)?.0)
 }
@@ -52,7 +59,7 @@ pub fn verify(block: &Arc<Block>) -> io::Result<()> {
 
 /// As [`verify`]; the facts of each tenant, counted.
 pub fn recount(block: &Arc<Block>) -> io::Result<Vec<SealedFacts>> {
-    let view = MetricsView { heads: Vec::new(), blocks: vec![block.clone()] };
+    let view = MetricsView { blocks: vec![block.clone()], ..MetricsView::default() };
     for tenant in block.tenants() {
         block
             .tenant(tenant)
@@ -94,8 +101,8 @@ impl Pages {
     }
 }
 
-/// Writes one tenant's section.
-struct SectionWriter<'o, 'w, W> {
+/// Writes one tenant's section, series by series in the order of their labels.
+pub(super) struct SectionWriter<'o, 'w, W> {
     out: &'o mut Output<'w, W>,
     values: Pages,
     times: Pages,
@@ -103,17 +110,21 @@ struct SectionWriter<'o, 'w, W> {
     columns: Vec<TimesRef>,
     scratch: Scratch,
     directory: Directory,
+    rows: SeriesRows,
     postings: BTreeMap<u32, BTreeMap<u32, RoaringBitmap>>,
     digest: Xxh3,
     facts: u64,
-    /// Duplicates that were left out.
-    dropped: u64,
     min_ms: i64,
     max_ms: i64,
 }
 
+/// Positions of symbols in their order.
+pub(super) type SymbolIds<'s> = HashMap<&'s str, u32>;
+/// Samples, by their positions in a column, that are encoded already.
+pub(super) type Encoded = (Range<usize>, Vec<u8>);
+
 impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
-    fn new(out: &'o mut Output<'w, W>) -> Self {
+    pub(super) fn new(out: &'o mut Output<'w, W>) -> Self {
         out.section_start = out.at;
         Self {
             out,
@@ -123,10 +134,10 @@ impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
             columns: Vec::new(),
             scratch: Scratch::default(),
             directory: Directory::default(),
+            rows: SeriesRows::default(),
             postings: BTreeMap::new(),
             digest: Xxh3::new(),
             facts: 0,
-            dropped: 0,
             min_ms: i64::MAX,
             max_ms: i64::MIN,
         }
@@ -136,38 +147,58 @@ impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
     fn write(mut self, view: &MetricsView, tenant: &str) -> io::Result<(TenantEntry, u64)> {
         let selected: Vec<Series> = view.select(tenant, &[], i64::MIN, i64::MAX).map_err(io::Error::other)?.collect();
         let symbols: BTreeSet<&str> = selected.iter().flat_map(|s| s.labels.iter()).flat_map(|(n, v)| [n, v]).collect();
-        let ids: std::collections::HashMap<&str, u32> = symbols.iter().copied().zip(0..).collect();
-        let mut rows = SeriesRows::default();
-        for (id, series) in (0..).zip(&selected) {
-            let chunks = self.series(series)?;
-            let labels: Vec<(u32, u32)> = series.labels.iter().map(|(n, v)| (ids[n], ids[v])).collect();
-            for (name, value) in &labels {
-                self.postings.entry(*name).or_default().entry(*value).or_default().insert(id);
-            }
-            rows.push(slot_of_hash(key_hash(tenant, series.labels.as_bytes())).0, &labels, &chunks);
-            if rows.count == ROWS_PER_PIECE {
-                self.directory.series.push(self.out.piece(&rows.finish())?);
-            }
+        let ids: SymbolIds<'_> = symbols.iter().copied().zip(0..).collect();
+        let mut dropped = 0;
+        for series in &selected {
+            let mut chunks = Vec::new();
+            dropped += self.series(series, &mut chunks)?;
+            self.push(tenant, &series.labels, &ids, &chunks)?;
         }
-        if rows.count > 0 {
-            self.directory.series.push(self.out.piece(&rows.finish())?);
-        }
-        self.directory.series_count = selected.len() as u32;
-        self.values.close_if(1, self.out)?;
-        self.times.close_if(1, self.out)?;
+        let families = view.metadata(tenant, None).map_err(io::Error::other)?;
         let symbols: Vec<&str> = symbols.into_iter().collect();
-        self.index(&symbols)?;
-        let dropped = self.dropped;
-        Ok((self.finish(view, tenant)?, dropped))
+        Ok((self.finish(tenant, &symbols, &families)?, dropped))
     }
 
-    /// Writes the samples of one series; its chunks by (kind, time).
-    fn series(&mut self, series: &Series) -> io::Result<Vec<ChunkRef>> {
-        let mut chunks = Vec::new();
-        self.digest_bytes(series.labels.as_bytes());
-        let (mut times_ms, mut bits) = (Vec::new(), Vec::new());
-        self.dropped += series.bits_into(&mut times_ms, &mut bits).map_err(io::Error::other)?;
-        self.digest_floats(&times_ms, &bits);
+    /// Writes the samples of one series; how many duplicates were left out.
+    fn series(&mut self, series: &Series, chunks: &mut Vec<ChunkRef>) -> io::Result<u64> {
+        self.begin(&series.labels);
+        let (mut times_ms, mut bits, mut records) = (Vec::new(), Vec::new(), Vec::new());
+        let mut dropped = series.bits_into(&mut times_ms, &mut bits).map_err(io::Error::other)?;
+        self.floats(&times_ms, &bits, &[], chunks)?;
+        for kind in RECORD_KINDS.into_iter().filter(|kind| series.has(*kind)) {
+            dropped += series.blobs_into(kind, &mut records).map_err(io::Error::other)?;
+            self.records(kind, &records, chunks)?;
+        }
+        Ok(dropped)
+    }
+
+    /// Begins a series: its floats follow, then its records by kind, then [`Self::push`].
+    pub(super) fn begin(&mut self, labels: &Labels) {
+        self.digest_bytes(labels.as_bytes());
+    }
+
+    /// Writes all float samples of a series, of which `encoded` are copied as they are.
+    pub(super) fn floats(
+        &mut self,
+        times_ms: &[i64],
+        bits: &[u64],
+        encoded: &[Encoded],
+        chunks: &mut Vec<ChunkRef>,
+    ) -> io::Result<()> {
+        self.digest_floats(times_ms, bits);
+        let mut from = 0;
+        for (range, bytes) in encoded {
+            self.encode_floats(&times_ms[from..range.start], &bits[from..range.start], chunks)?;
+            let times = self.column(&times_ms[range.clone()]);
+            let place = self.values.append(|out| out.extend_from_slice(bytes));
+            chunks.push(ChunkRef { kind: SampleKind::Float, times, place });
+            self.close_pages()?;
+            from = range.end;
+        }
+        self.encode_floats(&times_ms[from..], &bits[from..], chunks)
+    }
+
+    fn encode_floats(&mut self, times_ms: &[i64], bits: &[u64], chunks: &mut Vec<ChunkRef>) -> io::Result<()> {
         for (times_ms, bits) in times_ms.chunks(CHUNK_SAMPLES_MAX).zip(bits.chunks(CHUNK_SAMPLES_MAX)) {
             let times = self.column(times_ms);
             let scratch = &mut self.scratch;
@@ -175,19 +206,17 @@ impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
             chunks.push(ChunkRef { kind: SampleKind::Float, times, place });
             self.close_pages()?;
         }
-        use SampleKind::{Exemplar, FloatHistogram, IntHistogram, StartTimestamp};
-        for kind in [IntHistogram, FloatHistogram, StartTimestamp, Exemplar] {
-            if series.has(kind) {
-                self.blobs(series, kind, &mut chunks)?;
-            }
-        }
-        Ok(chunks)
+        Ok(())
     }
 
-    fn blobs(&mut self, series: &Series, kind: SampleKind, chunks: &mut Vec<ChunkRef>) -> io::Result<()> {
-        let mut records = Vec::new();
-        self.dropped += series.blobs_into(kind, &mut records).map_err(io::Error::other)?;
-        self.digest_blobs(kind, &records);
+    /// Writes all records of a kind of a series.
+    pub(super) fn records(
+        &mut self,
+        kind: SampleKind,
+        records: &[(i64, Vec<u8>)],
+        chunks: &mut Vec<ChunkRef>,
+    ) -> io::Result<()> {
+        self.digest_blobs(kind, records);
         for records in records.chunks(CHUNK_SAMPLES_MAX) {
             let times_ms: Vec<i64> = records.iter().map(|(time_ms, _)| *time_ms).collect();
             let times = self.column(&times_ms);
@@ -197,6 +226,32 @@ impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
             self.close_pages()?;
         }
         Ok(())
+    }
+
+    /// Ends a series with the chunks that were written for it.
+    pub(super) fn push(
+        &mut self,
+        tenant: &str,
+        labels: &Labels,
+        ids: &SymbolIds<'_>,
+        chunks: &[ChunkRef],
+    ) -> io::Result<()> {
+        let id = self.directory.series_count;
+        self.directory.series_count += 1;
+        let pairs: Vec<(u32, u32)> = labels.iter().map(|(n, v)| (ids[n], ids[v])).collect();
+        for (name, value) in &pairs {
+            self.postings.entry(*name).or_default().entry(*value).or_default().insert(id);
+        }
+        self.rows.push(slot_of_hash(key_hash(tenant, labels.as_bytes())).0, &pairs, chunks);
+        if self.rows.count == ROWS_PER_PIECE {
+            self.directory.series.push(self.out.piece(&self.rows.finish())?);
+        }
+        Ok(())
+    }
+
+    /// Samples that were written so far.
+    pub(super) fn facts(&self) -> u64 {
+        self.facts
     }
 
     fn close_pages(&mut self) -> io::Result<()> {
@@ -236,8 +291,20 @@ impl<'o, 'w, W: Write> SectionWriter<'o, 'w, W> {
         Ok(())
     }
 
-    fn finish(mut self, view: &MetricsView, tenant: &str) -> io::Result<TenantEntry> {
-        let families = encode_metadata(&view.metadata(tenant, None).map_err(io::Error::other)?);
+    /// Writes the index and the metadata.
+    pub(super) fn finish(
+        mut self,
+        tenant: &str,
+        symbols: &[&str],
+        families: &[(String, FamilyMetadata)],
+    ) -> io::Result<TenantEntry> {
+        if self.rows.count > 0 {
+            self.directory.series.push(self.out.piece(&self.rows.finish())?);
+        }
+        self.values.close_if(1, self.out)?;
+        self.times.close_if(1, self.out)?;
+        self.index(symbols)?;
+        let families = encode_metadata(families);
         self.digest_bytes(&families);
         self.directory.metadata = self.out.piece(&families)?;
         self.directory.value_pages = std::mem::take(&mut self.values.done);

@@ -92,6 +92,11 @@ impl Symbols {
         Ok(&self.text[from as usize..*to as usize])
     }
 
+    /// Texts, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.ends.len() as u32).filter_map(|at| self.get(at).ok())
+    }
+
     pub(super) fn find(&self, text: &str) -> Option<u32> {
         let (mut from, mut to) = (0, self.ends.len() as u32);
         while from < to {

@@ -26,6 +26,8 @@ pub(in crate::tsdb) struct TenantIndex {
 /// One series of a section.
 #[derive(Debug)]
 pub(in crate::tsdb) struct SeriesAt<'a> {
+    /// Position in the series table.
+    pub(in crate::tsdb) id: u32,
     index: &'a TenantIndex,
     row: SeriesRow<'a>,
 }
@@ -128,8 +130,8 @@ impl TenantIndex {
         see: &mut dyn FnMut(SeriesAt<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut loaded: Option<(usize, Arc<SeriesPiece>)> = None;
-        for id in ids {
-            let (at, row) = (id as usize / ROWS_PER_PIECE, id as usize % ROWS_PER_PIECE);
+        for number in ids {
+            let (at, row) = (number as usize / ROWS_PER_PIECE, number as usize % ROWS_PER_PIECE);
             let piece = match loaded.take() {
                 Some((of, piece)) if of == at => piece,
                 _ => self.series_piece(at)?,
@@ -137,7 +139,7 @@ impl TenantIndex {
             let Some(row) = piece.row(row) else {
                 return Err(self.damaged("series", "a series is missing"));
             };
-            see(SeriesAt { index: self, row })?;
+            see(SeriesAt { id: number, index: self, row })?;
             loaded = Some((at, piece));
         }
         Ok(())
@@ -150,6 +152,16 @@ impl TenantIndex {
             let bytes = piece.bytes();
             Ok((piece, bytes))
         })
+    }
+
+    /// Series of the section.
+    pub(in crate::tsdb) fn series_count(&self) -> u32 {
+        self.directory.series_count
+    }
+
+    /// Every label name and value of the section, in order of bytes.
+    pub(super) fn symbols(&self) -> &Symbols {
+        &self.symbols
     }
 
     /// Slots of all series, in order: what a split of the shard goes by.
@@ -191,6 +203,45 @@ impl TenantIndex {
         };
         let extent = pages.get(page as usize).ok_or_else(|| self.damaged(section, "a page is missing"))?;
         self.block.stored(self.start, self.len, *extent, section)
+    }
+}
+
+/// Goes through the series of a section one after the other, holding one piece of its table.
+#[derive(Debug, Default)]
+pub(in crate::tsdb) struct SeriesCursor {
+    next: u32,
+    piece: Option<(usize, Arc<SeriesPiece>)>,
+}
+
+/// A series of a section, by itself.
+#[derive(Debug)]
+pub(in crate::tsdb) struct OwnedSeries {
+    /// Position in the series table.
+    pub(in crate::tsdb) id: u32,
+    pub(in crate::tsdb) labels: Labels,
+    /// By kind and time.
+    pub(in crate::tsdb) chunks: Vec<ChunkRef>,
+}
+
+impl SeriesCursor {
+    /// The next series of `index`, which must be the same at every call; `None` at the end.
+    pub(in crate::tsdb) fn next(&mut self, index: &TenantIndex) -> Result<Option<OwnedSeries>> {
+        let id = self.next;
+        if id >= index.series_count() {
+            return Ok(None);
+        }
+        let (at, row) = (id as usize / ROWS_PER_PIECE, id as usize % ROWS_PER_PIECE);
+        let piece = match self.piece.take() {
+            Some((of, piece)) if of == at => piece,
+            _ => index.series_piece(at)?,
+        };
+        let Some(found) = piece.row(row) else {
+            return Err(index.damaged("series", "a series is missing"));
+        };
+        let series = OwnedSeries { id, labels: index.labels(found.pairs)?, chunks: found.chunks.to_vec() };
+        self.piece = Some((at, piece));
+        self.next += 1;
+        Ok(Some(series))
     }
 }
 

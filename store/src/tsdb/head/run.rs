@@ -62,6 +62,12 @@ impl Run {
         times.min_ms <= max_ms && times.max_ms >= min_ms
     }
 
+    /// Whether all samples of a chunk are in the time range.
+    pub(in crate::tsdb) fn is_within(&self, chunk: &RunChunk, min_ms: i64, max_ms: i64) -> bool {
+        let times = &self.times[chunk.times as usize];
+        min_ms <= times.min_ms && times.max_ms <= max_ms
+    }
+
     /// Samples of a chunk.
     pub(in crate::tsdb) fn count(&self, chunk: &RunChunk) -> u64 {
         u64::from(self.times[chunk.times as usize].count)

@@ -46,7 +46,7 @@ fn version_1_reads_back() {
     }
     let block = open(std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(block.summary().digest, DIGEST, "{:#034x}", block.summary().digest);
-    let view = MetricsView { heads: Vec::new(), blocks: vec![block] };
+    let view = MetricsView { blocks: vec![block], ..MetricsView::default() };
     world.model.check(&view, (i64::MIN, i64::MAX));
     for tenant in ["a", "b"] {
         assert_eq!(seen(&view, tenant, 0, i64::MAX), seen(&world.view(), tenant, 0, i64::MAX));

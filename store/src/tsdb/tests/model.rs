@@ -108,7 +108,7 @@ impl Model {
 }
 
 /// Floats and other records, by series.
-type Seen = BTreeMap<Labels, (Vec<(i64, u64)>, Vec<(SampleKind, i64, Vec<u8>)>)>;
+pub(super) type Seen = BTreeMap<Labels, (Vec<(i64, u64)>, Vec<(SampleKind, i64, Vec<u8>)>)>;
 
 /// Everything a view shows of a tenant; series without a sample in the range are left out.
 pub(super) fn seen(view: &MetricsView, tenant: &str, min_ms: i64, max_ms: i64) -> Seen {
@@ -143,7 +143,7 @@ pub(super) fn sealed(view: &MetricsView) -> MetricsView {
     assert_eq!(summary.bytes, bytes.len() as u64);
     let block = open(bytes).unwrap();
     assert_eq!(block.summary(), summary);
-    MetricsView { heads: Vec::new(), blocks: vec![block] }
+    MetricsView { blocks: vec![block], ..MetricsView::default() }
 }
 
 /// A shard's metrics, driven step by step.
@@ -259,11 +259,12 @@ impl World {
         let view = self.sealing.remove(0);
         let mut bytes = Vec::new();
         seal(&view, &mut bytes).unwrap();
-        self.blocks.push(open(bytes).unwrap());
+        let block = Arc::into_inner(open(bytes).unwrap()).unwrap();
+        self.blocks.push(Arc::new(block.made_at(self.blocks.len() as u64 + 1)));
     }
 
     pub(super) fn view(&mut self) -> MetricsView {
         let heads = self.sealing.iter().cloned().chain([self.head.view()]).collect();
-        MetricsView { heads, blocks: self.blocks.clone() }
+        MetricsView { heads, blocks: self.blocks.clone(), ..MetricsView::default() }
     }
 }

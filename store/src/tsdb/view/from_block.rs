@@ -1,11 +1,13 @@
 //! A selection's samples in one block.
 use std::sync::{Arc, Mutex, PoisonError};
 
+use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 
 use super::series::{PART_BYTES, Part};
 use crate::codec;
 use crate::index::{Matcher, select};
+use crate::limits::Limits;
 use crate::memory::Charge;
 use crate::model::Labels;
 use crate::part::SampleKind;
@@ -18,8 +20,10 @@ const PAGES_KEPT: usize = 16;
 
 /// One tenant's section of a block, and the pages that were read from it last.
 #[derive(Debug)]
-pub(super) struct BlockSource {
-    index: TenantIndex,
+pub(in crate::tsdb) struct BlockSource {
+    pub(in crate::tsdb) index: TenantIndex,
+    /// Series of which samples were deleted, with the time range.
+    deleted: Vec<(RoaringBitmap, i64, i64)>,
     /// The last used at the end.
     pages: Mutex<Vec<Page>>,
 }
@@ -34,8 +38,19 @@ struct Page {
 
 impl BlockSource {
     /// `None` when the block has nothing of the tenant.
-    pub(super) fn select(block: &Arc<Block>, tenant: &str) -> Result<Option<Self>> {
-        Ok(block.tenant(tenant)?.map(|index| Self { index, pages: Mutex::default() }))
+    pub(in crate::tsdb) fn select(block: &Arc<Block>, tenant: &str, limits: &Limits) -> Result<Option<Self>> {
+        let Some(index) = block.tenant(tenant)? else { return Ok(None) };
+        let deleted = block.deleted(tenant, limits).map(|d| Ok((select(&index, &d.matchers)?, d.min_ms, d.max_ms)));
+        let deleted = deleted.collect::<Result<_>>()?;
+        Ok(Some(Self { index, deleted, pages: Mutex::default() }))
+    }
+
+    /// Time ranges that were deleted of a series.
+    pub(in crate::tsdb) fn deleted_of(&self, series: u32) -> impl Iterator<Item = (i64, i64)> + Clone {
+        self.deleted
+            .iter()
+            .filter(move |(ids, _, _)| ids.contains(series))
+            .map(|(_, min_ms, max_ms)| (*min_ms, *max_ms))
     }
 
     /// Appends the series that match and have records of one of `kinds` in chunks overlapping the range.
@@ -53,7 +68,8 @@ impl BlockSource {
             let mut overlapping: SmallVec<[ChunkRef; 1]> = SmallVec::new();
             for chunk in series.chunks() {
                 let times = self.index.times(chunk.times)?;
-                if times.min_ms <= max_ms && times.max_ms >= min_ms {
+                let is_deleted = self.deleted_of(series.id).any(|d| d.0 <= times.min_ms && d.1 >= times.max_ms);
+                if times.min_ms <= max_ms && times.max_ms >= min_ms && !is_deleted {
                     overlapping.push(*chunk);
                 }
             }
@@ -61,7 +77,7 @@ impl BlockSource {
                 let labels = series.labels()?;
                 let spilled = if overlapping.spilled() { overlapping.len() * size_of::<ChunkRef>() } else { 0 };
                 held.add(PART_BYTES + (labels.as_bytes().len() + spilled) as u64)?;
-                found.push((labels, Part::Block { source, chunks: overlapping }));
+                found.push((labels, Part::Block { source, series: series.id, chunks: overlapping }));
             }
             Ok(())
         })
@@ -73,33 +89,39 @@ impl BlockSource {
         floats.map(|chunk| Ok(u64::from(self.index.times(chunk.times)?.count))).sum()
     }
 
-    /// Appends the float samples of the chunks, whole.
-    pub(super) fn floats_into(
+    /// Appends the float samples of a series' chunks, whole but for what was deleted.
+    pub(in crate::tsdb) fn floats_into(
         &self,
+        series: u32,
         chunks: &[ChunkRef],
         scratch: &mut Scratch,
         times_ms: &mut Vec<i64>,
         bits: &mut Vec<u64>,
     ) -> Result<()> {
+        let from = times_ms.len();
         for chunk in chunks.iter().filter(|chunk| chunk.kind == SampleKind::Float) {
             let count = self.times_into(chunk, times_ms)?;
             self.with_bytes(false, chunk.place, |bytes| floats::decode(bytes, count, scratch, bits))?;
         }
+        forget(times_ms, bits, from, self.deleted_of(series));
         Ok(())
     }
 
-    /// Appends the records of `kind` of the chunks, whole.
-    pub(super) fn blobs_into(
+    /// Appends the records of `kind` of a series' chunks, whole but for what was deleted.
+    pub(in crate::tsdb) fn blobs_into(
         &self,
+        series: u32,
         chunks: &[ChunkRef],
         kind: SampleKind,
         times_ms: &mut Vec<i64>,
         payloads: &mut Vec<Vec<u8>>,
     ) -> Result<()> {
+        let from = times_ms.len();
         for chunk in chunks.iter().filter(|chunk| chunk.kind == kind && kind != SampleKind::Float) {
             let count = self.times_into(chunk, times_ms)?;
             self.with_bytes(false, chunk.place, |bytes| blobs::decode(bytes, count, payloads))?;
         }
+        forget(times_ms, payloads, from, self.deleted_of(series));
         Ok(())
     }
 
@@ -108,6 +130,14 @@ impl BlockSource {
         let count = times.count as usize;
         self.with_bytes(true, times.place, |bytes| ints::decode(bytes, count, times_ms))?;
         Ok(count)
+    }
+
+    /// Appends the bytes of a chunk's values as they are stored.
+    pub(in crate::tsdb) fn stored_into(&self, chunk: &ChunkRef, out: &mut Vec<u8>) -> Result<()> {
+        self.with_bytes(false, chunk.place, |bytes| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        })
     }
 
     fn with_bytes(
@@ -145,4 +175,27 @@ impl BlockSource {
         pages.push(Page { of_times, number, bytes: bytes.clone() });
         Ok(bytes)
     }
+}
+
+/// Takes the samples from `from` on out that lie in one of the time ranges.
+pub(in crate::tsdb) fn forget<T>(
+    times_ms: &mut Vec<i64>,
+    values: &mut Vec<T>,
+    from: usize,
+    deleted: impl Iterator<Item = (i64, i64)> + Clone,
+) {
+    if deleted.clone().next().is_none() {
+        return;
+    }
+    let mut kept = from;
+    for at in from..times_ms.len() {
+        let time_ms = times_ms[at];
+        if !deleted.clone().any(|(min_ms, max_ms)| min_ms <= time_ms && time_ms <= max_ms) {
+            times_ms.swap(kept, at);
+            values.swap(kept, at);
+            kept += 1;
+        }
+    }
+    times_ms.truncate(kept);
+    values.truncate(kept);
 }

@@ -3,9 +3,11 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::from_block::forget;
 use super::series::{PART_BYTES, Part};
 use crate::codec;
 use crate::index::Matcher;
+use crate::limits::Limits;
 use crate::memory::Charge;
 use crate::model::Labels;
 use crate::part::SampleKind;
@@ -24,7 +26,22 @@ pub(super) struct HeadSource {
     view: Arc<HeadView>,
     /// Ascending.
     selected: Vec<u32>,
+    deleted: Deleted,
     tail: Tail,
+}
+
+/// Series of a frozen head of which samples were deleted, with the time range.
+#[derive(Debug, Default)]
+struct Deleted(Vec<(RoaringBitmap, i64, i64)>);
+
+impl Deleted {
+    fn of(&self, series: u32) -> impl Iterator<Item = (i64, i64)> + Clone {
+        self.0.iter().filter(move |(ids, _, _)| ids.contains(series)).map(|(_, min_ms, max_ms)| (*min_ms, *max_ms))
+    }
+
+    fn has(&self, series: u32, time_ms: i64) -> bool {
+        self.of(series).any(|(min_ms, max_ms)| min_ms <= time_ms && time_ms <= max_ms)
+    }
 }
 
 /// Samples of the tail within the range, of the series at `i` in `offsets[i]..offsets[i + 1]`, in log order.
@@ -43,14 +60,17 @@ impl HeadSource {
         tenant: &str,
         matchers: &[Matcher],
         (min_ms, max_ms): (i64, i64),
+        limits: Option<(&Limits, u64)>,
         held: &mut Charge,
     ) -> Result<Self> {
+        let deleted = limits.into_iter().flat_map(|(limits, at)| limits.of(tenant, at, (min_ms, max_ms)));
+        let deleted = Deleted(deleted.map(|d| (head.select(tenant, &d.matchers), d.min_ms, d.max_ms)).collect());
         let ids = head.select(tenant, matchers);
         // Position and offset of each series, and the table of positions between the first and the last.
         let span = ids.max().zip(ids.min()).map_or(0, |(last, first)| u64::from(last - first) + 1);
         held.add(ids.len() * 12 + span * 4)?;
-        let tail = Tail::pick(head, &ids, min_ms, max_ms, held)?;
-        Ok(Self { view: head.clone(), selected: ids.iter().collect(), tail })
+        let tail = Tail::pick(head, &ids, (min_ms, max_ms), &deleted, held)?;
+        Ok(Self { view: head.clone(), selected: ids.iter().collect(), deleted, tail })
     }
 
     /// Appends the series that have records of one of `kinds` in the range.
@@ -80,7 +100,10 @@ impl HeadSource {
         kinds.iter().any(in_tail)
             || self.view.runs().iter().any(|run| {
                 let chunks = run.chunks_of(series);
-                chunks.iter().any(|chunk| kinds.contains(&chunk.kind) && run.overlaps(chunk, min_ms, max_ms))
+                chunks.iter().any(|chunk| {
+                    let is_deleted = self.deleted.of(series).any(|d| run.is_within(chunk, d.0, d.1));
+                    kinds.contains(&chunk.kind) && run.overlaps(chunk, min_ms, max_ms) && !is_deleted
+                })
             })
     }
 
@@ -104,6 +127,7 @@ impl HeadSource {
         times_ms: &mut Vec<i64>,
         bits: &mut Vec<u64>,
     ) -> Result<()> {
+        let from = times_ms.len();
         for run in self.view.runs() {
             let chunks = run.chunks_of(series).iter().filter(|chunk| chunk.kind == SampleKind::Float);
             for chunk in chunks.filter(|chunk| run.overlaps(chunk, min_ms, max_ms)) {
@@ -111,6 +135,7 @@ impl HeadSource {
                 run.floats_into(chunk, scratch, bits).map_err(in_head)?;
             }
         }
+        forget(times_ms, bits, from, self.deleted.of(series));
         if let Ok(at) = self.selected.binary_search(&series) {
             let rows = self.tail.offsets[at] as usize..self.tail.offsets[at + 1] as usize;
             times_ms.extend_from_slice(&self.tail.times_ms[rows.clone()]);
@@ -128,6 +153,7 @@ impl HeadSource {
         times_ms: &mut Vec<i64>,
         payloads: &mut Vec<Vec<u8>>,
     ) -> Result<()> {
+        let from = times_ms.len();
         for run in self.view.runs() {
             let chunks = run.chunks_of(series).iter().filter(|chunk| chunk.kind == kind && kind != SampleKind::Float);
             for chunk in chunks.filter(|chunk| run.overlaps(chunk, min_ms, max_ms)) {
@@ -135,6 +161,7 @@ impl HeadSource {
                 run.blobs_into(chunk, payloads).map_err(in_head)?;
             }
         }
+        forget(times_ms, payloads, from, self.deleted.of(series));
         if let Ok(at) = self.selected.binary_search(&series) {
             for (_, _, batch, row) in self.tail.blobs_of(at as u32, kind) {
                 let batch = &self.view.batches()[*batch as usize];
@@ -152,7 +179,13 @@ fn in_head(source: codec::Error) -> Error {
 }
 
 impl Tail {
-    fn pick(head: &HeadView, ids: &RoaringBitmap, min_ms: i64, max_ms: i64, held: &mut Charge) -> Result<Self> {
+    fn pick(
+        head: &HeadView,
+        ids: &RoaringBitmap,
+        (min_ms, max_ms): (i64, i64),
+        deleted: &Deleted,
+        held: &mut Charge,
+    ) -> Result<Self> {
         let mut tail = Tail { offsets: vec![0; ids.len() as usize + 1], ..Tail::default() };
         let (Some(first), Some(last)) = (ids.min(), ids.max()) else { return Ok(tail) };
         let mut positions = vec![NOT_SELECTED; (last - first) as usize + 1];
@@ -161,18 +194,19 @@ impl Tail {
             let at = series.checked_sub(first).and_then(|at| positions.get(at as usize).copied());
             at.filter(|at| *at != NOT_SELECTED)
         };
-        let in_range = |time_ms: i64| time_ms >= min_ms && time_ms <= max_ms;
+        let is_wanted =
+            |series: u32, time_ms: i64| time_ms >= min_ms && time_ms <= max_ms && !deleted.has(series, time_ms);
         let mut rows: Vec<(u32, i64, u64)> = Vec::new();
         for (batch_at, batch) in (0..).zip(head.batches()) {
             let before = rows.len() + tail.blobs.len();
             for (row, &series) in batch.series.iter().enumerate() {
-                if let Some(at) = position(series).filter(|_| in_range(batch.times_ms[row])) {
+                if let Some(at) = position(series).filter(|_| is_wanted(series, batch.times_ms[row])) {
                     tail.offsets[at as usize + 1] += 1;
                     rows.push((at, batch.times_ms[row], batch.bits[row]));
                 }
             }
             for (row, blob) in (0..).zip(&batch.blobs) {
-                if let Some(at) = position(blob.series).filter(|_| in_range(blob.time_ms)) {
+                if let Some(at) = position(blob.series).filter(|_| is_wanted(blob.series, blob.time_ms)) {
                     tail.blobs.push((at, blob.kind, batch_at, row));
                 }
             }

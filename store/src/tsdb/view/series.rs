@@ -30,7 +30,7 @@ pub(super) const PART_BYTES: u64 = (size_of::<(Labels, Part)>() + 16) as u64;
 /// Where a series has records; `source` is a position in [`Sources`].
 #[derive(Debug)]
 pub(super) enum Part {
-    Block { source: usize, chunks: SmallVec<[ChunkRef; 1]> },
+    Block { source: usize, series: u32, chunks: SmallVec<[ChunkRef; 1]> },
     Head { source: usize, series: u32 },
 }
 
@@ -83,7 +83,7 @@ impl Series {
     pub fn samples_max(&self) -> Result<u64> {
         let Sources { min_ms, max_ms, .. } = *self.sources;
         let count = |part: &Part| match part {
-            Part::Block { source, chunks } => self.sources.blocks[*source].floats_count(chunks),
+            Part::Block { source, chunks, .. } => self.sources.blocks[*source].floats_count(chunks),
             Part::Head { source, series } => Ok(self.sources.heads[*source].floats_count(*series, (min_ms, max_ms))),
         };
         self.parts.iter().map(count).sum()
@@ -107,8 +107,8 @@ impl Series {
         let Sources { min_ms, max_ms, .. } = *self.sources;
         for part in &self.parts {
             match part {
-                Part::Block { source, chunks } => {
-                    self.sources.blocks[*source].floats_into(chunks, &mut scratch, times_ms, bits)?;
+                Part::Block { source, series, chunks } => {
+                    self.sources.blocks[*source].floats_into(*series, chunks, &mut scratch, times_ms, bits)?;
                 }
                 Part::Head { source, series } => {
                     self.sources.heads[*source].floats_into(*series, (min_ms, max_ms), &mut scratch, times_ms, bits)?;
@@ -127,9 +127,9 @@ impl Series {
         let Sources { min_ms, max_ms, .. } = *self.sources;
         for part in &self.parts {
             match part {
-                Part::Block { source, chunks } => {
+                Part::Block { source, series, chunks } => {
                     let source = &self.sources.blocks[*source];
-                    source.blobs_into(chunks, kind, &mut times_ms, &mut payloads)?;
+                    source.blobs_into(*series, chunks, kind, &mut times_ms, &mut payloads)?;
                 }
                 Part::Head { source, series } => {
                     let source = &self.sources.heads[*source];
