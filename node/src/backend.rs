@@ -160,31 +160,33 @@ impl Backend for ClusterBackend {
             .map(|(&shard, record)| {
                 let replicas = replicas_of(&nodes, shard);
                 let leader = replicas.iter().find(|(_, r)| r.leads);
+                // Without a leader, what the replica says that has heard of the newest term.
+                let newest = leader.or_else(|| replicas.iter().max_by_key(|(_, r)| (r.term, r.applied_index)));
                 let name_of = |node: u64| meta.nodes.get(&node).map_or_else(|| node.to_string(), |n| n.name.clone());
                 AdminShard {
                     shard,
                     leader: leader.map(|(name, _)| (*name).to_owned()),
-                    term: leader.map_or(0, |(_, r)| r.term),
+                    term: newest.map_or(0, |(_, r)| r.term),
                     replicas: record
                         .replicas
                         .iter()
                         .map(|r| AdminReplica {
                             replica: r.replica,
                             node: name_of(r.node),
-                            voter: leader.is_some_and(|(_, l)| l.voters.contains(&r.replica)),
+                            voter: newest.is_some_and(|(_, l)| l.voters.contains(&r.replica)),
                             matched: replicas
                                 .iter()
                                 .find(|(_, s)| s.replica == r.replica)
                                 .map(|(_, s)| s.applied_index),
                         })
                         .collect(),
-                    last_log: leader.map(|(_, r)| r.last_index),
-                    committed: leader.map(|(_, r)| r.applied_index),
-                    applied: leader.map(|(_, r)| r.applied_index),
+                    last_log: newest.map(|(_, r)| r.last_index),
+                    committed: newest.map(|(_, r)| r.applied_index),
+                    applied: newest.map(|(_, r)| r.applied_index),
                     slots_count: slots_of(shard),
-                    head_bytes: leader.map(|(_, r)| r.head_bytes),
-                    blocks_count: leader.map(|(_, r)| r.blocks_count),
-                    blocks_bytes: leader.map(|(_, r)| r.blocks_bytes),
+                    head_bytes: newest.map(|(_, r)| r.head_bytes),
+                    blocks_count: newest.map(|(_, r)| r.blocks_count),
+                    blocks_bytes: newest.map(|(_, r)| r.blocks_bytes),
                 }
             })
             .collect()
@@ -218,7 +220,10 @@ impl Backend for ClusterBackend {
     }
 
     async fn verify_ledger(&self, start: bool) -> AdminVerification {
-        ledger::verification(self.cluster.ledger(start, false).await)
+        let answers = self.cluster.ledger(start, false).await;
+        let (meta, nodes) = (self.cluster.meta(), self.cluster.nodes().await);
+        let leads = |shard: &u32| replicas_of(&nodes, *shard).iter().any(|(_, replica)| replica.leads);
+        ledger::verification(answers, meta.shards.keys().copied().filter(|shard| !leads(shard)).collect())
     }
 
     async fn healing(&self) -> AdminHealing {

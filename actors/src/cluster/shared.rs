@@ -310,7 +310,7 @@ fn group_status(shard: u32, group: &Group) -> proto::ReplicaStatus {
     proto::ReplicaStatus {
         shard,
         replica: group.replica().0,
-        leads: s.is_leader,
+        leads: group.leads(),
         term: s.term,
         last_index: s.last_log.unwrap_or(0),
         applied_index: s.applied.map_or(0, |p| p.index),
