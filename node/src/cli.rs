@@ -168,9 +168,9 @@ pub(crate) enum AdminCommand {
 }
 
 const SPREAD_EXAMPLES: &str = "Examples:
-  trine admin spread                                         which streams are spread, and from when on
-  trine admin spread set '{app=\"shop\"}' --slots 8          as early as possible
-  trine admin spread set '{app=\"shop\"}' --slots 1          not any more
+  trine admin spread                                    what is spread, and from when on
+  trine admin spread set '{app=\"shop\"}' --slots 8     as early as possible
+  trine admin spread set '{app=\"shop\"}' --slots 1     not any more
   trine admin spread set '{app=\"shop\"}' --slots 8 --tenant team-a --from-ms 1767225600000";
 
 #[derive(Debug, Subcommand)]

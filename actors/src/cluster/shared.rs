@@ -192,7 +192,7 @@ impl Shared {
         match (handle, self.closed.load().get(&shard)) {
             (Some(handle), _) => {
                 let outcome = handle.submit(part.clone()).await?;
-                if outcome.accepted > 0 {
+                if outcome.accepted > 0 && self.config.spread_bytes_per_second > 0 {
                     self.hot.took(shard, &part);
                 }
                 Ok(outcome)

@@ -48,7 +48,7 @@ pub(super) enum SpreadError {
     Stream { reason: String },
     /// Entries of that time may have their slots already.
     #[error(
-        "it may begin at {earliest_ns} ns or later, not at {from_ns}: entries before that may have been accepted already"
+        "it may begin at {earliest_ns} ns or later, not at {from_ns}: entries before that may have been accepted already; without a beginning it begins as early as possible"
     )]
     TooEarly { from_ns: i64, earliest_ns: i64 },
     #[error("the stream's last row begins at {last_ns} ns; the next one must begin later than that, not at {from_ns}")]
