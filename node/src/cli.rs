@@ -218,7 +218,7 @@ pub(crate) struct BenchFlags {
 
 const BENCH_EXAMPLES: &str = "Examples:
   trine bench metrics --local 1 --local 3                         nodes that the bench starts, in a temporary directory
-  trine bench metrics --local 1 --prometheus /usr/bin/prometheus  beside Prometheus, with the same requests
+  trine bench metrics --local 1 --prometheus /usr/bin/prometheus  beside Prometheus, with the same requests and queries
   trine bench logs --url http://n1:9090 --url http://n2:9090      a running cluster; its CPU needs --pid on its machine
   trine bench metrics --url http://p:9090/api/v1/write            any remote-write endpoint";
 
@@ -262,6 +262,9 @@ pub(crate) struct BenchTarget {
     /// Start this Prometheus too and measure it with the same requests.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) prometheus: Option<PathBuf>,
+    /// Start this VictoriaMetrics (single node) too and measure it with the same requests.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) victoria_metrics: Option<PathBuf>,
     /// Where started servers keep their data; it is not removed then [default: a temporary directory].
     #[arg(long)]
     pub(crate) data_dir: Option<PathBuf>,
@@ -304,6 +307,9 @@ pub(crate) struct BenchMetrics {
     /// Samples in a request.
     #[arg(long, default_value_t = 5_000)]
     pub(crate) samples_per_request: u64,
+    /// Ask each query of the query benchmark so many times once the load is at rest; 0 for none.
+    #[arg(long, default_value_t = 15)]
+    pub(crate) queries: u32,
 }
 
 #[derive(Debug, Args)]

@@ -12,8 +12,10 @@ use openraft::impls::ProgressResponder;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
 
 use crate::error::{Error, ProposeError};
+use crate::hand_over::hand_over_one;
 use crate::ids::{GroupId, NodeId, Position, ReplicaId};
 use crate::registry::{Opened, Registry};
 use crate::status::GroupStatus;
@@ -21,6 +23,9 @@ use crate::type_config::{Command, Member, TypeConfig, from_log_id};
 
 /// A learner that is at most so many entries behind may become a voter: it will catch up while the change is made.
 pub const LEARNER_BEHIND_MAX: u64 = 64;
+
+/// After so long without a leader, elections have had their turn.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 
 const WHY_STOPPED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -148,9 +153,14 @@ impl Group {
         membership_result(changed.await?.map(drop))
     }
 
-    /// Asks the voter `to` to take over. Returns once it was asked: watch the status for the outcome. Leader only.
-    pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), Error> {
-        self.opened.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| fatal_error(&fatal))
+    /// Asks the voter `to` to take over, and the others in turn should it not: it may have stopped just now, and a transfer cannot be
+    /// taken back. Returns at once: watch the status for the outcome. Does nothing where this replica does not lead.
+    pub fn transfer_leader(&self, to: ReplicaId) {
+        let opened = self.opened.clone();
+        self.handle.spawn(async move {
+            let deadline = Instant::now() + HAND_OVER_WITHIN;
+            hand_over_one(&opened, Some(to), deadline).await;
+        });
     }
 
     /// Stands for election now.
