@@ -363,22 +363,17 @@ impl Config {
                 format!("{peer:?} is not host:port, like trine-0:7071 (the peer's gossip port)"),
             );
         }
-        for (key, seconds, least) in [
-            ("storage.retention_s", self.storage.retention_s, 1),
-            ("storage.head_age_s", self.storage.head_age_s, 1),
-            ("limits.query_timeout_s", self.limits.query_timeout_s, 0),
-            ("telemetry.interval_s", self.telemetry.interval_s, 1),
-            ("spread.after_s", self.spread.after_s, 3),
+        for (key, seconds, least, most) in [
+            ("storage.retention_s", self.storage.retention_s, 1, SECONDS_MAX),
+            ("storage.head_age_s", self.storage.head_age_s, 1, SECONDS_MAX),
+            ("limits.query_timeout_s", self.limits.query_timeout_s, 0, SECONDS_MAX),
+            ("limits.future_s", self.limits.future_s, 0, AHEAD_MAX_S),
+            ("telemetry.interval_s", self.telemetry.interval_s, 1, SECONDS_MAX),
+            ("spread.after_s", self.spread.after_s, 3, SECONDS_MAX),
+            ("spread.lead_s", self.spread.lead_s, 1, AHEAD_MAX_S),
         ] {
-            if !(least..=SECONDS_MAX).contains(&seconds) {
-                return bad(key, format!("{seconds} is not a number of seconds within {least} and {SECONDS_MAX}"));
-            }
-        }
-        for (key, seconds, least) in
-            [("limits.future_s", self.limits.future_s, 0), ("spread.lead_s", self.spread.lead_s, 1)]
-        {
-            if !(least..=AHEAD_MAX_S).contains(&seconds) {
-                return bad(key, format!("{seconds} is not a number of seconds within {least} and {AHEAD_MAX_S}"));
+            if !(least..=most).contains(&seconds) {
+                return bad(key, format!("{seconds} is not a number of seconds within {least} and {most}"));
             }
         }
         if self.cluster.shards == 0 || self.cluster.shards > 4096 {
