@@ -1,8 +1,10 @@
 //! The cluster as the API surfaces see it.
 mod healing;
 mod ledger;
+mod spread;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use trine_actors::Cluster;
@@ -11,12 +13,12 @@ use trine_actors::meta::META_SHARD;
 use trine_actors::rpc::proto::{ReplicaStatus, ScrubFinding};
 use trine_api::admin::model::{
     AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode,
-    AdminShard, AdminVerification, FlushReport, RemovedNode,
+    AdminShard, AdminSpreads, AdminVerification, FlushReport, RemovedNode,
 };
 use trine_api::{Backend, ShardPart, WriteError};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
-use trine_store::model::{SLOTS, Signal, Slot};
+use trine_store::model::{Labels, SLOTS, Signal, Slot, Spreads};
 use trine_store::shard::PartOutcome;
 
 /// [`Backend`] over a running [`Cluster`].
@@ -82,6 +84,15 @@ fn scrub_node(view: ScrubView) -> AdminScrubNode {
 impl Backend for ClusterBackend {
     fn shard_of(&self, slot: Slot) -> u32 {
         self.cluster.shard_of(slot)
+    }
+
+    fn spreads(&self) -> Spreads {
+        self.cluster.spreads()
+    }
+
+    async fn settle(&self, time_ns: i64) -> Result<(), WriteError> {
+        let unavailable = |reason| WriteError::Unavailable { reason, retry_after: Duration::from_secs(1) };
+        self.cluster.settle(time_ns).await.map_err(unavailable)
     }
 
     async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError> {
@@ -224,6 +235,14 @@ impl Backend for ClusterBackend {
         let (meta, nodes) = (self.cluster.meta(), self.cluster.nodes().await);
         let leads = |shard: &u32| replicas_of(&nodes, *shard).iter().any(|(_, replica)| replica.leads);
         ledger::verification(answers, meta.shards.keys().copied().filter(|shard| !leads(shard)).collect())
+    }
+
+    async fn spread_streams(&self) -> AdminSpreads {
+        spread::spreads(&self.cluster)
+    }
+
+    async fn spread_stream(&self, tenant: &str, stream: &Labels, slots: u16, from_ns: i64) -> Result<i64, String> {
+        self.cluster.spread(tenant, stream.as_bytes(), slots, from_ns).await
     }
 
     async fn healing(&self) -> AdminHealing {
