@@ -24,6 +24,7 @@ mod plan;
 mod printer;
 mod signature;
 pub mod source;
+mod tree;
 mod value;
 
 pub use engine::{InstantQuery, RangeQuery, instant, range};
@@ -43,4 +44,9 @@ pub(crate) const SUBQUERY_STEP_MS: i64 = 60_000;
 /// The query in Prometheus' layout, as `format_query` answers it. Errors: [`crate::Error::Parse`].
 pub fn format(query: &str) -> Result<String> {
     Ok(printer::pretty(&parser::parse(query)?))
+}
+
+/// The syntax tree of the query as `parse_query` answers it. Errors: [`crate::Error::Parse`].
+pub fn parse_tree(query: &str) -> Result<serde_json::Value> {
+    Ok(tree::json(&parser::parse(query)?))
 }
