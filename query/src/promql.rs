@@ -7,6 +7,7 @@
 mod aggregate;
 mod annotations;
 pub mod ast;
+mod census;
 mod check;
 mod columns;
 mod engine;
@@ -22,13 +23,16 @@ mod numbers;
 pub mod parser;
 mod plan;
 mod printer;
+mod records;
 mod signature;
 pub mod source;
 mod value;
 
+pub use census::{LabelCensus, TenantCensus, census};
 pub use engine::{InstantQuery, RangeQuery, instant, range};
 pub use metadata::{FamilyMetadata, Metadata, label_names, label_values, metric_metadata, series};
 pub use parser::parse_selector;
+pub use records::{Found, SeriesRecords, latest, records, selectors};
 pub use value::{Answer, MatrixSeries, Stats, Value, VectorSample};
 
 use crate::error::Result;

@@ -66,7 +66,7 @@ pub(super) async fn fetch(
             version: fragment::VERSION,
             selects: selects.iter().map(SelectPlan::message).collect(),
             samples_max,
-            lookup: None,
+            ..Request::default()
         };
         gather.completeness = stream(scatter, ctx, &request, |frame| gather.frame(frame)).await?;
     }
@@ -269,7 +269,7 @@ fn in_order(mut series: Vec<(Labels, Vec<f64>)>) -> Vec<(Labels, Vec<f64>)> {
 }
 
 /// Sorts samples of one series that came from two shards; the first of equal times stays.
-fn merge_by_time(ts: &mut Vec<i64>, vs: &mut Vec<f64>) {
+pub(super) fn merge_by_time(ts: &mut Vec<i64>, vs: &mut Vec<f64>) {
     let mut both: Vec<(i64, f64)> = ts.iter().copied().zip(vs.iter().copied()).collect();
     both.sort_by_key(|(t, _)| *t);
     both.dedup_by_key(|(t, _)| *t);

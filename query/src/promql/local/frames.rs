@@ -3,13 +3,15 @@ use bytes::Bytes;
 use hashbrown::HashSet;
 use prost::Message;
 use trine_store::model::Labels;
+use trine_store::part::SampleKind;
 
 use super::{is_oddly_named_counter, too_many_samples};
 use crate::error::Result;
 use crate::fragment::Sink;
 use crate::promql::columns;
 use crate::promql::fragment::{
-    FRAME_BYTES, Frame, NonCounter, SAMPLES_PER_MESSAGE, STEPS_PER_MESSAGE, SamplesMessage, VERSION, VectorMessage,
+    CountsMessage, FRAME_BYTES, Frame, NonCounter, RecordsMessage, SAMPLES_PER_MESSAGE, STEPS_PER_MESSAGE,
+    SamplesMessage, TotalsMessage, VERSION, VectorMessage,
 };
 use crate::promql::metadata::FamilyMetadata;
 
@@ -117,5 +119,52 @@ impl<'a, 's> Frames<'a, 's> {
         let bytes = family.family.len() + family.help.len() + family.unit.len();
         self.frame.families.push(family.into());
         self.grew(bytes)
+    }
+
+    /// Records of one kind of a series, (ms, payload) by time.
+    pub(super) fn records(
+        &mut self,
+        set: u32,
+        labels: &Labels,
+        kind: SampleKind,
+        records: &mut Vec<(i64, Vec<u8>)>,
+    ) -> Result<()> {
+        let mut rest = records.drain(..).peekable();
+        while rest.peek().is_some() {
+            let mut message =
+                RecordsMessage { set, labels: labels.as_bytes().to_vec(), kind: kind as u32, ..Default::default() };
+            let mut bytes = message.labels.len();
+            while let Some((time_ms, payload)) = rest.next_if(|_| bytes < FRAME_BYTES) {
+                bytes += payload.len() + 12;
+                message.times_ms.push(time_ms);
+                message.payloads.push(payload);
+            }
+            self.frame.records.push(message);
+            self.grew(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Series by value of one label.
+    pub(super) fn counts(&mut self, name: &str, counts: impl Iterator<Item = (String, u64)>) -> Result<()> {
+        let mut counts = counts.peekable();
+        while counts.peek().is_some() {
+            let mut message = CountsMessage { name: name.to_owned(), ..CountsMessage::default() };
+            let mut bytes = name.len();
+            while let Some((value, series)) = counts.next_if(|_| bytes < FRAME_BYTES) {
+                bytes += value.len() + 8;
+                message.values.push(value);
+                message.series.push(series);
+            }
+            self.frame.counts.push(message);
+            self.grew(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// What the shard has in all; once a shard.
+    pub(super) fn totals(&mut self, totals: TotalsMessage) {
+        self.frame.totals = Some(totals);
+        self.bytes += 32;
     }
 }
