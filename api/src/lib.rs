@@ -35,7 +35,7 @@ mod wire;
 mod writer;
 
 pub use backend::{Backend, ShardPart, WriteError};
-pub use config::ApiConfig;
+pub use config::{ApiConfig, OtlpConfig, TranslationStrategy};
 pub use error::{ApiError, Family};
 pub use metrics::MetricsSource;
 pub use state::{Api, Clock};

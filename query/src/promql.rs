@@ -48,3 +48,8 @@ pub(crate) const SUBQUERY_STEP_MS: i64 = 60_000;
 pub fn format(query: &str) -> Result<String> {
     Ok(printer::pretty(&parser::parse(query)?))
 }
+
+/// Names of all functions, in no order.
+pub fn function_names() -> impl Iterator<Item = &'static str> {
+    signature::FUNCTIONS.iter().map(|function| function.name)
+}

@@ -40,29 +40,52 @@ pub(super) enum Fault {
     CustomWith(&'static str),
 }
 
-/// One sign's buckets.
-#[derive(Debug, Default)]
-struct Side {
+/// One sign's buckets: of an integer histogram differences, of a float one counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Side {
     /// (offset, length)
-    spans: Vec<(i64, u64)>,
-    deltas: Vec<i64>,
-    counts: Vec<f64>,
+    pub(super) spans: Vec<(i64, u64)>,
+    pub(super) deltas: Vec<i64>,
+    pub(super) counts: Vec<f64>,
 }
 
-#[derive(Debug, Default)]
-struct Histogram {
-    is_float: bool,
-    count_int: u64,
-    count_float: f64,
-    sum: f64,
-    schema: i64,
-    zero_threshold: f64,
-    zero_int: u64,
-    zero_float: f64,
-    positive: Side,
-    negative: Side,
-    time_ms: i64,
-    custom: Vec<f64>,
+impl Side {
+    /// Counts of an integer histogram's buckets.
+    pub(super) fn absolute(&self) -> Vec<i64> {
+        let sums = self.deltas.iter().scan(0i64, |sum, delta| {
+            *sum = sum.wrapping_add(*delta);
+            Some(*sum)
+        });
+        sums.collect()
+    }
+}
+
+/// What a histogram says of the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ResetHint {
+    #[default]
+    Unknown,
+    Reset,
+    NoReset,
+    Gauge,
+}
+
+/// A `prometheus.Histogram`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Histogram {
+    pub(super) is_float: bool,
+    pub(super) count_int: u64,
+    pub(super) count_float: f64,
+    pub(super) sum: f64,
+    pub(super) schema: i64,
+    pub(super) zero_threshold: f64,
+    pub(super) zero_int: u64,
+    pub(super) zero_float: f64,
+    pub(super) positive: Side,
+    pub(super) negative: Side,
+    pub(super) reset_hint: ResetHint,
+    pub(super) time_ms: i64,
+    pub(super) custom: Vec<f64>,
 }
 
 /// The histogram as a blob of its own bytes, or why it is refused with its time. `Err` when it is no protobuf.
@@ -77,7 +100,8 @@ fn zigzag(v: u64) -> i64 {
     ((v >> 1) as i64) ^ -((v & 1) as i64)
 }
 
-fn read(bytes: &[u8]) -> Result<Histogram, WireError> {
+/// Reads a histogram as it is; [`check`] says whether it makes sense.
+pub(super) fn read(bytes: &[u8]) -> Result<Histogram, WireError> {
     let mut h = Histogram::default();
     let mut walk = fields(bytes, "Histogram");
     while let Some((number, field)) = walk.next_field()? {
@@ -95,6 +119,14 @@ fn read(bytes: &[u8]) -> Result<Histogram, WireError> {
             (11, Field::Bytes(b)) => h.positive.spans.push(read_span(b)?),
             (12, field) => read_varints(field, &mut h.positive.deltas)?,
             (13, field) => read_floats(field, &mut h.positive.counts)?,
+            (14, Field::Varint(v)) => {
+                h.reset_hint = match v {
+                    1 => ResetHint::Reset,
+                    2 => ResetHint::NoReset,
+                    3 => ResetHint::Gauge,
+                    _ => ResetHint::Unknown,
+                }
+            }
             (15, Field::Varint(v)) => h.time_ms = v as i64,
             (16, field) => read_floats(field, &mut h.custom)?,
             _ => {}
@@ -145,6 +177,16 @@ fn read_floats(field: Field<'_>, out: &mut Vec<f64>) -> Result<(), WireError> {
 }
 
 impl Histogram {
+    /// Whether it says that the series has ended.
+    pub(super) fn is_stale(&self) -> bool {
+        self.sum.to_bits() == STALE_NAN_BITS
+    }
+
+    /// Whether its buckets have bounds of their own.
+    pub(super) fn is_custom(&self) -> bool {
+        self.schema == CUSTOM
+    }
+
     fn validate(&self) -> Result<(), Fault> {
         if self.sum.to_bits() == STALE_NAN_BITS {
             return Ok(());

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use trine_store::index::Matcher;
 
+use super::SAMPLES_MAX;
 use super::fetch;
 use super::fragment::{self, Census, Request};
-use super::SAMPLES_MAX;
 use crate::error::{Error, Result};
 use crate::memory::{self, Charge, text_bytes};
 use crate::scatter::{Completeness, QueryContext, Scatter};
@@ -38,12 +38,8 @@ pub async fn census(
     names: &[String],
 ) -> Result<TenantCensus> {
     let question = Census { matchers: fragment::put_matchers(matchers), min_ms, max_ms, names: names.to_vec() };
-    let request = Request {
-        version: fragment::VERSION,
-        samples_max: SAMPLES_MAX,
-        census: Some(question),
-        ..Request::default()
-    };
+    let request =
+        Request { version: fragment::VERSION, samples_max: SAMPLES_MAX, census: Some(question), ..Request::default() };
     let (mut series, mut chunks, mut histogram_series) = (0, 0, 0);
     let (mut labels, mut held): (BTreeMap<String, LabelCensus>, _) = (BTreeMap::new(), ctx.memory.open());
     let completeness = fetch::stream(scatter, ctx, &request, |bytes| {

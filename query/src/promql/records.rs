@@ -10,6 +10,7 @@ use trine_store::part::SampleKind;
 
 use super::ast::Expr;
 use super::fragment::{self, Frame, MatcherSet, Records, RecordsMessage, Request, SamplesMessage};
+use super::metadata::Metadata;
 use super::{columns, fetch, labels};
 use crate::error::{Error, Result};
 use crate::memory::{self, Charge, labels_bytes};
@@ -61,6 +62,15 @@ impl SeriesRecords {
     /// Whether there are records of any kind.
     pub fn is_empty(&self) -> bool {
         self.floats.is_empty() && self.blobs.is_empty()
+    }
+}
+
+impl Found {
+    /// Series of which only the labels are of interest.
+    pub fn without_samples(answer: Metadata<Vec<Labels>>) -> Self {
+        let series = |labels| SeriesRecords { labels, floats: Vec::new(), blobs: Vec::new() };
+        let Metadata { value, completeness, held, .. } = answer;
+        Self { series: value.into_iter().map(series).collect(), records_read: 0, completeness, held }
     }
 }
 

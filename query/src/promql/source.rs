@@ -77,6 +77,9 @@ pub type VisitRecorded<'a> = dyn FnMut(&Labels, &mut Recorded) -> Result<()> + '
 /// Takes one series: labels, compressed pieces, kinds of its samples.
 pub type VisitSeries<'a> = dyn FnMut(&Labels, u64, &[SampleKind]) -> Result<()> + 'a;
 
+/// Records that are bytes: (ms, payload) by time.
+pub type Blobs = Vec<(i64, Vec<u8>)>;
+
 /// What a series has in a range, as it is stored.
 #[derive(Debug, Default)]
 pub struct Recorded {
@@ -84,7 +87,7 @@ pub struct Recorded {
     /// Floats, stale markers included.
     pub values: Vec<f64>,
     /// Of each other kind that was asked for: (ms, payload) by time.
-    pub blobs: Vec<(SampleKind, Vec<(i64, Vec<u8>)>)>,
+    pub blobs: Vec<(SampleKind, Blobs)>,
     /// Compressed pieces that it was read from.
     pub chunks: u64,
 }
