@@ -50,8 +50,12 @@ pub struct ApiConfig {
     pub lookback_ms: i64,
     /// Labels that federation and remote read add to every series.
     pub external_labels: BTreeMap<String, String>,
+    /// Keep the start timestamps that remote write 2.0 brings.
+    pub start_timestamps: bool,
     /// How OpenTelemetry's metrics become series.
     pub otlp: OtlpConfig,
+    /// Which of two replicas that send the same is stored.
+    pub ha: HaConfig,
     /// Most lines of a log query.
     pub log_entries_max: usize,
     /// Most series of a LogQL metric query.
@@ -89,7 +93,9 @@ impl Default for ApiConfig {
             query_timeout_ms: 2 * 60 * 1000,
             lookback_ms: 5 * 60 * 1000,
             external_labels: BTreeMap::new(),
+            start_timestamps: false,
             otlp: OtlpConfig::default(),
+            ha: HaConfig::default(),
             log_entries_max: 5000,
             log_series_max: 500,
             log_query_range_ms_max: 721 * 3600 * 1000,
@@ -134,6 +140,44 @@ pub struct OtlpConfig {
     pub promote_scope_metadata: bool,
     /// Sums and histograms of delta temporality are added up; refused without it.
     pub delta_to_cumulative: bool,
+}
+
+/// Pairs of agents that send the same: of each cluster one replica is stored, as Mimir's HA tracker does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HaConfig {
+    /// Take part at all; without it replicas are labels like any other.
+    pub enabled: bool,
+    /// Tenants that take part; all if there is none.
+    pub tenants: Vec<String>,
+    /// Label that names a pair.
+    pub cluster_label: String,
+    /// Label that names one of a pair; taken off what is stored.
+    pub replica_label: String,
+    /// Another replica is elected once the elected one has been silent this long, in milliseconds.
+    pub failover_ms: i64,
+    /// The elected replica's lease is renewed this often at most, in milliseconds.
+    pub renew_ms: i64,
+}
+
+impl Default for HaConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            tenants: Vec::new(),
+            cluster_label: "cluster".to_owned(),
+            replica_label: "__replica__".to_owned(),
+            failover_ms: 30_000,
+            renew_ms: 15_000,
+        }
+    }
+}
+
+impl HaConfig {
+    /// Whether requests of this tenant are looked at.
+    pub fn concerns(&self, tenant: &str) -> bool {
+        self.enabled && (self.tenants.is_empty() || self.tenants.iter().any(|t| t == tenant))
+    }
 }
 
 impl ApiConfig {

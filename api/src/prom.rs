@@ -2,13 +2,14 @@
 mod admin;
 pub(crate) mod decode;
 pub(crate) mod decode_v2;
-mod exemplars;
+pub(crate) mod exemplars;
 mod features;
 mod federate;
-mod histogram;
+pub(crate) mod histogram;
 mod query;
 pub(crate) mod read;
 mod render;
+pub(crate) mod replica;
 mod rules;
 mod series;
 mod status;

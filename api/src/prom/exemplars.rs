@@ -43,6 +43,16 @@ impl<'a> Exemplar<'a> {
     }
 }
 
+/// Most characters of an exemplar's labels, names and values together.
+pub(crate) const CHARS_MAX: usize = 128;
+
+/// The time of an exemplar that is kept: its labels are no longer than Prometheus takes them.
+pub(super) fn kept_time_ms(bytes: &[u8]) -> Result<Option<i64>, WireError> {
+    let exemplar = Exemplar::decode(bytes)?;
+    let chars: usize = exemplar.labels.iter().map(|(n, v)| n.chars().count() + v.chars().count()).sum();
+    Ok((chars <= CHARS_MAX).then_some(exemplar.time_ms))
+}
+
 fn label_of(bytes: &[u8]) -> Result<(&str, &str), WireError> {
     let (mut name, mut value) = ("", "");
     let mut walk = fields(bytes, "Label");

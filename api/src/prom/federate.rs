@@ -54,8 +54,7 @@ struct Sample {
 /// `GET /federate`.
 pub(super) async fn federate(call: Call) -> Outcome {
     let selectors = call.params.distinct("match[]", SELECTORS_MAX)?;
-    let sets: Vec<Vec<Matcher>> =
-        selectors.into_iter().map(|text| promql::parse_selector(text)).collect::<Result<_, _>>()?;
+    let sets: Vec<Vec<Matcher>> = selectors.into_iter().map(promql::parse_selector).collect::<Result<_, _>>()?;
     let format = negotiate(call.header("accept"));
     let ctx = call.context(None);
     let now_ms = call.api.now_ms();

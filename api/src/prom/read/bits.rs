@@ -180,12 +180,7 @@ pub(super) mod tests {
         }
 
         fn width(&mut self) -> Option<u32> {
-            for width in [0, 3, 6, 9, 12, 18, 25, 56] {
-                if self.bit() == 0 {
-                    return Some(width);
-                }
-            }
-            None
+            [0, 3, 6, 9, 12, 18, 25, 56].into_iter().find(|_| self.bit() == 0)
         }
 
         pub(crate) fn varbit_uint(&mut self) -> u64 {

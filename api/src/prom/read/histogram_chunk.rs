@@ -197,13 +197,17 @@ mod tests {
         }
     }
 
+    /// Time, count, zero count, sum, deltas.
+    type Decoded = (i64, i64, i64, f64, Vec<i64>);
+
     /// Reads an integer chunk: flags, layout, and of each sample time, count, zero count, sum and deltas.
-    fn decode(bytes: &[u8], buckets: usize) -> (u8, u64, i64, Vec<(i64, i64, i64, f64, Vec<i64>)>) {
+    fn decode(bytes: &[u8], buckets: usize) -> (u8, u64, i64, Vec<Decoded>) {
         let mut r = BitReader::new(bytes);
         let (count, flags, zero_threshold, schema) = (r.bits(16), r.bits(8) as u8, r.bits(8), r.varbit_int());
         for _ in 0..2 {
             for _ in 0..r.varbit_uint() {
-                (r.varbit_uint(), r.varbit_int());
+                r.varbit_uint();
+                r.varbit_int();
             }
         }
         let mut out = Vec::new();
