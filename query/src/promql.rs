@@ -26,6 +26,7 @@ mod printer;
 mod records;
 mod signature;
 pub mod source;
+mod tree;
 mod value;
 
 pub use census::{LabelCensus, TenantCensus, census};
@@ -52,4 +53,9 @@ pub fn format(query: &str) -> Result<String> {
 /// Names of all functions, in no order.
 pub fn function_names() -> impl Iterator<Item = &'static str> {
     signature::FUNCTIONS.iter().map(|function| function.name)
+}
+
+/// The syntax tree of the query as `parse_query` answers it. Errors: [`crate::Error::Parse`].
+pub fn parse_tree(query: &str) -> Result<serde_json::Value> {
+    Ok(tree::json(&parser::parse(query)?))
 }
