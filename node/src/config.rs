@@ -33,6 +33,7 @@ pub(crate) struct Config {
     pub(crate) recovery: RecoveryConfig,
     pub(crate) limits: LimitsConfig,
     pub(crate) tenancy: TenancyConfig,
+    pub(crate) metrics: MetricsConfig,
     pub(crate) telemetry: TelemetryConfig,
 }
 
@@ -194,6 +195,14 @@ pub(crate) struct LimitsConfig {
 pub(crate) struct TenancyConfig {
     /// Refuse requests without `X-Scope-OrgID`; otherwise they belong to the tenant `default`.
     pub(crate) require_tenant: bool,
+}
+
+/// Metrics over Prometheus' protocols.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MetricsConfig {
+    /// Keep the start timestamps that remote write 2.0 brings: a record more for each sample that has one.
+    pub(crate) start_timestamps: bool,
 }
 
 /// What this node says of itself.
@@ -412,6 +421,7 @@ impl Config {
         let share = usize::try_from(self.node.memory_bytes / 8).unwrap_or(usize::MAX);
         ApiConfig {
             require_tenant: self.tenancy.require_tenant,
+            start_timestamps: self.metrics.start_timestamps,
             inflight_bytes_max: share,
             retention_ms: i64::try_from(self.storage.retention_s * 1000).unwrap_or(i64::MAX),
             query_timeout_ms: match self.limits.query_timeout_s {

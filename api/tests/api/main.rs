@@ -9,6 +9,8 @@ mod limits;
 mod loki;
 mod otlp;
 mod prom;
+mod prom_read;
 mod served;
 mod stream;
 mod tempo;
+mod wire;

@@ -4,6 +4,7 @@
 #[path = "../../../query/tests/promqltest/compare.rs"]
 mod compare;
 mod engine;
+#[allow(dead_code, unused_imports, reason = "shared with other tests, which use all of it")]
 #[path = "../common/harness.rs"]
 mod harness;
 #[path = "../../../query/tests/promqltest/histogram.rs"]
@@ -19,8 +20,8 @@ mod write;
 use engine::HttpEngine;
 use harness::Cluster;
 
-/// What the scripts need and users can set, too: their samples are of 1970.
-const SETTINGS: [&str; 1] = ["storage.retention_s=3153600000"];
+/// What the scripts need and users can set, too: their samples are of 1970, and some say since when they count.
+const SETTINGS: [&str; 2] = ["storage.retention_s=3153600000", "metrics.start_timestamps=true"];
 
 #[tokio::test]
 async fn over_a_cluster() {

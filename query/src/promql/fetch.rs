@@ -84,7 +84,7 @@ pub(super) async fn fetch(
             version: fragment::VERSION,
             selects: selects.iter().map(SelectPlan::message).collect(),
             samples_max,
-            lookup: None,
+            ..Request::default()
         };
         gather.completeness = stream(scatter, ctx, &request, |frame| gather.frame(frame)).await?;
     }
@@ -339,7 +339,7 @@ fn in_order<T>(mut series: Vec<(Labels, T)>) -> Vec<(Labels, T)> {
 }
 
 /// Sorts samples of one series that came from two shards; the first of equal times stays.
-fn merge_by_time<T: Clone>(ts: &mut Vec<i64>, vs: &mut Vec<T>) {
+pub(super) fn merge_by_time<T: Clone>(ts: &mut Vec<i64>, vs: &mut Vec<T>) {
     let mut both: Vec<(i64, T)> = ts.iter().copied().zip(vs.iter().cloned()).collect();
     both.sort_by_key(|(t, _)| *t);
     both.dedup_by_key(|(t, _)| *t);

@@ -1,6 +1,8 @@
 //! Runs a fragment over the views of one node's shards: reads, evaluates per series, aggregates, sends frames.
+mod census;
 mod frames;
 mod groups;
+mod records;
 
 use std::sync::Arc;
 
@@ -59,6 +61,12 @@ pub fn run_over(
     let mut run = Run { limits, samples_left: request.samples_max, frames: Frames::new(limits.reply_bytes_max, sink) };
     if let Some(lookup) = &request.lookup {
         return run.lookup(lookup, sources);
+    }
+    if let Some(records) = &request.records {
+        return run.records(records, sources);
+    }
+    if let Some(census) = &request.census {
+        return run.census(census, sources);
     }
     for (position, select) in request.selects.iter().enumerate() {
         run.select(position as u32, select, sources)?;

@@ -38,6 +38,31 @@ pub trait SeriesSource {
         visit: &mut Visit<'_>,
     ) -> Result<()>;
 
+    /// Calls `visit` for every series that matches and has records of one of `kinds` in the range, in label order.
+    /// `memory` is charged for the selection and for a series' records while they are visited. None by default.
+    fn for_each_recorded(
+        &self,
+        _matchers: &[Matcher],
+        _range: (i64, i64),
+        _kinds: &[SampleKind],
+        _memory: &Account,
+        _visit: &mut VisitRecorded<'_>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Calls `visit(labels, compressed pieces, kinds of samples)` for every series that matches and has samples in the range.
+    fn for_each_series(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+        visit: &mut VisitSeries<'_>,
+    ) -> Result<()> {
+        let series = self.series_labels(matchers, range, memory)?;
+        series.iter().try_for_each(|labels| visit(labels, 1, &[SampleKind::Float]))
+    }
+
     /// Labels of the series that match and have samples in the range.
     fn series_labels(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<Vec<Labels>>;
 
@@ -86,6 +111,27 @@ pub fn settle_histograms<'a>(
         }
     }
     settle_hints(seen, float_times, times, histograms, stats_only);
+}
+
+/// Takes one series and gives back an error to stop.
+pub type VisitRecorded<'a> = dyn FnMut(&Labels, &mut Recorded) -> Result<()> + 'a;
+
+/// Takes one series: labels, compressed pieces, kinds of its samples.
+pub type VisitSeries<'a> = dyn FnMut(&Labels, u64, &[SampleKind]) -> Result<()> + 'a;
+
+/// Records that are bytes: (ms, payload) by time.
+pub type Blobs = Vec<(i64, Vec<u8>)>;
+
+/// What a series has in a range, as it is stored.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    pub times_ms: Vec<i64>,
+    /// Floats, stale markers included.
+    pub values: Vec<f64>,
+    /// Of each other kind that was asked for: (ms, payload) by time.
+    pub blobs: Vec<(SampleKind, Blobs)>,
+    /// Compressed pieces that it was read from.
+    pub chunks: u64,
 }
 
 fn sorted(mut texts: Vec<String>) -> Vec<String> {
@@ -139,6 +185,58 @@ impl SeriesSource for StoreSource<'_> {
             if !samples.is_empty() {
                 visit(&series.labels, &mut samples)?;
             }
+        }
+        Ok(())
+    }
+
+    fn for_each_recorded(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        kinds: &[SampleKind],
+        memory: &Account,
+        visit: &mut VisitRecorded<'_>,
+    ) -> Result<()> {
+        let (mut recorded, mut decoded) = (Recorded::default(), memory.open());
+        for series in self.view.select_kinds(self.tenant, matchers, range, kinds, memory).map_err(read_error)? {
+            let mut bytes = 0;
+            recorded.times_ms.clear();
+            recorded.values.clear();
+            recorded.blobs.clear();
+            recorded.chunks = series.chunks_count();
+            for kind in kinds.iter().filter(|kind| series.has(**kind)) {
+                if *kind == SampleKind::Float {
+                    bytes += series.samples_max().map_err(read_error)? * SAMPLE_BYTES;
+                    decoded.set(bytes.max(decoded.bytes()))?;
+                    series.samples_into(&mut recorded.times_ms, &mut recorded.values).map_err(read_error)?;
+                    continue;
+                }
+                let mut blobs = Vec::new();
+                series.blobs_into(*kind, &mut blobs).map_err(read_error)?;
+                bytes += blobs.iter().map(|(_, payload)| payload.len() as u64 + SAMPLE_BYTES).sum::<u64>();
+                decoded.set(bytes.max(decoded.bytes()))?;
+                if !blobs.is_empty() {
+                    recorded.blobs.push((*kind, blobs));
+                }
+            }
+            if !(recorded.times_ms.is_empty() && recorded.blobs.is_empty()) {
+                visit(&series.labels, &mut recorded)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn for_each_series(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+        visit: &mut VisitSeries<'_>,
+    ) -> Result<()> {
+        let all = [SampleKind::Float, SampleKind::IntHistogram, SampleKind::FloatHistogram];
+        for series in self.view.select_kinds(self.tenant, matchers, range, &all, memory).map_err(read_error)? {
+            let kinds: Vec<SampleKind> = all.into_iter().filter(|kind| series.has(*kind)).collect();
+            visit(&series.labels, series.chunks_count(), &kinds)?;
         }
         Ok(())
     }

@@ -5,14 +5,15 @@ use bytes::Bytes;
 use hashbrown::HashSet;
 use prost::Message;
 use trine_store::model::Labels;
+use trine_store::part::SampleKind;
 
 use super::{is_oddly_named_counter, too_many_samples};
 use crate::error::Result;
 use crate::fragment::Sink;
 use crate::promql::columns;
 use crate::promql::fragment::{
-    FRAME_BYTES, Frame, NonCounter, NoteMessage, SAMPLES_PER_MESSAGE, STEPS_PER_MESSAGE, SamplesMessage,
-    StepHistograms, VERSION, VectorMessage,
+    CountsMessage, FRAME_BYTES, Frame, NonCounter, NoteMessage, RecordsMessage, SAMPLES_PER_MESSAGE, STEPS_PER_MESSAGE,
+    SamplesMessage, StepHistograms, TotalsMessage, VERSION, VectorMessage,
 };
 use crate::promql::functions::native::{Note, Samples};
 use crate::promql::histogram::wire::HistogramMessage;
@@ -81,8 +82,8 @@ impl<'a, 's> Frames<'a, 's> {
         if self.bytes >= FRAME_BYTES { self.flush() } else { Ok(()) }
     }
 
-    pub(super) fn samples(&mut self, select: u32, labels: &Labels, samples: &Samples) -> Result<()> {
-        let Samples { times_ms, values, .. } = samples;
+    /// Floats of one series, by time.
+    pub(super) fn floats(&mut self, select: u32, labels: &Labels, times_ms: &[i64], values: &[f64]) -> Result<()> {
         for (ts, vs) in times_ms.chunks(SAMPLES_PER_MESSAGE).zip(values.chunks(SAMPLES_PER_MESSAGE)) {
             let labels = labels.as_bytes().to_vec();
             let samples = columns::encode_samples(ts, vs);
@@ -90,6 +91,12 @@ impl<'a, 's> Frames<'a, 's> {
             self.frame.samples.push(SamplesMessage { select, labels, samples, histograms: Vec::new() });
             self.grew(bytes)?;
         }
+        Ok(())
+    }
+
+    /// All samples of one series.
+    pub(super) fn samples(&mut self, select: u32, labels: &Labels, samples: &Samples) -> Result<()> {
+        self.floats(select, labels, &samples.times_ms, &samples.values)?;
         let mut rest = samples.histogram_times_ms.iter().zip(&samples.histograms).peekable();
         while rest.peek().is_some() {
             let (mut histograms, mut bytes) = (Vec::new(), labels.as_bytes().len() as u64);
@@ -187,6 +194,53 @@ impl<'a, 's> Frames<'a, 's> {
         let bytes = family.family.len() + family.help.len() + family.unit.len();
         self.frame.families.push(family.into());
         self.grew(bytes)
+    }
+
+    /// Records of one kind of a series, (ms, payload) by time.
+    pub(super) fn records(
+        &mut self,
+        set: u32,
+        labels: &Labels,
+        kind: SampleKind,
+        records: &mut Vec<(i64, Vec<u8>)>,
+    ) -> Result<()> {
+        let mut rest = records.drain(..).peekable();
+        while rest.peek().is_some() {
+            let mut message =
+                RecordsMessage { set, labels: labels.as_bytes().to_vec(), kind: kind as u32, ..Default::default() };
+            let mut bytes = message.labels.len();
+            while let Some((time_ms, payload)) = rest.next_if(|_| bytes < FRAME_BYTES) {
+                bytes += payload.len() + 12;
+                message.times_ms.push(time_ms);
+                message.payloads.push(payload);
+            }
+            self.frame.records.push(message);
+            self.grew(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Series by value of one label.
+    pub(super) fn counts(&mut self, name: &str, counts: impl Iterator<Item = (String, u64)>) -> Result<()> {
+        let mut counts = counts.peekable();
+        while counts.peek().is_some() {
+            let mut message = CountsMessage { name: name.to_owned(), ..CountsMessage::default() };
+            let mut bytes = name.len();
+            while let Some((value, series)) = counts.next_if(|_| bytes < FRAME_BYTES) {
+                bytes += value.len() + 8;
+                message.values.push(value);
+                message.series.push(series);
+            }
+            self.frame.counts.push(message);
+            self.grew(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// What the shard has in all; once a shard.
+    pub(super) fn totals(&mut self, totals: TotalsMessage) {
+        self.frame.totals = Some(totals);
+        self.bytes += 32;
     }
 }
 
