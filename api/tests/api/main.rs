@@ -11,6 +11,7 @@ mod otlp;
 mod prom;
 mod prom_read;
 mod served;
+mod spread;
 mod stream;
 mod tempo;
 mod wire;
