@@ -9,11 +9,14 @@ use trine_store::model::{Slot, Spread, Spreads};
 
 use crate::body::decode_content;
 use crate::budget::{Budget, Held};
-use crate::config::ApiConfig;
+use crate::config::{ApiConfig, OtlpConfig, TranslationStrategy};
 use crate::error::ApiError;
 use crate::loki::entries::{Collector, EntryLimits};
+use crate::otlp::Deltas;
+use crate::otlp::metrics::Rules;
 use crate::params::Params;
 use crate::prom::decode::WriteLimits;
+use crate::prom::read::request::ReadRequest;
 
 /// Budget of a decoder, bytes.
 const BUDGET_BYTES: usize = 64 << 20;
@@ -23,9 +26,12 @@ const NOW_MS: i64 = 1_700_000_000_000;
 pub type Decoder = (&'static str, fn(&[u8]));
 
 /// All of this crate.
-pub const TARGETS: [Decoder; 16] = [
+pub const TARGETS: [Decoder; 19] = [
     ("remote_write_v1", remote_write_v1),
     ("remote_write_v2", remote_write_v2),
+    ("remote_read", remote_read),
+    ("ha_replica", replica),
+    ("stored_records", stored_records),
     ("snappy", |bytes| ignore(with_held(|held| crate::snappy::decode_block(bytes, 1 << 20, held)))),
     ("content_encodings", content_encodings),
     ("loki_protobuf", |bytes| loki(bytes, crate::loki::push_decode::decode_protobuf)),
@@ -111,7 +117,7 @@ fn shard_of(slot: Slot) -> u32 {
 
 fn write_limits() -> WriteLimits {
     let defaults = ApiConfig::default();
-    WriteLimits { now_ms: NOW_MS, future_ms_max: 600_000, retention_ms: 0, series_bytes_max: defaults.series_bytes_max }
+    WriteLimits { start_timestamps: true, ..WriteLimits::of(&defaults, NOW_MS) }
 }
 
 /// Entries of every stream, but for one of 2^64, have their own slot; the newest ones have none yet.
@@ -156,9 +162,43 @@ fn logs(request: Result<ExportLogsServiceRequest, ApiError>) {
 }
 
 fn metrics(request: Result<ExportMetricsServiceRequest, ApiError>) {
-    ignore(
-        request.and_then(|r| with_held(|held| crate::otlp::metrics::decode("t", &r, &write_limits(), &shard_of, held))),
-    );
+    let Ok(request) = request else { return };
+    let every = OtlpConfig {
+        promote_all_resource_attributes: true,
+        convert_histograms_to_nhcb: true,
+        promote_scope_metadata: true,
+        delta_to_cumulative: true,
+        translation_strategy: TranslationStrategy::NoTranslation,
+        ..OtlpConfig::default()
+    };
+    for config in [OtlpConfig::default(), every] {
+        let rules = Rules { config: &config, deltas: &Deltas::default() };
+        let limits = write_limits();
+        ignore(with_held(|held| crate::otlp::metrics::decode("t", &request, &limits, &rules, &shard_of, held)));
+    }
+}
+
+fn remote_read(bytes: &[u8]) {
+    ignore(ReadRequest::decode(bytes).and_then(|request| request.response_type()));
+}
+
+/// As one version of the protocol and as the other.
+fn replica(bytes: &[u8]) {
+    for is_v2 in [false, true] {
+        ignore(crate::prom::replica::of(bytes, is_v2, "cluster", "__replica__"));
+    }
+}
+
+/// An exemplar and a histogram as they are read back.
+fn stored_records(bytes: &[u8]) {
+    ignore(crate::prom::exemplars::Exemplar::decode(bytes).map_err(ApiError::from));
+    if let Ok(histogram) = crate::prom::histogram::read(bytes) {
+        let again = crate::prom::histogram::read(&histogram.encode());
+        assert!(again.is_ok(), "{histogram:?}");
+        if let Ok((_, Ok(blob))) = crate::prom::histogram::check(bytes) {
+            drop(blob);
+        }
+    }
 }
 
 /// A form body, and the same bytes as a URL's query where they can be one.

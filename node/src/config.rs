@@ -34,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) limits: LimitsConfig,
     pub(crate) spread: SpreadConfig,
     pub(crate) tenancy: TenancyConfig,
+    pub(crate) metrics: MetricsConfig,
     pub(crate) telemetry: TelemetryConfig,
 }
 
@@ -223,6 +224,14 @@ impl Default for SpreadConfig {
 pub(crate) struct TenancyConfig {
     /// Refuse requests without `X-Scope-OrgID`; otherwise they belong to the tenant `default`.
     pub(crate) require_tenant: bool,
+}
+
+/// Metrics over Prometheus' protocols.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MetricsConfig {
+    /// Keep the start timestamps that remote write 2.0 brings: a record more for each sample that has one.
+    pub(crate) start_timestamps: bool,
 }
 
 /// What this node says of itself.
@@ -451,6 +460,7 @@ impl Config {
         let share = usize::try_from(self.node.memory_bytes / 8).unwrap_or(usize::MAX);
         ApiConfig {
             require_tenant: self.tenancy.require_tenant,
+            start_timestamps: self.metrics.start_timestamps,
             inflight_bytes_max: share,
             retention_ms: i64::try_from(self.storage.retention_s * 1000).unwrap_or(i64::MAX),
             future_ms_max: i64::try_from(self.limits.future_s * 1000).unwrap_or(i64::MAX),

@@ -15,7 +15,7 @@ use crate::time::{TIME_MS_MAX, TIME_MS_MIN, bad_parameter};
 const SELECTORS_MAX: usize = 1000;
 
 /// `match[]`: each set needs a matcher that an absent label does not match.
-fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+pub(super) fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     params
         .distinct("match[]", SELECTORS_MAX)?
         .into_iter()

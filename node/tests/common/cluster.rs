@@ -43,6 +43,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts three nodes and waits until each is ready.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`Self::start`], with settings as `--set` takes them.
+    pub(crate) async fn start_with(settings: &[&str]) -> Self {
         let turn = TURN.lock().await;
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let tcp = free_tcp_ports(2 * NODES + 2);
@@ -56,6 +61,9 @@ impl Cluster {
             for (listener, port) in ["otlp_grpc", "otlp_http"].into_iter().zip(otlp) {
                 let at = if n == 0 { format!("127.0.0.1:{port}") } else { String::new() };
                 command.args(["--set", &format!("listen.{listener}={at:?}")]);
+            }
+            for setting in settings {
+                command.args(["--set", setting]);
             }
             programs.push(Program::start(&name(n), &mut command, dir.path()));
         }
