@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use trine_store::model::SLOTS;
 
 use super::META_SHARD;
+use super::election::Claim;
 use super::state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 
 /// Version byte before the bincode of a command, a reply or a state.
@@ -34,6 +35,8 @@ pub enum Command {
     RetireNode { node: u64 },
     /// A retiring node holds nothing any more.
     ForgetNode { node: u64 },
+    /// A replica of a pair of agents sent something: see [`super::Elections`].
+    ClaimReplica(Claim),
 }
 
 /// What a command answers.
@@ -42,6 +45,8 @@ pub enum Reply {
     Done,
     Replica(u64),
     Refused(String),
+    /// The replica of a pair that counts.
+    Elected(String),
 }
 
 /// Bytes that are no command of this version.
@@ -141,6 +146,10 @@ impl MetaState {
                 Reply::Done
             }
             Command::ForgetNode { node } => self.forget_node(node),
+            Command::ClaimReplica(claim) => match self.elections.claim(claim) {
+                Ok(elected) => Reply::Elected(elected.replica.clone()),
+                Err(error) => Reply::Refused(error.to_string()),
+            },
         }
     }
 

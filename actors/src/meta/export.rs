@@ -1,9 +1,9 @@
 //! The metadata as a checksummed file: the snapshot of its group, and what an operator keeps as a backup.
 //!
 //! ```text
-//! meta.state, version 2                                  docs/formats/manifest.md
+//! meta.state, version 3                                  docs/formats/manifest.md
 //!   0   4  magic "TRNX"
-//!   4   1  version      2; 1 is read
+//!   4   1  version      3; 1 and 2 are read
 //!   5   .. state        bincode 2, standard configuration, of Export
 //! -32  32  hash         BLAKE3 of version and state
 //! ```
@@ -19,7 +19,7 @@ use super::state::{MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 /// Name of the file in the metadata's directory.
 pub(crate) const FILE: &str = "meta.state";
 const MAGIC: &[u8; 4] = b"TRNX";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// What the file holds besides magic, version and checksum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,9 +100,11 @@ pub(crate) fn decode_export(bytes: &[u8]) -> io::Result<Export> {
     }
     match body.first() {
         Some(1) => decode::<v1::Export>("export", body).map(Into::into).map_err(corrupt),
-        Some(&VERSION) => {
-            // The envelope of commands is version 1 whatever this file's version.
-            let body = [&[1], body.get(1..).unwrap_or_default()].concat();
+        Some(&version @ (2 | VERSION)) => {
+            // The envelope of commands is version 1 whatever this file's version. Version 2 ends where version 3 has the
+            // elections: none.
+            let none: &[u8] = if version == 2 { &[0] } else { &[] };
+            let body = [&[1], body.get(1..).unwrap_or_default(), none].concat();
             decode("export", &body).map_err(corrupt)
         }
         version => Err(corrupt(format!("unknown version {version:?}"))),
@@ -140,7 +142,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::meta::{Command, GoneNode, LeavingReplica};
+    use crate::meta::{Claim, Command, Elections, GoneNode, LeavingReplica};
 
     fn sample() -> Export {
         let record = |replica| ShardRecord {
@@ -169,6 +171,7 @@ mod tests {
             retiring: [7].into(),
             gone: [(6, GoneNode { name: "n".into(), replaced_by: 7 })].into(),
             unknown_replicas: vec![(20, 30)],
+            elections: Elections::default(),
         };
         Export { position: Some((1, 2, 3)), membership: Some(((1, 2, 3), vec![4, 5])), state }
     }
@@ -177,17 +180,38 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Version 2 as it is on disks. A change here needs a new version.
+    /// Version 3 as it is on disks. A change here needs a new version.
     #[test]
-    fn version_2_is_fixed() {
-        let bytes = encode_export(&sample());
+    fn version_3_is_fixed() {
+        let mut export = sample();
+        let text = |t: &str| t.to_owned();
+        let claim =
+            Claim { tenant: text("t"), cluster: text("c"), replica: text("a"), received_ms: 5, failover_ms: 30_000 };
+        export.state.apply(Command::ClaimReplica(claim));
+        let bytes = encode_export(&export);
+        assert_eq!(decode_export(&bytes).unwrap(), export);
+        assert_eq!(hex(&bytes[5..bytes.len() - 32]), [FIXTURE_2_BODY, ELECTIONS].concat());
+    }
+
+    /// One tenant, one pair, its elected replica, since when, until when.
+    const ELECTIONS: &str = "01017401016301610a0a";
+
+    #[test]
+    fn version_2_is_still_read() {
+        let bytes: Vec<u8> =
+            (0..FIXTURE_2.len()).step_by(2).map(|i| u8::from_str_radix(&FIXTURE_2[i..i + 2], 16).unwrap()).collect();
         assert_eq!(decode_export(&bytes).unwrap(), sample());
-        assert_eq!(hex(&bytes), FIXTURE_2);
     }
 
     const FIXTURE_2: &str = concat!(
         "54524e580201010203010102030204050163010707016e03723a3103683a32017a0176010002050108070105060801010000",
         "01020501090701050609010a02080901070106016e0701141ef1ee2a4beeca262cf15179e61a378223e6678d4ad08d912c0df2605d040c28cf"
+    );
+
+    /// [`FIXTURE_2`] without magic, version and checksum.
+    const FIXTURE_2_BODY: &str = concat!(
+        "01010203010102030204050163010707016e03723a3103683a32017a01760100020501080701050608010100000102050109",
+        "0701050609010a02080901070106016e0701141e"
     );
 
     #[test]

@@ -1,6 +1,7 @@
 //! The metadata that every node holds a copy of.
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::election::Elections;
 use serde::{Deserialize, Serialize};
 use trine_store::model::{SLOTS, Slot};
 
@@ -128,6 +129,8 @@ pub struct MetaState {
     /// Replica ids, first and one behind the last, that were given away but are not known: the metadata was restored from
     /// an older copy. Their files are left alone.
     pub unknown_replicas: Vec<(u64, u64)>,
+    /// Whose samples of pairs of agents are stored.
+    pub elections: Elections,
 }
 
 impl MetaState {

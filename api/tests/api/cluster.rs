@@ -9,7 +9,7 @@ use trine_api::admin::model::{
     AdminCluster, AdminLedger, AdminLedgerRow, AdminNode, AdminScrub, AdminScrubNode, AdminShard, AdminVerification,
     FlushReport,
 };
-use trine_api::backend::{Backend, ShardPart, WriteError};
+use trine_api::backend::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
 use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
@@ -82,6 +82,8 @@ pub(crate) struct Cluster {
     pub(crate) rejected: Mutex<Vec<(String, Signal, &'static str, u64)>>,
     /// What queries may hold.
     pub(crate) queries: QueryMemory,
+    /// What every claim of a replica is told.
+    pub(crate) election: Mutex<Election>,
 }
 
 impl Cluster {
@@ -98,6 +100,7 @@ impl Cluster {
             outcomes: Mutex::new(Vec::new()),
             rejected: Mutex::new(Vec::new()),
             queries,
+            election: Mutex::new(Election::Elected),
         }
     }
 }
@@ -158,6 +161,10 @@ impl Backend for Cluster {
         let outcomes = outcomes?;
         self.outcomes.lock().unwrap().extend(outcomes.clone());
         Ok(outcomes)
+    }
+
+    async fn elect(&self, _claim: &ReplicaClaim) -> Result<Election, WriteError> {
+        Ok(self.election.lock().unwrap().clone())
     }
 
     fn scatter(&self) -> Arc<dyn Scatter> {

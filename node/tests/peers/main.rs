@@ -7,6 +7,7 @@ mod grafana_first_contact;
 mod harness;
 mod loghub_push;
 mod otel_sdk_traces;
+mod prometheus_reads;
 mod prometheus_remote_write;
 mod promtool;
 mod shop_jsonl;
