@@ -201,8 +201,10 @@ fn decode_sample(
 
 /// One that cannot be kept is dropped in silence, as Prometheus does.
 fn decode_exemplar<'a>(bytes: &'a [u8], limits: &WriteLimits, scratch: &mut Scratch<'a>) -> Result<(), WireError> {
+    let mut walk = fields(bytes, "Exemplar");
+    while walk.next_field()?.is_some() {}
     let in_time = limits.oldest_ms()..=limits.newest_ms();
-    if let Some(time_ms) = kept_time_ms(bytes)?.filter(|t| in_time.contains(t)) {
+    if let Some(time_ms) = kept_time_ms(bytes).ok().flatten().filter(|t| in_time.contains(t)) {
         scratch.blobs.push(Blob { kind: SampleKind::Exemplar, time_ms, payload: Cow::Borrowed(bytes) });
     }
     Ok(())

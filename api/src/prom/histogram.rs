@@ -204,6 +204,12 @@ impl Histogram {
         self.sum.to_bits() == STALE_NAN_BITS
     }
 
+    /// Buckets that are written out, the one around zero not among them.
+    pub(crate) fn buckets_count(&self) -> u64 {
+        let of = |side: &Side| side.deltas.len().max(side.counts.len()) as u64;
+        of(&self.positive) + of(&self.negative)
+    }
+
     /// Whether its buckets have bounds of their own.
     pub(crate) fn is_custom(&self) -> bool {
         self.schema == CUSTOM

@@ -24,6 +24,7 @@ pub(super) fn routes() -> Router<Api> {
     let family = Family::Prometheus;
     Router::new()
         .route("/api/v1/status/buildinfo", open_get(build_info))
+        .route("/alertmanager/api/v1/status/buildinfo", open_get(build_info))
         .route("/api/v1/status/walreplay", open_get(|| async { plain("{\"min\":0,\"max\":0,\"current\":0}") }))
         .route("/api/v1/notifications", open_get(|| async { plain("[]") }))
         .route("/api/v1/notifications/live", open_get(|| async { reply::empty(StatusCode::NO_CONTENT) }))

@@ -94,6 +94,17 @@ async fn pages_and_their_parameters() {
     }
     let a = client.get("/config/v1/rules").await;
     assert_eq!(a.header("content-type"), "application/yaml");
+    for path in ["/-/reload", "/-/quit"] {
+        let a = client.post(path, &[], "").await;
+        assert_eq!((a.status.as_u16(), a.text().as_str()), (403, "Lifecycle API is not enabled."));
+        assert_eq!(client.get(path).await.status, 405);
+    }
+    let a = client.get("/alertmanager/api/v1/status/buildinfo").await;
+    assert!(a.json()["data"]["application"].is_null());
+    for path in ["/-/healthy", "/-/ready", "/ready"] {
+        let request = http::Request::head(path).body(axum::body::Body::empty()).unwrap();
+        assert_eq!(client.send(request).await.status, 200, "HEAD {path}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //!
 //! Each test starts three nodes, writes through node 1, and asks every node.
 mod grafana_first_contact;
+mod ha_pairs;
 #[path = "../common/harness.rs"]
 mod harness;
 mod loghub_push;
