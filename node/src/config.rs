@@ -226,7 +226,7 @@ impl Default for TelemetryConfig {
 pub(crate) struct MetricsConfig {
     /// Labels that federation and remote read add to every series, as a table.
     pub(crate) external_labels: BTreeMap<String, String>,
-    /// Keep the start timestamps that remote write 2.0 brings: a record more for every change in a request.
+    /// Keep the start timestamps that remote write 2.0 brings: a record more for each sample that has one.
     pub(crate) start_timestamps: bool,
 }
 

@@ -15,6 +15,7 @@ mod eval;
 mod fetch;
 pub mod fragment;
 pub mod functions;
+pub mod histogram;
 mod labels;
 mod lexer;
 pub mod local;

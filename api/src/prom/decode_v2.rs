@@ -237,16 +237,13 @@ struct Sample {
     start_ms: i64,
 }
 
-/// The samples from which on another start holds than before.
+/// A record for each sample that says since when it counts. One where it changes would do for most series, but not for
+/// those of which some samples do not say.
 fn starts(samples: &[Sample]) -> impl Iterator<Item = Blob<'static>> + use<'_> {
-    let mut known = 0;
-    samples.iter().filter(|sample| sample.start_ms != 0).filter_map(move |sample| {
-        let is_new = sample.start_ms != known;
-        known = sample.start_ms;
+    samples.iter().filter(|sample| sample.start_ms != 0).map(|sample| {
         let mut payload = Vec::new();
         put_ivarint(&mut payload, sample.start_ms);
-        let (kind, time_ms) = (SampleKind::StartTimestamp, sample.time_ms);
-        is_new.then_some(Blob { kind, time_ms, payload: Cow::Owned(payload) })
+        Blob { kind: SampleKind::StartTimestamp, time_ms: sample.time_ms, payload: Cow::Owned(payload) }
     })
 }
 
@@ -439,11 +436,11 @@ mod tests {
     }
 
     #[test]
-    fn starts_are_kept_where_they_change() {
+    fn starts_are_kept_with_their_samples() {
         let of = |time_ms, start_ms| Sample { time_ms, bits: 0, start_ms };
-        let blobs: Vec<_> =
-            starts(&[of(1, 0), of(2, 5), of(3, 5), of(4, 9)]).map(|b| (b.time_ms, b.payload.into_owned())).collect();
-        assert_eq!(blobs, [(2, vec![10]), (4, vec![18])]);
+        let all = [of(1, 0), of(2, 5), of(3, 5), of(4, 0)];
+        let blobs: Vec<_> = starts(&all).map(|b| (b.time_ms, b.payload.into_owned())).collect();
+        assert_eq!(blobs, [(2, vec![10]), (3, vec![10])]);
     }
 
     proptest! {

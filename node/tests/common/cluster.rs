@@ -63,6 +63,9 @@ impl Cluster {
                 let at = if n == 0 { format!("127.0.0.1:{port}") } else { String::new() };
                 command.args(["--set", &format!("listen.{listener}={at:?}")]);
             }
+            for setting in settings {
+                command.args(["--set", setting]);
+            }
             programs.push(Program::start(&name(n), &mut command, dir.path()));
         }
         let nodes = http.iter().map(|port| Node::at(*port)).collect();

@@ -55,6 +55,15 @@ impl Http {
         self.read(self.client.post(self.at(path)).form(form)).await.expect("the server answers")
     }
 
+    /// As [`Self::post_form`], with headers.
+    pub(crate) async fn post_form_with(&self, path: &str, form: &Pairs<'_>, headers: &Pairs<'_>) -> Reply {
+        let mut request = self.client.post(self.at(path)).form(form);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.read(request).await.expect("the server answers")
+    }
+
     /// `POST path` with a body.
     pub(crate) async fn post(&self, path: &str, headers: &Pairs<'_>, body: Vec<u8>) -> Reply {
         let mut request = self.client.post(self.at(path)).body(body);

@@ -6,6 +6,7 @@ use trine_store::index::{MatchOp, Matcher};
 use super::ast::AggregateOp;
 use super::functions::extended::Extension;
 use super::functions::range::{RangeFn, Windows};
+use super::histogram::wire::HistogramMessage;
 use crate::error::{Error, Result};
 
 /// The only version of requests and frames.
@@ -84,6 +85,9 @@ pub struct Select {
     /// Aggregate over series beside the data; only with `steps`.
     #[prost(message, optional, tag = "5")]
     pub group: Option<Group>,
+    /// Of histograms only count and sum are needed.
+    #[prost(bool, tag = "6")]
+    pub stats_only: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -249,6 +253,8 @@ pub struct Frame {
     pub texts: Vec<String>,
     #[prost(message, repeated, tag = "9")]
     pub families: Vec<FamilyMessage>,
+    #[prost(message, repeated, tag = "10")]
+    pub notes: Vec<NoteMessage>,
     #[prost(message, repeated, tag = "20")]
     pub records: Vec<RecordsMessage>,
     #[prost(message, repeated, tag = "21")]
@@ -298,7 +304,7 @@ pub struct TotalsMessage {
     pub histogram_series: u64,
 }
 
-/// Raw samples of a series: [`super::columns::encode_samples`].
+/// Raw samples of a series: [`super::columns::encode_samples`] for floats.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SamplesMessage {
     #[prost(uint32, tag = "1")]
@@ -308,6 +314,9 @@ pub struct SamplesMessage {
     pub labels: Vec<u8>,
     #[prost(bytes = "vec", tag = "3")]
     pub samples: Vec<u8>,
+    /// With their times, which rise.
+    #[prost(message, repeated, tag = "4")]
+    pub histograms: Vec<HistogramMessage>,
 }
 
 /// Step columns of a series or group: [`super::columns::encode_steps`]. A series has one, a group
@@ -325,6 +334,37 @@ pub struct VectorMessage {
     pub first_step: u64,
     #[prost(uint64, tag = "5")]
     pub steps: u64,
+    #[prost(message, repeated, tag = "6")]
+    pub histograms: Vec<StepHistograms>,
+    /// One series of a grouped request, which is to be aggregated by the asker: it has histograms. It has one column.
+    #[prost(bool, tag = "7")]
+    pub is_loose: bool,
+}
+
+/// One histogram at some steps in a row.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StepHistograms {
+    /// Counted from the message's first step.
+    #[prost(uint64, tag = "1")]
+    pub step: u64,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    #[prost(message, optional, tag = "3")]
+    pub histogram: Option<HistogramMessage>,
+}
+
+/// What a function had to say of a metric, and how often.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NoteMessage {
+    #[prost(uint32, tag = "1")]
+    pub select: u32,
+    /// Number of a [`super::functions::native::Note`].
+    #[prost(uint32, tag = "2")]
+    pub note: u32,
+    #[prost(string, tag = "3")]
+    pub metric: String,
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
 }
 
 /// A metric to which `rate` or `increase` was applied and that is not named like a counter.

@@ -184,7 +184,7 @@ impl Gather {
         if self.records_read > records_max {
             return Err(super::local::too_many_samples());
         }
-        for SamplesMessage { select, labels, samples } in frame.samples {
+        for SamplesMessage { select, labels, samples, .. } in frame.samples {
             if let Some(series) = self.series(frame.shard, select, &labels, samples.len())? {
                 series.floats.push(samples);
             }

@@ -1,9 +1,13 @@
 //! Where a fragment's series come from: a shard's view, or memory in tests.
+mod native;
+
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 use trine_store::part::SampleKind;
 use trine_store::tsdb::{self, MetricsView};
 
+use super::functions::native::Samples;
+use super::histogram::{Histogram, Seen, settle_hints};
 use super::metadata::FamilyMetadata;
 use crate::error::{Error, Result};
 use crate::memory::Account;
@@ -11,12 +15,28 @@ use crate::memory::Account;
 /// What a sample weighs while its series is decoded: time, value, and the bits that it is decoded from, which grow.
 const SAMPLE_BYTES: u64 = 40;
 
+/// What a visitor wants to know of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Start timestamps, where there are any.
+    pub starts: bool,
+    /// Of histograms only count and sum.
+    pub stats_only: bool,
+}
+
 /// The series of one tenant on one shard.
 pub trait SeriesSource {
-    /// Calls `visit(labels, times in ms, values)` for every series that satisfies all matchers and has samples in
-    /// `min_ms..=max_ms`, in label order. Times strictly rise; stale markers are among the values.
+    /// Calls `visit` for every series that satisfies all matchers and has samples in `min_ms..=max_ms`, in label order.
+    /// Stale markers are among the samples; hints of histograms are those of [`settle_histograms`].
     /// `memory` is charged for the selection and for the columns while they are visited.
-    fn for_each(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account, visit: &mut Visit<'_>) -> Result<()>;
+    fn for_each(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        wants: Wants,
+        memory: &Account,
+        visit: &mut Visit<'_>,
+    ) -> Result<()>;
 
     /// Calls `visit` for every series that matches and has records of one of `kinds` in the range, in label order.
     /// `memory` is charged for the selection and for a series' records while they are visited. None by default.
@@ -68,8 +88,30 @@ pub trait SeriesSource {
     fn metadata(&self, family: Option<&str>) -> Result<Vec<FamilyMetadata>>;
 }
 
-/// Takes one series: labels, times in ms, values. It may change the columns; they are the visitor's until it returns.
-pub type Visit<'a> = dyn FnMut(&Labels, &mut Vec<i64>, &mut Vec<f64>) -> Result<()> + 'a;
+/// Takes one series: labels and samples. It may change the columns; they are the visitor's until it returns.
+pub type Visit<'a> = dyn FnMut(&Labels, &mut Samples) -> Result<()> + 'a;
+
+/// Makes histograms, as their writers sent them, ready for evaluation: their hints say what their neighbours say, and with
+/// `stats_only` there is nothing but count and sum. `before` are the samples before the range, `None` for a float; of the
+/// range's own, floats come by their times.
+pub fn settle_histograms<'a>(
+    before: impl Iterator<Item = (i64, Option<&'a Histogram>)>,
+    min_ms: i64,
+    float_times: &[i64],
+    times: &[i64],
+    histograms: &mut [Histogram],
+    stats_only: bool,
+) {
+    let mut seen = Seen::default();
+    for (time_ms, sample) in before {
+        match sample {
+            None => seen.float(),
+            // A reader of statistics looks no further back than the open left edge.
+            Some(h) => seen.histogram(h, time_ms >= min_ms.saturating_sub(1)),
+        }
+    }
+    settle_hints(seen, float_times, times, histograms, stats_only);
+}
 
 /// Takes one series and gives back an error to stop.
 pub type VisitRecorded<'a> = dyn FnMut(&Labels, &mut Recorded) -> Result<()> + 'a;
@@ -117,24 +159,31 @@ fn read_error(error: tsdb::Error) -> Error {
 }
 
 impl SeriesSource for StoreSource<'_> {
-    fn for_each(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account, visit: &mut Visit<'_>) -> Result<()> {
-        let (mut ts, mut vs, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
+    fn for_each(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        wants: Wants,
+        memory: &Account,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
+        let mut samples = Samples::default();
         let mut decoded = memory.open();
+        let mut native = native::Reader::new(self, matchers, range, wants, memory);
         for series in self.view.select_charged(self.tenant, matchers, range, memory).map_err(read_error)? {
-            for kind in [SampleKind::IntHistogram, SampleKind::FloatHistogram] {
-                if series.has(kind) {
-                    series.blobs_into(kind, &mut blobs).map_err(read_error)?;
-                    if !blobs.is_empty() {
-                        return Err(Error::Unsupported { what: "native histograms".to_owned() });
-                    }
-                }
-            }
             // The columns keep the size of the longest series so far.
             let bytes = series.samples_max().map_err(read_error)? * SAMPLE_BYTES;
             decoded.set(bytes.max(decoded.bytes()))?;
-            series.samples_into(&mut ts, &mut vs).map_err(read_error)?;
-            if !ts.is_empty() {
-                visit(&series.labels, &mut ts, &mut vs)?;
+            samples.clear();
+            series.samples_into(&mut samples.times_ms, &mut samples.values).map_err(read_error)?;
+            if native::HISTOGRAMS.iter().any(|kind| series.has(*kind)) {
+                native.histograms_into(&series, &mut samples)?;
+            }
+            if wants.starts && series.has(SampleKind::StartTimestamp) {
+                native::starts_into(&series, &mut samples)?;
+            }
+            if !samples.is_empty() {
+                visit(&series.labels, &mut samples)?;
             }
         }
         Ok(())

@@ -10,7 +10,8 @@ use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 use trine_query::{Error, Result};
 use trine_store::model::Labels;
 
-use crate::memory::{MemoryScatter, Series};
+use crate::load::Series;
+use crate::memory::MemoryScatter;
 use crate::stored::{StoreScatter, TENANT};
 use trine_query::memory::Account;
 
@@ -19,7 +20,7 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 }
 
 fn series(pairs: &[(&str, &str)], samples: impl Iterator<Item = (i64, f64)>) -> Series {
-    Series { labels: labels(pairs), samples: samples.map(|(t, v)| (t, Some(v))).collect() }
+    Series { floats: samples.map(|(t, v)| (t, v, 0)).collect(), ..Series::new(labels(pairs)) }
 }
 
 fn three_series() -> Vec<Series> {

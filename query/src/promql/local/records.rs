@@ -52,7 +52,7 @@ impl Run<'_, '_> {
                     if records.last_only {
                         keep_last(recorded);
                     }
-                    self.frames.samples(set, labels, &recorded.times_ms, &recorded.values)?;
+                    self.frames.floats(set, labels, &recorded.times_ms, &recorded.values)?;
                     for (kind, blobs) in &mut recorded.blobs {
                         self.frames.records(set, labels, *kind, blobs)?;
                     }
