@@ -51,6 +51,17 @@ impl WriteLimits {
         self.replica_label.as_deref() == Some(name)
     }
 
+    /// Why a sample of this time is refused, if it is, in Prometheus' words.
+    pub(super) fn refusal(&self, time_ms: i64) -> Option<&'static str> {
+        if time_ms > self.newest_ms() {
+            Some("out of bounds: timestamp is too far in the future")
+        } else if time_ms < self.oldest_ms() {
+            Some("too old sample")
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn newest_ms(&self) -> i64 {
         self.now_ms.saturating_add(self.future_ms_max)
     }

@@ -115,8 +115,11 @@ async fn read(of: &Http, start_ms: i64, accepted: &[i32]) -> Vec<u8> {
     reply.body
 }
 
-/// Series by labels, each with its chunks.
-fn chunks_of(mut body: &[u8]) -> Vec<(Vec<(String, String)>, Vec<Chunk>)> {
+/// A series' labels and chunks.
+type Chunked = (Vec<(String, String)>, Vec<Chunk>);
+
+/// The series of a streamed answer in its order.
+fn chunks_of(mut body: &[u8]) -> Vec<Chunked> {
     let mut out = Vec::new();
     while !body.is_empty() {
         let len = prost::decode_length_delimiter(&mut body).expect("a length");
@@ -169,10 +172,15 @@ async fn samples_agree(ours: &Http, theirs: &Http, start_ms: i64) {
         series.sort_by_key(|s| format!("{:?}", s.labels));
         // A NaN is not equal to itself, its bits are.
         let floats = |s: &TimeSeries| s.samples.iter().map(|s| (s.timestamp, s.value.to_bits())).collect::<Vec<_>>();
-        let all = series.iter().map(|s| (s.labels.clone(), floats(s), s.histograms.clone()));
-        all.collect::<Vec<_>>()
+        let histograms: Vec<TimeSeries> = series.iter().filter(|s| !s.histograms.is_empty()).cloned().collect();
+        (series.iter().map(|s| (s.labels.clone(), floats(s))).collect::<Vec<_>>(), histograms)
     };
-    assert_eq!(decode(read(ours, start_ms, &[]).await), decode(read(theirs, start_ms, &[]).await));
+    let (ours, histograms) = decode(read(ours, start_ms, &[]).await);
+    assert_eq!(ours, decode(read(theirs, start_ms, &[]).await).0);
+    // 2.42 leaves histograms out of this form: they are as they were written.
+    let mut expected = written(start_ms).timeseries;
+    expected.retain(|s| !s.histograms.is_empty());
+    assert_eq!(histograms, expected);
 }
 
 async fn pages_agree(ours: &Http, theirs: &Http) {
