@@ -571,7 +571,7 @@ mod tests {
             ("node.memory_bytes=-1", ["`node.memory_bytes`", "-1 is not a number of bytes"]),
             ("storage.wal_bytes=true", ["`storage.wal_bytes`", "a size like 512MiB"]),
             ("node.colour=red", ["`node.colour` in --set: there is no such key", "[node] has advertise, data_dir"]),
-            ("colour=red", ["`colour` in --set: there is no such key", "the sections are cluster, limits"]),
+            ("colour=red", ["`colour` in --set: there is no such key", "the sections are cluster, ha, limits"]),
             ("nod.name=red", ["`nod` in --set: there is no such key", "docs/config.md"]),
             ("cluster.shards=many", ["`cluster.shards`", "string \"many\" is not a whole number, 0 or more"]),
             ("cluster.shards=-4", ["`cluster.shards`", "`-4` is not a whole number, 0 or more"]),

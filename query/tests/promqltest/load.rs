@@ -50,24 +50,6 @@ fn samples_of(l: &Loaded) -> Series {
     out
 }
 
-/// Adds `more` to what is there already.
-pub(crate) fn add(all: &mut Vec<Series>, more: &[Series]) {
-    for s in more {
-        let position = all.iter().position(|known| known.labels == s.labels).unwrap_or_else(|| {
-            all.push(Series::new(s.labels.clone()));
-            all.len() - 1
-        });
-        let known = &mut all[position];
-        known.floats.extend(&s.floats);
-        known.floats.sort_by_key(|(t, ..)| *t);
-        known.floats.dedup_by_key(|(t, ..)| *t);
-        known.histograms.extend(s.histograms.iter().cloned());
-        known.histograms.sort_by_key(|(t, ..)| *t);
-        known.histograms.dedup_by_key(|(t, ..)| *t);
-    }
-    all.sort_by(|a, b| compare_labels(a.labels.as_bytes(), b.labels.as_bytes()));
-}
-
 /// A classic histogram at one time.
 #[derive(Default)]
 struct Classic {

@@ -6,9 +6,10 @@ use trine_query::memory::Account;
 use trine_query::promql::histogram::Histogram;
 use trine_query::promql::{self, InstantQuery, MatrixSeries, RangeQuery, VectorSample};
 use trine_query::scatter::{QueryContext, Scatter};
+use trine_store::index::compare_labels;
 
 use crate::compare;
-use crate::load::{self, Series};
+use crate::load::Series;
 use crate::runner::{Answer, Engine, Native, Points, Value};
 use crate::script::When;
 use crate::stored;
@@ -34,7 +35,7 @@ impl Engine for LocalEngine {
     }
 
     async fn load(&mut self, series: &[Series]) {
-        load::add(&mut self.series, series);
+        add(&mut self.series, series);
         self.scatter = (self.build)(&self.series);
     }
 
@@ -80,4 +81,22 @@ fn of_series(s: MatrixSeries) -> Points {
 
 fn whole(h: Arc<Histogram>) -> Native {
     Native { shown: compare::shown(&h), whole: Some(h) }
+}
+
+/// Adds `more` to what is there already.
+fn add(all: &mut Vec<Series>, more: &[Series]) {
+    for s in more {
+        let position = all.iter().position(|known| known.labels == s.labels).unwrap_or_else(|| {
+            all.push(Series::new(s.labels.clone()));
+            all.len() - 1
+        });
+        let known = &mut all[position];
+        known.floats.extend(&s.floats);
+        known.floats.sort_by_key(|(t, ..)| *t);
+        known.floats.dedup_by_key(|(t, ..)| *t);
+        known.histograms.extend(s.histograms.iter().cloned());
+        known.histograms.sort_by_key(|(t, ..)| *t);
+        known.histograms.dedup_by_key(|(t, ..)| *t);
+    }
+    all.sort_by(|a, b| compare_labels(a.labels.as_bytes(), b.labels.as_bytes()));
 }

@@ -107,7 +107,7 @@ pub(crate) async fn run_all(engine: &mut impl Engine) {
     assert!(passed > 0, "no eval was found");
 }
 
-async fn run_script(text: &str, engine: &mut impl Engine) -> Tally {
+pub(crate) async fn run_script(text: &str, engine: &mut impl Engine) -> Tally {
     let mut tally = Tally::default();
     engine.clear().await;
     for command in script::parse(text) {

@@ -115,7 +115,7 @@ fn resets_correction(left: f64, right: f64, inside: &[f64]) -> f64 {
 /// The samples of a range with values at both of its edges; nothing if there is no sample inside. `ts` and `vs` are
 /// equally long and reach beyond the edges. After Prometheus' `extendFloats`.
 pub(in crate::promql) fn extend(ts: &[i64], vs: &[f64], window: &Window, smoothed: bool) -> (Vec<i64>, Vec<f64>) {
-    let (start, end) = (window.end_ms - window.range_ms, window.end_ms);
+    let (start, end) = (window.end_ms.saturating_sub(window.range_ms), window.end_ms);
     let Some(mut last) = ts.len().checked_sub(1) else { return Default::default() };
     let first = ts[..last].partition_point(|t| *t <= start).saturating_sub(1);
     if smoothed {

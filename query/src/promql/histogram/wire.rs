@@ -207,7 +207,7 @@ mod tests {
             let _unchecked = decode_stored(&bytes);
         }
 
-        /// Sums do not depend on the order, but for rounding.
+        /// Counts and sums do not depend on the order, but for rounding.
         #[test]
         fn order_does_not_matter(all in prop::collection::vec(histogram(), 2..6)) {
             let forth = Compensated::of(&all);
@@ -215,7 +215,6 @@ mod tests {
             let close = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(1.0);
             prop_assert_eq!(forth.schema, back.schema);
             prop_assert!(close(forth.count, back.count) && close(forth.sum, back.sum));
-            prop_assert!(close(forth.quantile(0.3).0, back.quantile(0.3).0) || forth.zero_threshold != back.zero_threshold);
         }
     }
 
