@@ -160,6 +160,7 @@ async fn reads_are_answered_as_prometheus_answers_them() {
             assert_eq!(ours.len(), expected.len());
             samples_agree(&node.http, &theirs, start_ms).await;
             pages_agree(&node.http, &theirs).await;
+            statistics_agree(&node.http, &theirs).await;
         }
         cluster.flush().await;
     }
@@ -188,6 +189,22 @@ async fn pages_agree(ours: &Http, theirs: &Http) {
     let (got, expected) = (ours.get("/federate", &about).await.text(), theirs.get("/federate", &about).await.text());
     assert_eq!(lines_of(&expected).len(), 4, "{expected}");
     assert_eq!(lines_of(&got), lines_of(&expected));
+}
+
+/// Series by metric name and by pair of label and value; Prometheus has no other series.
+async fn statistics_agree(ours: &Http, theirs: &Http) {
+    for table in ["seriesCountByMetricName", "seriesCountByLabelValuePair", "labelValueCountByLabelName"] {
+        let about = [("limit", "1000")];
+        let rows = |answer: Value| -> BTreeMap<String, u64> {
+            let rows = answer["data"][table].as_array().cloned().unwrap_or_default();
+            let row = |r: &Value| Some((r["name"].as_str()?.to_owned(), r["value"].as_u64()?));
+            rows.iter().filter_map(row).collect()
+        };
+        let path = "/api/v1/status/tsdb";
+        let (got, expected) = (rows(ours.json(path, &about).await), rows(theirs.json(path, &about).await));
+        assert!(!expected.is_empty(), "{table} compares nothing");
+        assert_eq!(got, expected, "{table}");
+    }
 }
 
 #[tokio::test]
