@@ -255,9 +255,7 @@ impl Steward {
             }
             moved += 1;
             debug!(shard, target, "moving a leader for balance");
-            if let Err(error) = replica.handle.group.transfer_leader(ReplicaId(to.replica)).await {
-                debug!(shard, %error, "leader not moved");
-            }
+            replica.handle.group.transfer_leader(ReplicaId(to.replica));
         }
     }
 }
@@ -328,7 +326,8 @@ async fn take_step(group: &Group, record: &ShardRecord, step: MembershipStep) ->
             match change_leader(record, group.replica().0, &voters, &view_of(&group.status())) {
                 ChangeLeader::Nobody => return Err("no voter that stays has caught up".into()),
                 ChangeLeader::Heir(heir) => {
-                    return group.transfer_leader(ReplicaId(heir)).await.map_err(|e| e.to_string());
+                    group.transfer_leader(ReplicaId(heir));
+                    return Ok(());
                 }
                 ChangeLeader::Same => {}
             }

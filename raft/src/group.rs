@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, RaftError};
 use openraft::impls::ProgressResponder;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
+use tokio::time::Instant;
 
 use crate::error::{Error, ProposeError};
+use crate::hand_over::hand_over_one;
 use crate::ids::{GroupId, NodeId, Position, ReplicaId};
 use crate::registry::{Opened, Registry};
 use crate::status::GroupStatus;
@@ -21,6 +24,12 @@ use crate::type_config::{Command, Member, TypeConfig, from_log_id};
 
 /// A learner that is at most so many entries behind may become a voter: it will catch up while the change is made.
 pub const LEARNER_BEHIND_MAX: u64 = 64;
+
+/// A leader whose majority was silent for longer is not called one any more: longer than any election takes.
+const UNHEARD_MAX: Duration = Duration::from_secs(3);
+
+/// After so long without a leader, elections have had their turn.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 
 const WHY_STOPPED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -104,6 +113,17 @@ impl Group {
         self.opened.status.borrow().clone()
     }
 
+    /// Whether this replica leads, as far as a majority has said within the last seconds. [`GroupStatus::is_leader`] stays with a
+    /// leader that was cut off until it hears of another one.
+    pub fn leads(&self) -> bool {
+        let status = self.opened.status.borrow();
+        if !status.is_leader {
+            return false;
+        }
+        let acked = self.opened.raft.metrics().borrow_watched().last_quorum_acked;
+        status.voters.len() <= 1 || acked.is_some_and(|at| at.into_inner().elapsed() < UNHEARD_MAX)
+    }
+
     /// Follows the group's status. The last value stays once the group stops.
     pub fn watch(&self) -> watch::Receiver<GroupStatus> {
         self.opened.status.clone()
@@ -148,9 +168,14 @@ impl Group {
         membership_result(changed.await?.map(drop))
     }
 
-    /// Asks the voter `to` to take over. Returns once it was asked: watch the status for the outcome. Leader only.
-    pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), Error> {
-        self.opened.raft.trigger().transfer_leader(to.0).await.map_err(|fatal| fatal_error(&fatal))
+    /// Asks the voter `to` to take over, and the others in turn should it not: it may have stopped just now, and a transfer cannot be
+    /// taken back. Returns at once: watch the status for the outcome. Does nothing where this replica does not lead.
+    pub fn transfer_leader(&self, to: ReplicaId) {
+        let opened = self.opened.clone();
+        self.handle.spawn(async move {
+            let deadline = Instant::now() + HAND_OVER_WITHIN;
+            hand_over_one(&opened, Some(to), deadline).await;
+        });
     }
 
     /// Stands for election now.

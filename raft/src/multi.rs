@@ -174,12 +174,11 @@ impl Multi {
         self.confirmer.confirm(groups).await
     }
 
-    /// Asks the most caught-up voter of each group led here to take over, until none is led here or `within` is over.
-    /// Groups with one voter stay. Returns the groups still led here that have other voters.
+    /// Asks the voters of each group led here to take over, the most caught-up one first, until none is led here or `within` is
+    /// over. Groups with one voter stay. Returns the groups still led here that have other voters.
     pub async fn hand_over_leaders(&self, within: Duration) -> Vec<GroupId> {
         let registry = Arc::clone(&self.registry);
-        let retry = self.config.election_min;
-        self.handle.spawn(hand_over::hand_over(registry, within, retry)).await.unwrap_or_default()
+        self.handle.spawn(hand_over::hand_over(registry, within)).await.unwrap_or_default()
     }
 
     /// Stops all groups and the runtime. Hand the leaders over first.

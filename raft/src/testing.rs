@@ -249,6 +249,8 @@ pub(crate) struct TestNode {
     pub(crate) disk: Disk,
     pub(crate) peers: Arc<PeerBook>,
     pub(crate) running: Option<Running>,
+    /// How long silence of a leader is borne from the next start on; the default without.
+    pub(crate) election: Option<Duration>,
 }
 
 /// What is gone after a stop.
@@ -284,11 +286,15 @@ impl TestNode {
             disk: Disk::new(Arc::clone(warehouse)),
             peers: Arc::default(),
             running: None,
+            election: None,
         }
     }
 
     pub(crate) async fn start(&mut self) -> SocketAddr {
-        let config = MultiConfig::new("test", self.id);
+        let mut config = MultiConfig::new("test", self.id);
+        if let Some(election) = self.election {
+            (config.election_min, config.election_max) = (election, election * 2);
+        }
         let multi = Multi::start(config, Arc::clone(&self.peers)).unwrap();
         let (address, stop_server) = serve(&multi).await;
         self.running = Some(Running { multi, address, machines: HashMap::new(), stop_server });

@@ -14,6 +14,7 @@ mod prom_pages;
 mod prom_read;
 mod prom_write;
 mod served;
+mod spread;
 mod stream;
 mod tempo;
 mod wire;

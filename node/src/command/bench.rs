@@ -10,6 +10,7 @@ mod logs;
 mod measure;
 mod metrics;
 mod process;
+mod queries;
 mod report;
 mod send;
 mod series;
@@ -25,6 +26,7 @@ use indicatif::ProgressBar;
 use self::load::{Load, Signal};
 use self::local::Local;
 use self::measure::{Measured, measure};
+use self::queries::Asked;
 use self::report::{LoadSize, Machine, Report};
 use self::target::{Target, endpoint, recognise};
 use crate::cli::{BenchFlags, BenchSignal, BenchTarget};
@@ -63,11 +65,12 @@ fn check(flags: &BenchFlags) -> Result<(), Error> {
     if target.local.iter().any(|n| ![1, 3].contains(n)) {
         return bad("--local takes 1 or 3");
     }
-    if target.url.is_empty() && target.local.is_empty() && target.prometheus.is_none() {
-        return bad("say what to measure: --url, --local or --prometheus");
+    let peers = [&target.prometheus, &target.victoria_metrics];
+    if target.url.is_empty() && target.local.is_empty() && peers.iter().all(|peer| peer.is_none()) {
+        return bad("say what to measure: --url, --local, --prometheus or --victoria-metrics");
     }
-    if target.prometheus.is_some() && !matches!(flags.signal, BenchSignal::Metrics(_)) {
-        return bad("--prometheus takes metrics only");
+    if peers.iter().any(|peer| peer.is_some()) && !matches!(flags.signal, BenchSignal::Metrics(_)) {
+        return bad("--prometheus and --victoria-metrics take metrics only");
     }
     if target.connections == 0 {
         return bad("--connections is at least 1");
@@ -124,21 +127,27 @@ async fn bench(flags: &BenchFlags, load: &Load, dir: &Path) -> Result<Report, Er
     let t = flags.target();
     let client =
         reqwest::Client::builder().no_proxy().build().map_err(|e| Error::Bench(format!("make a client: {e}")))?;
+    let asked = asked(flags, load);
     let mut runs = Vec::new();
     if !t.url.is_empty() {
         let target = given(&client, load.signal, t).await?;
-        runs.push(measure(&client, load, &target).await?);
+        runs.push(measure(&client, load, &target, asked).await?);
     }
     for run in 0..t.repeat.max(1) {
         // A server at a time: each has the machine for itself.
         for &nodes in &t.local {
             let at = dir.join(format!("trine-{nodes}-{run}"));
             let (local, target) = Local::trine(&at, nodes, load.signal, &t.set).await?;
-            runs.push(measure_local(&client, load, local, &target).await?);
+            runs.push(measure_local(&client, load, local, &target, asked).await?);
         }
         if let Some(program) = &t.prometheus {
             let (local, target) = Local::prometheus(&dir.join(format!("prometheus-{run}")), program).await?;
-            runs.push(measure_local(&client, load, local, &target).await?);
+            runs.push(measure_local(&client, load, local, &target, asked).await?);
+        }
+        if let Some(program) = &t.victoria_metrics {
+            let at = dir.join(format!("victoria-metrics-{run}"));
+            let (local, target) = Local::victoria_metrics(&at, program).await?;
+            runs.push(measure_local(&client, load, local, &target, asked).await?);
         }
     }
     Ok(Report {
@@ -152,13 +161,21 @@ async fn bench(flags: &BenchFlags, load: &Load, dir: &Path) -> Result<Report, Er
     })
 }
 
+/// What to ask of the targets, if anything.
+fn asked(flags: &BenchFlags, load: &Load) -> Option<Asked> {
+    let BenchSignal::Metrics(m) = &flags.signal else { return None };
+    let (first_ms, last_ms) = load.times_ms?;
+    (m.queries > 0).then_some(Asked { end_ms: last_ms, span_ms: last_ms - first_ms, repeat: m.queries })
+}
+
 async fn measure_local(
     client: &reqwest::Client,
     load: &Load,
     local: Local,
     target: &Target,
+    asked: Option<Asked>,
 ) -> Result<Measured, Error> {
-    let measured = measure(client, load, target).await;
+    let measured = measure(client, load, target, asked).await;
     local.stop().await;
     measured
 }

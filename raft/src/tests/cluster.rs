@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
 
-use crate::testing::{cluster, introduce, leader, leader_among, open_everywhere, soon, status_is};
+use crate::testing::{cluster, introduce, leader, leader_among, open_everywhere, replica, soon, status_is};
 use crate::{
     Committed, GroupId, Machine, NodeId, Payload, ProposeError, Recovered, ReplicaId, SnapshotManifest, Stopped,
     Storage,
@@ -100,7 +101,7 @@ async fn leaders_are_handed_over() {
     solo.initialize([(solo.replica(), nodes[0].id)].into()).await.unwrap();
     status_is(&solo, |status| status.is_leader).await;
 
-    let remaining = soon(nodes[0].multi().hand_over_leaders(std::time::Duration::from_secs(20))).await;
+    let remaining = soon(nodes[0].multi().hand_over_leaders(Duration::from_secs(20))).await;
     assert_eq!(remaining, Vec::new());
     for group in groups {
         assert!(!nodes[0].group(group).status().is_leader);
@@ -108,6 +109,25 @@ async fn leaders_are_handed_over() {
         soon(nodes[1 + leads].group(group).propose(item(0, 0)).unwrap()).await.unwrap();
     }
     assert!(solo.status().is_leader);
+}
+
+/// Nobody would stand for election by itself within the test's time.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_heir_that_is_gone_is_passed_over() {
+    let mut nodes = cluster(3).await;
+    for node in &mut nodes {
+        node.stop().await;
+        node.election = Some(Duration::from_secs(3600));
+        node.start().await;
+    }
+    introduce(&nodes);
+    let leads = open_everywhere(&mut nodes, GROUP).await;
+    soon(nodes[leads].group(GROUP).propose(item(0, 0)).unwrap()).await.unwrap();
+    let (gone, heir) = ((leads + 1) % 3, (leads + 2) % 3);
+    nodes[gone].stop().await;
+    nodes[leads].group(GROUP).transfer_leader(replica(GROUP, nodes[gone].id));
+    assert_eq!(leader_among(&nodes, GROUP, |nth| nth == heir).await, heir);
+    soon(nodes[heir].group(GROUP).propose(item(0, 1)).unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,6 +62,10 @@ pub(super) struct Request {
 pub(super) struct Load {
     pub(super) signal: Signal,
     pub(super) lanes: Vec<Vec<Request>>,
+    /// Time of the first and the last scrape, for metrics.
+    pub(super) times_ms: Option<(i64, i64)>,
+    /// Series, for metrics.
+    pub(super) series: Option<u64>,
 }
 
 impl Load {
@@ -79,7 +83,7 @@ impl Load {
                 .map(|t| t.join().unwrap_or_else(|_| Err(Error::Bench("a generator failed".into()))))
                 .collect::<Result<Vec<_>, _>>()
         })?;
-        Ok(Self { signal, lanes: built })
+        Ok(Self { signal, lanes: built, times_ms: None, series: None })
     }
 
     fn all(&self) -> impl Iterator<Item = &Request> {

@@ -1,6 +1,6 @@
 //! Servers that the bench starts itself: release nodes of this binary, and a Prometheus to compare with.
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::error::{Error, io};
 /// A started server; call [`Local::stop`] when it is measured.
 pub(super) enum Local {
     Trine(Peers),
-    Prometheus(Child),
+    Program(Child),
 }
 
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -54,17 +54,42 @@ impl Local {
         std::fs::create_dir_all(&data).map_err(io(format!("create {}", data.display())))?;
         let config = dir.join("prometheus.yml");
         std::fs::write(&config, "global: {}\n").map_err(io(format!("write {}", config.display())))?;
-        let mut held = Vec::new();
-        let base = format!("http://127.0.0.1:{}", free_port(&mut held)?);
-        drop(held);
-        let log_path = dir.join("prometheus.log");
+        let address = free_address()?;
+        let arguments = vec![
+            format!("--config.file={}", config.display()),
+            format!("--storage.tsdb.path={}", data.display()),
+            format!("--web.listen-address={address}"),
+            "--web.enable-remote-write-receiver".to_owned(),
+            "--web.enable-admin-api".to_owned(),
+            "--log.level=warn".to_owned(),
+        ];
+        Self::program("prometheus", Kind::Prometheus, program, &arguments, &address, dir, data).await
+    }
+
+    /// Starts `program`, a single-node VictoriaMetrics, with its defaults under `dir`.
+    pub(super) async fn victoria_metrics(dir: &Path, program: &Path) -> Result<(Self, Target), Error> {
+        let data = dir.join("data");
+        std::fs::create_dir_all(&data).map_err(io(format!("create {}", data.display())))?;
+        let address = free_address()?;
+        let arguments = vec![format!("-storageDataPath={}", data.display()), format!("-httpListenAddr={address}")];
+        Self::program("victoria-metrics", Kind::VictoriaMetrics, program, &arguments, &address, dir, data).await
+    }
+
+    /// Starts a server that listens on `address` and waits until it is ready; its log goes to `dir`.
+    async fn program(
+        name: &str,
+        kind: Kind,
+        program: &Path,
+        arguments: &[String],
+        address: &str,
+        dir: &Path,
+        data: PathBuf,
+    ) -> Result<(Self, Target), Error> {
+        let log_path = dir.join(format!("{name}.log"));
         let log = log_file(log_path.clone())?;
         let mut command = Command::new(program);
         command
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", data.display()))
-            .arg(format!("--web.listen-address={}", base.trim_start_matches("http://")))
-            .args(["--web.enable-remote-write-receiver", "--web.enable-admin-api", "--log.level=warn"])
+            .args(arguments)
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -72,27 +97,33 @@ impl Local {
             .kill_on_drop(true);
         let child = command.spawn().map_err(io(format!("start {}", program.display())))?;
         let pid = child.id().ok_or_else(|| Error::Bench(format!("{} ended at once", program.display())))?;
+        let base = format!("http://{address}");
         wait_ready(&base, &log_path).await?;
         let target = Target {
-            name: "prometheus".into(),
-            kind: Kind::Prometheus,
+            name: name.to_owned(),
+            kind,
             urls: vec![format!("{base}{}", Signal::Metrics.path())],
             bases: vec![base],
             pids: vec![pid],
             data_dirs: vec![data],
         };
-        Ok((Self::Prometheus(child), target))
+        Ok((Self::Program(child), target))
     }
 
     pub(super) async fn stop(self) {
         match self {
             Self::Trine(mut peers) => peers.stop().await,
-            Self::Prometheus(mut child) => {
+            Self::Program(mut child) => {
                 terminate(&child);
                 await_end(&mut child, Instant::now() + STOP_PATIENCE).await;
             }
         }
     }
+}
+
+fn free_address() -> Result<String, Error> {
+    let mut held = Vec::new();
+    Ok(format!("127.0.0.1:{}", free_port(&mut held)?))
 }
 
 fn free_port(held: &mut Vec<TcpListener>) -> Result<u16, Error> {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::load::Load;
 use super::process::{cpu_seconds, peak_memory_bytes, rest_shares, wait_idle};
+use super::queries::{Asked, QueryTime, ask};
 use super::send::{Sent, send};
 use super::target::{Kind, Target};
 use crate::error::Error;
@@ -24,6 +25,10 @@ pub(super) struct Measured {
     pub(super) rest_bytes: Option<u64>,
     /// False when a process was still busy at the end of the patience.
     pub(super) came_to_rest: bool,
+    /// Series that were sent, for metrics.
+    pub(super) series: Option<u64>,
+    /// Answer times of queries, asked when everything was at rest.
+    pub(super) queries: Vec<QueryTime>,
 }
 
 /// CPU seconds of all server processes since the first request.
@@ -64,6 +69,12 @@ impl Measured {
         self.rest_bytes.map(|b| self.sent.raw_bytes as f64 * self.nodes as f64 / b as f64)
     }
 
+    /// Peak memory of one process for a series.
+    pub(super) fn memory_bytes_per_series(&self) -> Option<f64> {
+        let most = *self.peak_memory_bytes.iter().max()?;
+        self.series.map(|series| most as f64 / series as f64)
+    }
+
     /// Why this measurement must not be used.
     pub(super) fn flaw(&self) -> Option<String> {
         if self.sent.failed > 0 {
@@ -86,12 +97,20 @@ impl Measured {
                 self.target
             ));
         }
+        if let Some(empty) = self.queries.iter().find(|query| query.results == 0) {
+            return Some(format!("{}: \"{}\" found nothing", self.target, empty.name));
+        }
         None
     }
 }
 
-/// Runs `load` against `target`.
-pub(super) async fn measure(client: &reqwest::Client, load: &Load, target: &Target) -> Result<Measured, Error> {
+/// Runs `load` against `target`, then asks what is to be asked.
+pub(super) async fn measure(
+    client: &reqwest::Client,
+    load: &Load,
+    target: &Target,
+    asked: Option<Asked>,
+) -> Result<Measured, Error> {
     target.settle(client).await?;
     let pids = target.pids.as_slice();
     let watched = !pids.is_empty();
@@ -110,15 +129,22 @@ pub(super) async fn measure(client: &reqwest::Client, load: &Load, target: &Targ
     let came_to_rest = if watched { wait_idle(pids, &rest).await? } else { true };
     let cpu = if watched { Some(Cpu { acknowledged_s, sealed_s: cpu_seconds(pids)? - cpu_before }) } else { None };
     let rest_after = target.bytes_at_rest()?;
+    let peak_memory_bytes = peak_memory_bytes(pids)?;
+    let queries = match asked {
+        Some(asked) => ask(client, target, asked).await?,
+        None => Vec::new(),
+    };
     Ok(Measured {
         target: target.name.clone(),
         nodes: target.data_dirs.len().max(1),
         sent,
         elections: terms_before.zip(terms_after).map(|(before, after)| after.saturating_sub(before)),
         cpu,
-        peak_memory_bytes: peak_memory_bytes(pids)?,
+        peak_memory_bytes,
         rest_bytes: rest_before.zip(rest_after).map(|(before, after)| after.saturating_sub(before)),
         came_to_rest,
+        series: load.series,
+        queries,
     })
 }
 

@@ -28,13 +28,24 @@ const HOST_STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Encodes the run's requests. The same shape gives the same bytes.
 pub(super) fn generate(shape: &MetricsShape) -> Result<Load, Error> {
     let connections = shape.connections.min(shape.hosts as usize);
-    Load::build(Signal::Metrics, connections, |lane| generate_lane(shape, lane, connections))
+    let scrapes = shape.scrapes()?;
+    let load = Load::build(Signal::Metrics, connections, |lane| generate_lane(shape, scrapes, lane, connections))?;
+    let first_ms = shape.end_ms - (scrapes - 1) * shape.interval_ms;
+    Ok(Load { times_ms: Some((first_ms, shape.end_ms)), series: Some(shape.series_in_all()), ..load })
 }
 
-fn generate_lane(shape: &MetricsShape, lane: usize, lanes: usize) -> Result<Vec<Request>, Error> {
-    let per_scrape = u64::from(shape.hosts) * u64::from(shape.series);
-    let scrapes = i64::try_from(shape.samples.div_ceil(per_scrape))
-        .map_err(|_| Error::Bench(format!("{} samples are too many", shape.samples)))?;
+impl MetricsShape {
+    fn series_in_all(&self) -> u64 {
+        u64::from(self.hosts) * u64::from(self.series)
+    }
+
+    fn scrapes(&self) -> Result<i64, Error> {
+        i64::try_from(self.samples.div_ceil(self.series_in_all()))
+            .map_err(|_| Error::Bench(format!("{} samples are too many", self.samples)))
+    }
+}
+
+fn generate_lane(shape: &MetricsShape, scrapes: i64, lane: usize, lanes: usize) -> Result<Vec<Request>, Error> {
     let mut hosts: Vec<(Host, StdRng)> = (0..shape.hosts)
         .skip(lane)
         .step_by(lanes)

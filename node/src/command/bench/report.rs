@@ -140,7 +140,15 @@ impl Report {
         rows.push(row(format!("bytes at rest a {}, one replica", facts.trim_end_matches('s')), &|m| {
             per(m.rest_bytes_per_fact(), 2)
         }));
+        if self.runs.iter().any(|m| m.series.is_some()) {
+            rows.push(row("peak memory bytes a series".into(), &|m| per(m.memory_bytes_per_series(), 0)));
+        }
         rows.push(row("raw bytes for a byte at rest".into(), &|m| per(m.compression_ratio(), 1)));
+        for (at, query) in self.runs.first().map(|m| m.queries.as_slice()).unwrap_or_default().iter().enumerate() {
+            rows.push(row(format!("ms: {}", query.name), &|m| {
+                m.queries.get(at).map_or("-".into(), |q| format!("{:.1}", q.p50_ms))
+            }));
+        }
         rows
     }
 }
@@ -179,6 +187,8 @@ mod tests {
             peak_memory_bytes: vec![100 << 20; 3],
             rest_bytes: Some(24_000_000),
             came_to_rest: true,
+            series: None,
+            queries: Vec::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::error::{Error, io};
 pub(super) enum Kind {
     Trine,
     Prometheus,
+    VictoriaMetrics,
     /// Anything else that takes the protocol: nothing but the load is measured by HTTP.
     Other,
 }
@@ -119,13 +120,14 @@ impl Target {
     }
 
     /// Makes what is in memory into blocks. Trine seals its heads; Prometheus writes a snapshot, which has its head as a
-    /// block beside links to the others, and needs `--web.enable-admin-api`.
+    /// block beside links to the others, and needs `--web.enable-admin-api`. VictoriaMetrics writes its buffers.
     pub(super) async fn seal(&self, client: &reqwest::Client) -> Result<(), Error> {
         let (Some(base), path) = (
             self.bases.first(),
             match self.kind {
                 Kind::Trine => "/admin/v1/flush",
                 Kind::Prometheus => "/api/v1/admin/tsdb/snapshot",
+                Kind::VictoriaMetrics => "/internal/force_flush",
                 Kind::Other => return Ok(()),
             },
         ) else {
@@ -152,6 +154,7 @@ impl Target {
             bytes += match self.kind {
                 Kind::Trine => trine_blocks_bytes(dir)?,
                 Kind::Prometheus => prometheus_blocks_bytes(dir)?,
+                Kind::VictoriaMetrics => tree_bytes(&dir.join("data"))? + tree_bytes(&dir.join("indexdb"))?,
                 Kind::Other => tree_bytes(dir)?,
             };
         }
