@@ -56,6 +56,11 @@ pub fn function_names() -> impl Iterator<Item = &'static str> {
     signature::FUNCTIONS.iter().map(|function| function.name)
 }
 
+/// An expression in one line, in Prometheus' spelling.
+pub fn text(expr: &ast::Expr) -> String {
+    printer::line(expr)
+}
+
 /// The syntax tree of the query as `parse_query` answers it. Errors: [`crate::Error::Parse`].
 pub fn parse_tree(query: &str) -> Result<serde_json::Value> {
     Ok(tree::json(&parser::parse(query)?))

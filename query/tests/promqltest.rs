@@ -12,6 +12,8 @@ mod load;
 mod local;
 #[path = "promqltest/memory.rs"]
 mod memory;
+#[path = "promqltest/pinned.rs"]
+mod pinned;
 #[path = "promqltest/runner.rs"]
 mod runner;
 #[path = "promqltest/script.rs"]

@@ -11,6 +11,8 @@ mod harness;
 mod histogram;
 #[path = "../../../query/tests/promqltest/load.rs"]
 mod load;
+#[path = "../../../query/tests/promqltest/pinned.rs"]
+mod pinned;
 #[path = "../../../query/tests/promqltest/runner.rs"]
 mod runner;
 #[path = "../../../query/tests/promqltest/script.rs"]

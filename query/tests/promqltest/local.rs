@@ -29,6 +29,8 @@ impl LocalEngine {
 }
 
 impl Engine for LocalEngine {
+    const PINNED: bool = true;
+
     async fn clear(&mut self) {
         self.series.clear();
         self.scatter = (self.build)(&[]);

@@ -7,10 +7,14 @@ use trine_store::model::Labels;
 
 use crate::compare;
 use crate::load::{self, Series};
+use crate::pinned;
 use crate::script::{self, Command, Eval, When};
 
 /// An engine under test: something that keeps samples and answers queries.
 pub(crate) trait Engine {
+    /// Ask every instant query five times more, pinned to its time by `@`.
+    const PINNED: bool;
+
     /// Forgets all samples.
     async fn clear(&mut self);
 
@@ -114,13 +118,23 @@ pub(crate) async fn run_script(text: &str, engine: &mut impl Engine) -> Tally {
         match command {
             Command::Clear => engine.clear().await,
             Command::Load(loaded) => engine.load(&load::series_of(loaded)).await,
-            Command::Eval(eval) => match run_eval(engine, &eval).await {
+            Command::Eval(eval) => match run_evals(engine, &eval).await {
                 Ok(()) => tally.passed += 1,
                 Err(why) => tally.wrong.push(format!("line {}: {}: {why}", eval.line, eval.query)),
             },
         }
     }
     tally
+}
+
+async fn run_evals<E: Engine>(engine: &E, eval: &Eval) -> Result<(), String> {
+    run_eval(engine, eval).await?;
+    let pinned = if E::PINNED { pinned::evals(eval) } else { Vec::new() };
+    for eval in pinned {
+        let query = &eval.query;
+        run_eval(engine, &eval).await.map_err(|why| format!("pinned, {:?}: {query}: {why}", eval.when))?;
+    }
+    Ok(())
 }
 
 async fn run_eval(engine: &impl Engine, eval: &Eval) -> Result<(), String> {

@@ -50,6 +50,18 @@ impl StoreScatter {
     }
 }
 
+impl StoreScatter {
+    /// One shard that has the same series in a sealed block and in its open head.
+    pub(crate) fn in_pieces(block: &[Series], open: &[Series]) -> Self {
+        let all = |series: &'_ [Series]| head(&series.iter().collect::<Vec<_>>());
+        let mut file = Vec::new();
+        seal(&all(block).view(), &mut file).unwrap();
+        let block = Block::open(Arc::new(Bytes::from(file))).unwrap();
+        let metrics = MetricsView { heads: vec![all(open).view()], blocks: vec![Arc::new(block)] };
+        Self(vec![Arc::new(ShardView { shard: 0, position: 1, metrics, ..ShardView::default() })])
+    }
+}
+
 fn head(series: &[&Series]) -> MetricsHead {
     let tenant: Arc<str> = Arc::from(TENANT);
     let mut builder = MetricsPartBuilder::new(TENANT);

@@ -3,7 +3,7 @@
 //! Series of plain floats never come here: [`super::range`] has the batch path for them.
 mod change;
 mod extended;
-pub(in crate::promql) mod over_time;
+mod over_time;
 mod rate;
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::extended::Extension;
 use super::is_absent;
 use super::range::{RangeFn, Window, Windows};
 use crate::promql::histogram::{Histogram, HistogramColumn, Outcome};
+pub(in crate::promql) use over_time::Running;
 
 /// What a function has to say of a series besides its result; worded where the query's text is known. On the wire: never
 /// reuse a number.
