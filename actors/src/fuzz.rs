@@ -82,7 +82,22 @@ fn sample() -> Vec<Command> {
         Command::ReplaceNode { old: 2, node: NodeRecord { name: "n2".to_owned(), ..node(9) } },
         Command::RetireNode { node: 3 },
         Command::ForgetNode { node: 3 },
+        Command::ClaimReplica(meta::Claim {
+            tenant: "t".to_owned(),
+            cluster: "c".to_owned(),
+            replica: "a".to_owned(),
+            received_ms: 5,
+            failover_ms: 9,
+        }),
         Command::RemoveReplica { shard: 1, replica: 3 },
+        Command::RaiseHorizon { to_ns: 100 },
+        Command::SpreadStream {
+            tenant: "t".to_owned(),
+            stream: b"\x03app\x01x".to_vec(),
+            from_ns: 0,
+            slots: 4,
+            earliest_ns: 120,
+        },
     ]
 }
 

@@ -1,6 +1,7 @@
 //! The cluster as the API surfaces see it.
 mod healing;
 mod ledger;
+mod spread;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +9,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use trine_actors::Cluster;
 use trine_actors::cluster::{DeleteError, NodeView, ScrubView};
-use trine_actors::meta::META_SHARD;
+use trine_actors::meta::{Claim, ClaimError, META_SHARD, PAIRS_MAX};
 use trine_actors::rpc::proto::{ReplicaStatus, ScrubFinding};
 use trine_api::admin::model::{
     AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode,
-    AdminShard, AdminVerification, FlushReport, RemovedNode,
+    AdminShard, AdminSpreads, AdminVerification, FlushReport, RemovedNode,
 };
-use trine_api::{Backend, ShardPart, WriteError};
+use trine_api::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::index::Matcher;
 use trine_store::limits::DeleteSeries;
-use trine_store::model::{SLOTS, Signal, Slot};
+use trine_store::model::{Labels, SLOTS, Signal, Slot, Spreads};
 use trine_store::shard::PartOutcome;
+
+/// After this a request whose replica could not be elected may come again: the metadata group has a leader by then.
+const ELECTION_PAUSE: Duration = Duration::from_secs(2);
 
 /// [`Backend`] over a running [`Cluster`].
 pub(crate) struct ClusterBackend {
@@ -96,9 +100,31 @@ impl Backend for ClusterBackend {
         self.cluster.shard_of(slot)
     }
 
+    fn spreads(&self) -> Spreads {
+        self.cluster.spreads()
+    }
+
+    async fn settle(&self, time_ns: i64) -> Result<(), WriteError> {
+        let unavailable = |reason| WriteError::Unavailable { reason, retry_after: Duration::from_secs(1) };
+        self.cluster.settle(time_ns).await.map_err(unavailable)
+    }
+
     async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError> {
         let parts = parts.into_iter().map(|p| (p.shard, p.part)).collect();
         self.cluster.write(parts).await.map_err(write_error)
+    }
+
+    async fn elect(&self, claim: &ReplicaClaim) -> Result<Election, WriteError> {
+        let ReplicaClaim { tenant, cluster, replica, now_ms, failover_ms, renew_ms } = claim.clone();
+        let claim = Claim { tenant, cluster, replica, received_ms: now_ms, failover_ms };
+        let claimant = claim.replica.clone();
+        match self.cluster.elect(claim, renew_ms).await {
+            Ok(elected) if elected == claimant => Ok(Election::Elected),
+            Ok(elected) => Ok(Election::Other(elected)),
+            Err(reason) if reason == ClaimError::TooMany.to_string() => Ok(Election::TooMany(PAIRS_MAX)),
+            Err(reason) if reason == ClaimError::TooLong.to_string() => Err(WriteError::Invalid(reason)),
+            Err(reason) => Err(WriteError::Unavailable { reason, retry_after: ELECTION_PAUSE }),
+        }
     }
 
     fn reject(&self, tenant: &str, signal: Signal, reason: &'static str, facts: u64) {
@@ -187,31 +213,33 @@ impl Backend for ClusterBackend {
             .map(|(&shard, record)| {
                 let replicas = replicas_of(&nodes, shard);
                 let leader = replicas.iter().find(|(_, r)| r.leads);
+                // Without a leader, what the replica says that has heard of the newest term.
+                let newest = leader.or_else(|| replicas.iter().max_by_key(|(_, r)| (r.term, r.applied_index)));
                 let name_of = |node: u64| meta.nodes.get(&node).map_or_else(|| node.to_string(), |n| n.name.clone());
                 AdminShard {
                     shard,
                     leader: leader.map(|(name, _)| (*name).to_owned()),
-                    term: leader.map_or(0, |(_, r)| r.term),
+                    term: newest.map_or(0, |(_, r)| r.term),
                     replicas: record
                         .replicas
                         .iter()
                         .map(|r| AdminReplica {
                             replica: r.replica,
                             node: name_of(r.node),
-                            voter: leader.is_some_and(|(_, l)| l.voters.contains(&r.replica)),
+                            voter: newest.is_some_and(|(_, l)| l.voters.contains(&r.replica)),
                             matched: replicas
                                 .iter()
                                 .find(|(_, s)| s.replica == r.replica)
                                 .map(|(_, s)| s.applied_index),
                         })
                         .collect(),
-                    last_log: leader.map(|(_, r)| r.last_index),
-                    committed: leader.map(|(_, r)| r.applied_index),
-                    applied: leader.map(|(_, r)| r.applied_index),
+                    last_log: newest.map(|(_, r)| r.last_index),
+                    committed: newest.map(|(_, r)| r.applied_index),
+                    applied: newest.map(|(_, r)| r.applied_index),
                     slots_count: slots_of(shard),
-                    head_bytes: leader.map(|(_, r)| r.head_bytes),
-                    blocks_count: leader.map(|(_, r)| r.blocks_count),
-                    blocks_bytes: leader.map(|(_, r)| r.blocks_bytes),
+                    head_bytes: newest.map(|(_, r)| r.head_bytes),
+                    blocks_count: newest.map(|(_, r)| r.blocks_count),
+                    blocks_bytes: newest.map(|(_, r)| r.blocks_bytes),
                 }
             })
             .collect()
@@ -245,7 +273,18 @@ impl Backend for ClusterBackend {
     }
 
     async fn verify_ledger(&self, start: bool) -> AdminVerification {
-        ledger::verification(self.cluster.ledger(start, false).await)
+        let answers = self.cluster.ledger(start, false).await;
+        let (meta, nodes) = (self.cluster.meta(), self.cluster.nodes().await);
+        let leads = |shard: &u32| replicas_of(&nodes, *shard).iter().any(|(_, replica)| replica.leads);
+        ledger::verification(answers, meta.shards.keys().copied().filter(|shard| !leads(shard)).collect())
+    }
+
+    async fn spread_streams(&self) -> AdminSpreads {
+        spread::spreads(&self.cluster)
+    }
+
+    async fn spread_stream(&self, tenant: &str, stream: &Labels, slots: u16, from_ns: i64) -> Result<i64, String> {
+        self.cluster.spread(tenant, stream.as_bytes(), slots, from_ns).await
     }
 
     async fn healing(&self) -> AdminHealing {

@@ -1,4 +1,5 @@
 //! The configuration file, the environment and the flags, as one validated value.
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use trine_actors::ClusterConfig;
 use trine_actors::shard::Retention;
-use trine_api::ApiConfig;
+use trine_api::{ApiConfig, HaConfig, OtlpConfig, TranslationStrategy};
 use trine_store::shard::CompactionPolicy;
 
 use crate::cli::NodeFlags;
@@ -35,7 +36,11 @@ pub(crate) struct Config {
     pub(crate) scrub: ScrubConfig,
     pub(crate) recovery: RecoveryConfig,
     pub(crate) limits: LimitsConfig,
+    pub(crate) spread: SpreadConfig,
     pub(crate) tenancy: TenancyConfig,
+    pub(crate) metrics: MetricsConfig,
+    pub(crate) otlp: OtlpSection,
+    pub(crate) ha: HaSection,
     pub(crate) telemetry: TelemetryConfig,
 }
 
@@ -217,11 +222,39 @@ impl Default for RecoveryConfig {
 }
 
 /// Bounds on requests and queries.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LimitsConfig {
     /// How long a query may run, in seconds. 0: 120.
     pub(crate) query_timeout_s: u64,
+    /// Samples and log lines this far in the future are refused, in seconds: 0 to 43200. No spread of a stream begins earlier.
+    pub(crate) future_s: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { query_timeout_s: 0, future_s: 600 }
+    }
+}
+
+/// Spreading hot log streams over several slots.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SpreadConfig {
+    /// Where log lines go is settled this long before the newest that may come, in seconds: 1 to 43200. So long can lines be
+    /// taken while the metadata group has no majority; a spread begins so much later.
+    pub(crate) lead_s: u64,
+    /// Spread a stream that takes more in one shard, in bytes a second. 0: only by request.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub(crate) bytes_per_s: u64,
+    /// For so long, in seconds: 3 to 3153600000.
+    pub(crate) after_s: u64,
+}
+
+impl Default for SpreadConfig {
+    fn default() -> Self {
+        Self { lead_s: 1200, bytes_per_s: 8 << 20, after_s: 180 }
+    }
 }
 
 /// Tenants.
@@ -252,11 +285,73 @@ impl Default for TelemetryConfig {
     }
 }
 
+/// Metrics over Prometheus' protocols.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MetricsConfig {
+    /// Labels that federation and remote read add to every series, as a table.
+    pub(crate) external_labels: BTreeMap<String, String>,
+    /// Keep the start timestamps that remote write 2.0 brings: a record more for each sample that has one.
+    pub(crate) start_timestamps: bool,
+    /// Serve Prometheus' `/api/v1/admin/tsdb/*`, by which whoever reaches this node deletes series and has blocks linked.
+    pub(crate) admin_api: bool,
+}
+
+/// How OpenTelemetry's metrics become series; the names are those of Prometheus' `otlp` section.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OtlpSection {
+    /// `UnderscoreEscapingWithSuffixes`, `UnderscoreEscapingWithoutSuffixes`, `NoUTF8EscapingWithSuffixes` or `NoTranslation`.
+    pub(crate) translation_strategy: TranslationStrategy,
+    /// Resource attributes that every series of the resource gets as labels.
+    pub(crate) promote_resource_attributes: Vec<String>,
+    /// Promote all resource attributes but those of `ignore_resource_attributes`.
+    pub(crate) promote_all_resource_attributes: bool,
+    /// Resource attributes that are not promoted when all are.
+    pub(crate) ignore_resource_attributes: Vec<String>,
+    /// Give `target_info` the attributes that `job` and `instance` are made of, too.
+    pub(crate) keep_identifying_resource_attributes: bool,
+    /// Make native histograms with custom buckets of those with explicit bounds.
+    pub(crate) convert_histograms_to_nhcb: bool,
+    /// Make labels `otel_scope_…` of the scope's name, version, schema and attributes.
+    pub(crate) promote_scope_metadata: bool,
+    /// Add up what comes with delta temporality; refused without it. Each node adds up what it receives (ADR 0015).
+    pub(crate) delta_to_cumulative: bool,
+}
+
+/// Pairs of agents that send the same: of each pair one replica is stored, as with Mimir's HA tracker (ADR 0013).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HaSection {
+    /// Take part; without it `replica_label` is a label like any other.
+    pub(crate) enabled: bool,
+    /// Tenants that take part. Empty: all.
+    pub(crate) tenants: Vec<String>,
+    /// Label that names a pair.
+    pub(crate) cluster_label: String,
+    /// Label that names one of a pair; it is taken off what is stored.
+    pub(crate) replica_label: String,
+    /// Elect another replica once the elected one has been silent this long, in seconds.
+    pub(crate) failover_s: u64,
+    /// Renew the elected replica's lease this often at most, in seconds; less than `failover_s`.
+    pub(crate) renew_s: u64,
+}
+
+impl Default for HaSection {
+    fn default() -> Self {
+        let (cluster_label, replica_label) = ("cluster".to_owned(), "__replica__".to_owned());
+        Self { enabled: false, tenants: Vec::new(), cluster_label, replica_label, failover_s: 30, renew_s: 15 }
+    }
+}
+
 /// Keys whose value is text even where it looks like a number: a key of digits, a node named `7`.
 const TEXT_KEYS: [&str; 4] = ["cluster.key", "node.name", "node.zone", "node.advertise"];
 
 /// No duration is longer: 100 years. In ms and in ns it fits 63 bits.
 const SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
+
+/// What concerns the future is no more than half a day ahead: after a recovery of the metadata, no stream is spread for a day.
+const AHEAD_MAX_S: u64 = 12 * 3600;
 
 impl Config {
     /// Reads all sources and validates the result.
@@ -367,15 +462,26 @@ impl Config {
                 format!("{peer:?} is not host:port, like trine-0:7071 (the peer's gossip port)"),
             );
         }
-        for (key, seconds, least) in [
-            ("storage.retention_s", self.storage.retention_s, 1),
-            ("storage.head_age_s", self.storage.head_age_s, 1),
-            ("limits.query_timeout_s", self.limits.query_timeout_s, 0),
-            ("telemetry.interval_s", self.telemetry.interval_s, 1),
+        for (key, seconds, least, most) in [
+            ("storage.retention_s", self.storage.retention_s, 1, SECONDS_MAX),
+            ("storage.head_age_s", self.storage.head_age_s, 1, SECONDS_MAX),
+            ("limits.query_timeout_s", self.limits.query_timeout_s, 0, SECONDS_MAX),
+            ("limits.future_s", self.limits.future_s, 0, AHEAD_MAX_S),
+            ("telemetry.interval_s", self.telemetry.interval_s, 1, SECONDS_MAX),
+            ("spread.after_s", self.spread.after_s, 3, SECONDS_MAX),
+            ("spread.lead_s", self.spread.lead_s, 1, AHEAD_MAX_S),
+            ("ha.failover_s", self.ha.failover_s, 1, SECONDS_MAX),
+            ("ha.renew_s", self.ha.renew_s, 0, SECONDS_MAX),
         ] {
-            if !(least..=SECONDS_MAX).contains(&seconds) {
-                return bad(key, format!("{seconds} is not a number of seconds within {least} and {SECONDS_MAX}"));
+            if !(least..=most).contains(&seconds) {
+                return bad(key, format!("{seconds} is not a number of seconds within {least} and {most}"));
             }
+        }
+        if self.ha.renew_s >= self.ha.failover_s {
+            return bad("ha.renew_s", format!("{} is not less than ha.failover_s", self.ha.renew_s));
+        }
+        if self.ha.cluster_label.is_empty() || self.ha.replica_label.is_empty() {
+            return bad("ha.replica_label", "neither label of a pair may be empty".into());
         }
         if self.cluster.shards == 0 || self.cluster.shards > 4096 {
             return bad("cluster.shards", format!("{} is not within 1 and 4096", self.cluster.shards));
@@ -445,6 +551,10 @@ impl Config {
             quarantine_bytes_max: self.recovery.quarantine_bytes,
             fetch_bytes_per_second: self.recovery.fetch_bytes_per_s,
             fetches_max: self.recovery.fetches,
+            future_ms_max: self.limits.future_s * 1000,
+            spread_lead_ms: self.spread.lead_s * 1000,
+            spread_bytes_per_second: self.spread.bytes_per_s,
+            spread_after_ms: self.spread.after_s * 1000,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }
@@ -457,11 +567,38 @@ impl Config {
             require_tenant: self.tenancy.require_tenant,
             inflight_bytes_max: share,
             retention_ms: i64::try_from(self.storage.retention_s * 1000).unwrap_or(i64::MAX),
+            future_ms_max: i64::try_from(self.limits.future_s * 1000).unwrap_or(i64::MAX),
             query_timeout_ms: match self.limits.query_timeout_s {
                 0 => defaults.query_timeout_ms,
                 s => s * 1000,
             },
+            external_labels: self.metrics.external_labels.clone(),
+            start_timestamps: self.metrics.start_timestamps,
+            admin_api: self.metrics.admin_api,
+            otlp: self.otlp_config(),
+            ha: HaConfig {
+                enabled: self.ha.enabled,
+                tenants: self.ha.tenants.clone(),
+                cluster_label: self.ha.cluster_label.clone(),
+                replica_label: self.ha.replica_label.clone(),
+                failover_ms: i64::try_from(self.ha.failover_s * 1000).unwrap_or(i64::MAX),
+                renew_ms: i64::try_from(self.ha.renew_s * 1000).unwrap_or(i64::MAX),
+            },
             ..defaults
+        }
+    }
+
+    fn otlp_config(&self) -> OtlpConfig {
+        let otlp = self.otlp.clone();
+        OtlpConfig {
+            translation_strategy: otlp.translation_strategy,
+            promote_resource_attributes: otlp.promote_resource_attributes,
+            promote_all_resource_attributes: otlp.promote_all_resource_attributes,
+            ignore_resource_attributes: otlp.ignore_resource_attributes,
+            keep_identifying_resource_attributes: otlp.keep_identifying_resource_attributes,
+            convert_histograms_to_nhcb: otlp.convert_histograms_to_nhcb,
+            promote_scope_metadata: otlp.promote_scope_metadata,
+            delta_to_cumulative: otlp.delta_to_cumulative,
         }
     }
 }
@@ -510,6 +647,8 @@ mod tests {
             ("listen.http=localhost:9191", ["127.0.0.1:9191", "names are not resolved"]),
             ("listen.rpc=\"\"", ["`listen.rpc`", "cannot be turned off"]),
             ("listen.loki=0.0.0.0:9090", ["`listen.loki`", "taken by listen.http"]),
+            ("ha.renew_s=30", ["`ha.renew_s`", "30 is not less than ha.failover_s"]),
+            ("otlp.translation_strategy=None", ["`otlp.translation_strategy`", "NoTranslation"]),
             ("node.memory_bytes=5", ["`node.memory_bytes`", "5 is less than 128 MiB"]),
             (
                 "node.memory_bytes=512M",
@@ -518,7 +657,10 @@ mod tests {
             ("node.memory_bytes=-1", ["`node.memory_bytes`", "-1 is not a number of bytes"]),
             ("storage.wal_bytes=true", ["`storage.wal_bytes`", "a size like 512MiB"]),
             ("node.colour=red", ["`node.colour` in --set: there is no such key", "[node] has advertise, data_dir"]),
-            ("colour=red", ["`colour` in --set: there is no such key", "the sections are cluster, compaction"]),
+            (
+                "colour=red",
+                ["`colour` in --set: there is no such key", "the sections are cluster, compaction, ha, limits"],
+            ),
             ("nod.name=red", ["`nod` in --set: there is no such key", "docs/config.md"]),
             ("cluster.shards=many", ["`cluster.shards`", "string \"many\" is not a whole number, 0 or more"]),
             ("cluster.shards=-4", ["`cluster.shards`", "`-4` is not a whole number, 0 or more"]),
@@ -533,6 +675,9 @@ mod tests {
             ("storage.head_age_s=0", ["`storage.head_age_s`", "0 is not a number of seconds within 1"]),
             ("storage.head_age_s=9223372036854775807", ["`storage.head_age_s`", "3153600000"]),
             ("limits.query_timeout_s=9223372036854775807", ["`limits.query_timeout_s`", "within 0 and"]),
+            ("limits.future_s=43201", ["`limits.future_s`", "within 0 and 43200"]),
+            ("spread.lead_s=0", ["`spread.lead_s`", "within 1 and 43200"]),
+            ("spread.after_s=2", ["`spread.after_s`", "within 3 and"]),
             ("telemetry.interval_s=0", ["`telemetry.interval_s`", "within 1 and"]),
             ("colour", ["--set colour", "section.key=value"]),
         ] {

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use trine_store::model::SLOTS;
 
 use super::META_SHARD;
+use super::election::Claim;
 use super::state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 
 /// Version byte before the bincode of a command, a reply or a state.
@@ -34,6 +35,13 @@ pub enum Command {
     RetireNode { node: u64 },
     /// A retiring node holds nothing any more.
     ForgetNode { node: u64 },
+    /// From now on no stream's spread may begin before `to_ns`: entries before it have their slots for good.
+    RaiseHorizon { to_ns: i64 },
+    /// Spreads a log stream over `slots` slots from `from_ns` on; 0: as early as possible. `earliest_ns` is the newest entry
+    /// time that surfaces accept as the proposer's clock has it: no spread begins before it.
+    SpreadStream { tenant: String, stream: Vec<u8>, from_ns: i64, slots: u16, earliest_ns: i64 },
+    /// A replica of a pair of agents sent something: see [`super::Elections`].
+    ClaimReplica(Claim),
     /// Series are to be deleted in every shard; `id` is drawn by whoever asks, `delete` an encoded
     /// [`trine_store::limits::DeleteSeries`].
     RequestDelete { id: u64, delete: Vec<u8> },
@@ -47,6 +55,10 @@ pub enum Reply {
     Done,
     Replica(u64),
     Refused(String),
+    /// The stream is spread from this entry time on, in ns.
+    SpreadFrom(i64),
+    /// The replica of a pair that counts.
+    Elected(String),
 }
 
 /// Bytes that are no command of this version.
@@ -146,6 +158,20 @@ impl MetaState {
                 Reply::Done
             }
             Command::ForgetNode { node } => self.forget_node(node),
+            Command::RaiseHorizon { to_ns } => {
+                self.places.raise(to_ns);
+                Reply::Done
+            }
+            Command::SpreadStream { tenant, stream, from_ns, slots, earliest_ns } => {
+                match self.places.spread(tenant, stream, from_ns, slots, earliest_ns) {
+                    Ok(from_ns) => Reply::SpreadFrom(from_ns),
+                    Err(refusal) => Reply::Refused(refusal.to_string()),
+                }
+            }
+            Command::ClaimReplica(claim) => match self.elections.claim(claim) {
+                Ok(elected) => Reply::Elected(elected.replica.clone()),
+                Err(error) => Reply::Refused(error.to_string()),
+            },
             Command::RequestDelete { id, delete } => {
                 if self.deletes.len() >= Self::DELETES_MAX && !self.deletes.contains_key(&id) {
                     return Reply::Refused(format!(

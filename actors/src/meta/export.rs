@@ -1,9 +1,9 @@
 //! The metadata as a checksummed file: the snapshot of its group, and what an operator keeps as a backup.
 //!
 //! ```text
-//! meta.state, version 3                                  docs/formats/manifest.md
+//! meta.state, version 5                                  docs/formats/manifest.md
 //!   0   4  magic "TRNX"
-//!   4   1  version      3; 1 and 2 are read
+//!   4   1  version      5; 1 to 4 are read
 //!   5   .. state        bincode 2, standard configuration, of Export
 //! -32  32  hash         BLAKE3 of version and state
 //! ```
@@ -19,7 +19,7 @@ use super::state::{MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 /// Name of the file in the metadata's directory.
 pub(crate) const FILE: &str = "meta.state";
 const MAGIC: &[u8; 4] = b"TRNX";
-const VERSION: u8 = 3;
+const VERSION: u8 = 5;
 
 /// What the file holds besides magic, version and checksum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,11 +88,12 @@ mod v1 {
     }
 }
 
-/// Version 2: series could not be deleted.
+/// Version 2: no stream could be spread.
 mod v2 {
     use super::*;
-    use crate::meta::GoneNode;
     use std::collections::{BTreeMap, BTreeSet};
+
+    use crate::meta::GoneNode;
 
     #[derive(Deserialize)]
     #[cfg_attr(test, derive(Serialize))]
@@ -133,7 +134,7 @@ mod v2 {
                 retiring: s.retiring,
                 gone: s.gone,
                 unknown_replicas: s.unknown_replicas,
-                deletes: BTreeMap::new(),
+                ..MetaState::default()
             };
             Self { position: e.position, membership: e.membership, state }
         }
@@ -152,16 +153,18 @@ pub(crate) fn decode_export(bytes: &[u8]) -> io::Result<Export> {
     }
     match body.first() {
         Some(1) => decode::<v1::Export>("export", body).map(Into::into).map_err(corrupt),
-        Some(&version @ (2 | VERSION)) => {
-            // The envelope of commands is version 1 whatever this file's version.
-            let body = [&[1], body.get(1..).unwrap_or_default()].concat();
-            match version {
-                2 => decode::<v2::Export>("export", &body).map(Into::into).map_err(corrupt),
-                _ => decode("export", &body).map_err(corrupt),
-            }
-        }
+        Some(2) => decode::<v2::Export>("export", &enveloped(body)).map(Into::into).map_err(corrupt),
+        // Version 3 ends where version 4 has the elections, and that where version 5 has the deletions: none.
+        Some(3) => decode("export", &[&enveloped(body)[..], &[0, 0]].concat()).map_err(corrupt),
+        Some(4) => decode("export", &[&enveloped(body)[..], &[0]].concat()).map_err(corrupt),
+        Some(&VERSION) => decode("export", &enveloped(body)).map_err(corrupt),
         version => Err(corrupt(format!("unknown version {version:?}"))),
     }
+}
+
+/// The envelope of commands is version 1 whatever this file's version.
+fn enveloped(body: &[u8]) -> Vec<u8> {
+    [&[1], body.get(1..).unwrap_or_default()].concat()
 }
 
 pub(crate) fn encode_export(export: &Export) -> Vec<u8> {
@@ -195,7 +198,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::meta::{Command, GoneNode, LeavingReplica};
+    use crate::meta::{Claim, Command, Elections, GoneNode, LeavingReplica, SpreadRecord, StreamPlaces};
 
     fn sample() -> Export {
         let record = |replica| ShardRecord {
@@ -224,7 +227,17 @@ mod tests {
             retiring: [7].into(),
             gone: [(6, GoneNode { name: "n".into(), replaced_by: 7 })].into(),
             unknown_replicas: vec![(20, 30)],
-            deletes: [(40, vec![41])].into(),
+            places: StreamPlaces {
+                horizon_ns: 1_000,
+                spreads: vec![SpreadRecord {
+                    tenant: "t".into(),
+                    stream: b"\x03app\x01x".to_vec(),
+                    from_ns: 900,
+                    slots: 4,
+                }],
+            },
+            elections: Elections::default(),
+            deletes: BTreeMap::new(),
         };
         Export { position: Some((1, 2, 3)), membership: Some(((1, 2, 3), vec![4, 5])), state }
     }
@@ -233,21 +246,69 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Version 3 as it is on disks: version 2 with another version byte, and the deletions behind it. A change here needs a new
+    /// Version 5 as it is on disks, and version 4, which ends before the deletions and is still read. A change here needs a new
     /// version.
     #[test]
-    fn version_3_is_fixed() {
-        let bytes = encode_export(&sample());
+    fn version_5_is_fixed() {
+        let mut export = sample();
+        let text = |t: &str| t.to_owned();
+        let claim =
+            Claim { tenant: text("t"), cluster: text("c"), replica: text("a"), received_ms: 5, failover_ms: 30_000 };
+        export.state.apply(Command::ClaimReplica(claim));
+        let bytes = encode_export(&export);
+        assert_eq!(decode_export(&bytes).unwrap(), export);
+        // What version 3 has, and the elections; without and with deletions.
+        let body = |all: &str| all[10..all.len() - 64].to_owned();
+        assert_eq!(body(&hex(&bytes)), body(FIXTURE_3) + ELECTIONS + "00");
+        assert_eq!(bytes[4], 5);
+        let mut old = [&[4], &bytes[5..bytes.len() - 33]].concat();
+        old = [MAGIC.as_slice(), &old, blake3::hash(&old).as_bytes()].concat();
+        assert_eq!(decode_export(&old).unwrap(), export, "version 4 is still read");
+        export.state.apply(Command::RequestDelete { id: 40, delete: vec![41] });
+        let bytes = encode_export(&export);
+        assert_eq!(decode_export(&bytes).unwrap(), export);
+        assert_eq!(body(&hex(&bytes)), body(FIXTURE_3) + ELECTIONS + "01280129");
+    }
+
+    /// One tenant, one pair, its elected replica, since when, until when.
+    const ELECTIONS: &str = "01017401016301610a0a";
+
+    #[test]
+    fn version_3_is_still_read() {
+        let byte = |at: usize| u8::from_str_radix(&FIXTURE_3[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..FIXTURE_3.len()).step_by(2).map(byte).collect();
         assert_eq!(decode_export(&bytes).unwrap(), sample());
-        let (before, hash) = FIXTURE_2.split_at(FIXTURE_2.len() - 64);
-        let body = format!("03{}01280129", &before[10..]);
-        let bytes_of = |hex: &str| -> Vec<u8> {
-            (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect()
+    }
+
+    const FIXTURE_3: &str = concat!(
+        "54524e580301010203010102030204050163010707016e03723a3103683a32017a0176010002050108070105060801010000",
+        "01020501090701050609010a02080901070106016e0701141efbd00701017406036170700178fb080704d6bf2eea39b17790",
+        "4522df0e2eb0c3fe8284818bd7553f851fb6acd0cb3c1fbc"
+    );
+
+    #[test]
+    fn version_2_is_still_read() {
+        let Export { position, membership, state } = sample();
+        let s = state.clone();
+        let old = v2::State {
+            cluster: s.cluster,
+            nodes: s.nodes,
+            shards: s.shards,
+            slots: s.slots,
+            slots_generation: s.slots_generation,
+            meta: s.meta,
+            next_replica: s.next_replica,
+            opened: s.opened,
+            retiring: s.retiring,
+            gone: s.gone,
+            unknown_replicas: s.unknown_replicas,
         };
-        assert_eq!(hex(&bytes), format!("54524e58{body}{}", blake3::hash(&bytes_of(&body)).to_hex()));
-        let mut old = sample();
-        old.state.deletes.clear();
-        assert_eq!(decode_export(&bytes_of(&format!("{before}{hash}"))).unwrap(), old, "version 2 is still read");
+        let mut body = encode(&v2::Export { position, membership: membership.clone(), state: old });
+        body[0] = 2;
+        let bytes = [MAGIC.as_slice(), &body, blake3::hash(&body).as_bytes()].concat();
+        assert_eq!(hex(&bytes), FIXTURE_2);
+        let state = MetaState { places: StreamPlaces::default(), ..state };
+        assert_eq!(decode_export(&bytes).unwrap(), Export { position, membership, state });
     }
 
     const FIXTURE_2: &str = concat!(

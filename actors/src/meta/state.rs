@@ -1,8 +1,11 @@
 //! The metadata that every node holds a copy of.
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::election::Elections;
 use serde::{Deserialize, Serialize};
 use trine_store::model::{SLOTS, Slot};
+
+use super::spread::StreamPlaces;
 
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +131,10 @@ pub struct MetaState {
     /// Replica ids, first and one behind the last, that were given away but are not known: the metadata was restored from
     /// an older copy. Their files are left alone.
     pub unknown_replicas: Vec<(u64, u64)>,
+    /// Which log streams are spread over several slots, and up to when that is settled.
+    pub places: StreamPlaces,
+    /// Whose samples of pairs of agents are stored.
+    pub elections: Elections,
     /// Requests to delete series that not every shard has applied, by id: encoded [`trine_store::limits::DeleteSeries`].
     pub deletes: BTreeMap<u64, Vec<u8>>,
 }
