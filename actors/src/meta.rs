@@ -5,7 +5,7 @@ mod machine;
 mod state;
 
 pub use command::{Command, CommandError, ONLY_REPLICA, Reply, decode, encode};
-pub(crate) use export::{Export, decode_export, encode_export, read_export, write_export};
+pub(crate) use export::{Export, decode_export, encode_export, mend_export, read_export, write_export};
 pub use machine::MetaMachine;
 pub use state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 
