@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
-use trine_store::model::{Signal, Slot};
+use trine_store::model::{Signal, Slot, Spreads};
 use trine_store::shard::{Ledger, PartOutcome};
 
 use crate::config::ClusterConfig;
@@ -27,6 +27,7 @@ use crate::meta::MetaState;
 use crate::router::Router;
 use crate::rpc::{LATE, proto, refusal};
 use crate::scatter::ClusterScatter;
+use crate::spread::SpreadView;
 
 pub use flush::Flushed;
 pub use progress::Replayed;
@@ -99,6 +100,30 @@ impl Cluster {
     /// The shard of a slot; 0 before the node belongs to a cluster.
     pub fn shard_of(&self, slot: Slot) -> u32 {
         self.shared.shard_of(slot)
+    }
+
+    /// Where log entries go, as far as this node knows it.
+    pub fn spreads(&self) -> Spreads {
+        self.shared.spreads()
+    }
+
+    /// Returns once the place of log entries at `time_ns` is settled and known here; `Err` says why not, after some seconds.
+    pub async fn settle(&self, time_ns: i64) -> Result<(), String> {
+        self.shared.settle(time_ns).await
+    }
+
+    /// The table of spread streams.
+    pub fn spread_view(&self) -> SpreadView {
+        SpreadView::of(&self.shared)
+    }
+
+    /// Spreads a log stream (canonical labels) over `slots` slots from the entry time `from_ns` on, or as early as possible
+    /// when that is 0. Gives the beginning; `Err` says why not.
+    pub async fn spread(&self, tenant: &str, stream: &[u8], slots: u16, from_ns: i64) -> Result<i64, String> {
+        let from_ns = self.shared.spread(tenant, stream, slots, from_ns).await?;
+        let stream = crate::spread::text_of(stream);
+        tracing::info!(tenant, stream, slots, from_ns, "a log stream is going to be spread, by request");
+        Ok(from_ns)
     }
 
     /// `Err` says why this node cannot serve yet, all of it.
@@ -355,6 +380,10 @@ pub(crate) mod tests {
             quarantine_bytes_max: 0,
             fetch_bytes_per_second: 0,
             fetches_max: 2,
+            future_ms_max: 600_000,
+            spread_lead_ms: 60_000,
+            spread_bytes_per_second: 0,
+            spread_after_ms: 60_000,
             version: String::new(),
         }
     }

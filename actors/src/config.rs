@@ -51,6 +51,15 @@ pub struct ClusterConfig {
     pub fetch_bytes_per_second: u64,
     /// Replicas that fetch at a time.
     pub fetches_max: usize,
+    /// Log entries this far in the future are accepted by the surfaces, in ms: no spread of a stream begins before that.
+    pub future_ms_max: u64,
+    /// The places of log entries are settled this long before the newest that may come, in ms: so long can entries be
+    /// placed without the metadata group, and so much later does a spread begin.
+    pub spread_lead_ms: u64,
+    /// Bytes a second of one log stream in one shard beyond which the stream is spread; 0: only by request.
+    pub spread_bytes_per_second: u64,
+    /// A stream is spread when it was beyond that for so long, in ms.
+    pub spread_after_ms: u64,
     /// Software version shown to peers.
     pub version: String,
 }

@@ -29,6 +29,12 @@ pub enum Error {
          directory from a backup, or see docs/operations/recovery.md for `trine admin recover-metadata`"
     )]
     OnlyCopy { what: &'static str, path: String, reason: String },
+    /// Nothing can be written to the data directory, so nothing in it is judged.
+    #[error(
+        "cannot write to {path}: {source}. Nothing in it was changed or given up: make room (or mend what the error names) and start \
+         this node again"
+    )]
+    NotWritable { path: String, source: std::io::Error },
     /// A shard's replica whose files or log are damaged or lost: it must be replaced.
     #[error("replica of shard {shard} is damaged ({reason}): {detail}")]
     Damaged { shard: u32, reason: &'static str, detail: String },

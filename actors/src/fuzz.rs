@@ -83,6 +83,14 @@ fn sample() -> Vec<Command> {
         Command::RetireNode { node: 3 },
         Command::ForgetNode { node: 3 },
         Command::RemoveReplica { shard: 1, replica: 3 },
+        Command::RaiseHorizon { to_ns: 100 },
+        Command::SpreadStream {
+            tenant: "t".to_owned(),
+            stream: b"\x03app\x01x".to_vec(),
+            from_ns: 0,
+            slots: 4,
+            earliest_ns: 120,
+        },
     ]
 }
 

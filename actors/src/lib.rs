@@ -25,6 +25,7 @@ mod scrub;
 pub mod shard;
 #[doc(hidden)]
 pub mod sim;
+pub mod spread;
 pub mod steward;
 
 pub use cluster::Cluster;

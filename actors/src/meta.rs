@@ -2,11 +2,13 @@
 mod command;
 mod export;
 mod machine;
+mod spread;
 mod state;
 
 pub use command::{Command, CommandError, ONLY_REPLICA, Reply, decode, encode};
 pub(crate) use export::{Export, decode_export, encode_export, mend_export, read_export, write_export};
 pub use machine::MetaMachine;
+pub use spread::{SpreadRecord, StreamPlaces};
 pub use state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 
 /// Shard number that stands for the metadata group in statuses.

@@ -18,6 +18,9 @@ use crate::meta::{Command, Export, ReplicaRecord, ShardRecord, decode, decode_ex
 /// Ids skipped, since lost replicas of the metadata may have given them away.
 const IDS_SKIPPED: u64 = 1 << 32;
 
+/// How far beyond now the lost replicas may have settled where log entries go: a day, in ns.
+const HORIZON_SKIPPED_NS: i64 = 24 * 3600 * 1_000_000_000;
+
 /// What would be recovered.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -109,12 +112,14 @@ impl Plan {
     }
 
     /// The state as it goes on, with this node's new replica as the only one of the metadata.
-    fn become_sole(mut self, node: u64) -> Result<(Export, Position), Error> {
+    fn become_sole(mut self, node: u64, now_ns: i64) -> Result<(Export, Position), Error> {
         let state = &mut self.export.state;
         let replica =
             state.next_replica.checked_add(IDS_SKIPPED).ok_or_else(|| meta("replica ids are used up".into()))?;
         state.unknown_replicas.push((state.next_replica, replica));
         state.next_replica = replica + 1;
+        // Lost replicas may have settled more than this copy knows of, up to about now: no spread begins in what they settled.
+        state.places.settle_for_recovery(now_ns.saturating_add(HORIZON_SKIPPED_NS));
         state.meta = ShardRecord {
             generation: state.meta.generation + 1,
             founder: replica,
@@ -138,7 +143,7 @@ pub async fn recover_metadata(data_dir: &Path, plan: Plan, confirmed: &str) -> R
     }
     let mut identity = member(data_dir)?;
     let cluster = identity.cluster.clone();
-    let (export, at) = plan.become_sole(identity.node_id)?;
+    let (export, at) = plan.become_sole(identity.node_id, crate::spread::now_ns())?;
     let healing = Healing::open(data_dir).map_err(io_error("open the quarantine in", data_dir))?;
     let (dir, new) = (data_dir.join("meta"), data_dir.join("meta.recovered"));
     if new.exists() {

@@ -5,6 +5,7 @@ mod ledger;
 pub mod model;
 mod openapi;
 mod scrub;
+mod spread;
 
 pub(crate) use cluster::routes;
 pub(crate) use health::routes as health_routes;

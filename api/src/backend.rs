@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
-use trine_store::model::{Signal, Slot};
+use trine_store::model::{Labels, Signal, Slot, Spreads};
 use trine_store::shard::PartOutcome;
 
 use crate::admin::model::{
-    AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminScrub, AdminShard, AdminVerification, FlushReport,
-    RemovedNode,
+    AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminScrub, AdminShard, AdminSpreads, AdminVerification,
+    FlushReport, RemovedNode,
 };
 
 /// A part and where it goes. `slot` is that of the part's first fact; all its facts are `shard`'s.
@@ -63,6 +63,16 @@ pub trait Backend: Send + Sync + 'static {
     /// Shard that owns a slot now; splits a request into one part builder a shard.
     fn shard_of(&self, slot: Slot) -> u32;
 
+    /// Slots of log entries, as far as this node knows them.
+    fn spreads(&self) -> Spreads {
+        Spreads::none()
+    }
+
+    /// Returns once the slots of log entries at `time_ns` are settled and known here.
+    async fn settle(&self, _time_ns: i64) -> Result<(), WriteError> {
+        Ok(())
+    }
+
     /// All parts of one request, of one tenant and signal; `Ok` once every part is fsynced on a majority and visible. Outcomes in the order of `parts`.
     async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError>;
 
@@ -107,6 +117,17 @@ pub trait Backend: Send + Sync + 'static {
     /// How far every node's count of everything is, after starting one where none runs if `start`.
     async fn verify_ledger(&self, _start: bool) -> AdminVerification {
         AdminVerification::default()
+    }
+
+    /// Log streams that are spread over several slots.
+    async fn spread_streams(&self) -> AdminSpreads {
+        AdminSpreads::default()
+    }
+
+    /// Spreads a log stream, given by its canonical labels, from the entry time `from_ns` on, or as early as possible when that
+    /// is 0. Gives the beginning in ns; `Err` says why not.
+    async fn spread_stream(&self, _tenant: &str, _stream: &Labels, _slots: u16, _from_ns: i64) -> Result<i64, String> {
+        Err("streams are not spread here".into())
     }
 
     /// Has a node's replicas made elsewhere, then forgets it. `Err` says why not; a living node only with `drain`.

@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
-use trine_store::model::Slot;
+use trine_store::model::{Slot, Spread, Spreads};
 
 use crate::body::decode_content;
 use crate::budget::{Budget, Held};
@@ -114,6 +114,13 @@ fn write_limits() -> WriteLimits {
     WriteLimits { now_ms: NOW_MS, future_ms_max: 600_000, retention_ms: 0, series_bytes_max: defaults.series_bytes_max }
 }
 
+/// Entries of every stream, but for one of 2^64, have their own slot; the newest ones have none yet.
+fn entry_limits() -> EntryLimits {
+    let now_ns = NOW_MS * 1_000_000;
+    let spread = Spread { hash: 1, from_ns: now_ns, slots: 4 };
+    EntryLimits::new(&ApiConfig::default(), now_ns, Spreads::new(vec![spread], now_ns + 1_000_000_000))
+}
+
 fn remote_write_v1(bytes: &[u8]) {
     ignore(with_held(|held| crate::prom::decode::decode("t", bytes, &write_limits(), &shard_of, held)));
 }
@@ -131,7 +138,7 @@ fn content_encodings(bytes: &[u8]) {
 }
 
 fn loki(bytes: &[u8], decode: fn(&[u8], &mut Collector<'_>) -> Result<(), ApiError>) {
-    let limits = EntryLimits::new(&ApiConfig::default(), NOW_MS * 1_000_000);
+    let limits = entry_limits();
     ignore(with_held(|held| {
         let mut collector = Collector::new("t", &limits, &shard_of, held);
         decode(bytes, &mut collector)?;
@@ -144,7 +151,7 @@ fn traces(request: Result<ExportTraceServiceRequest, ApiError>) {
 }
 
 fn logs(request: Result<ExportLogsServiceRequest, ApiError>) {
-    let limits = EntryLimits::new(&ApiConfig::default(), NOW_MS * 1_000_000);
+    let limits = entry_limits();
     ignore(request.and_then(|r| with_held(|held| crate::otlp::logs::decode("t", r, &limits, &shard_of, held))));
 }
 

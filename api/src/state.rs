@@ -95,6 +95,11 @@ impl Api {
         self.0.backend.shard_of(slot)
     }
 
+    /// Returns once the slots of log entries at `time_ns` are settled and known here.
+    pub(crate) async fn settle(&self, time_ns: i64) -> Result<(), ApiError> {
+        Ok(self.backend().settle(time_ns).await?)
+    }
+
     /// `Err` while this node takes no requests.
     pub(crate) fn check_ready(&self) -> Result<(), ApiError> {
         self.backend().serving().map_err(|reason| ApiError::NotReady { reason })

@@ -41,6 +41,15 @@ pub struct Flushed {
     pub blocks_count: u64,
 }
 
+/// A row of the table of spread streams.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Spread {
+    pub stream: String,
+    pub slots: u16,
+    /// First entry time, in Unix ms.
+    pub from_unix_ms: i64,
+}
+
 /// Talks to one node's admin API.
 #[derive(Clone, Debug)]
 pub struct Admin {
@@ -89,6 +98,23 @@ impl Admin {
     pub async fn remove_node(&self, name: &str) -> Result<()> {
         let request = self.http.post(self.url(&format!("nodes/{name}/remove"))).timeout(PATIENCE);
         self.call::<serde_json::Value>(request).await.map(drop)
+    }
+
+    /// Spreads a log stream of the tenant `default` as early as possible; gives the first entry time, in Unix ms.
+    pub async fn spread(&self, stream: &str, slots: u16) -> Result<i64> {
+        let request = self.http.post(self.url("spread")).timeout(PATIENCE);
+        let body = serde_json::json!({ "stream": stream, "slots": slots });
+        Ok(self.call::<Spread>(request.json(&body)).await?.from_unix_ms)
+    }
+
+    /// Streams that are spread so far.
+    pub async fn spreads(&self) -> Result<Vec<Spread>> {
+        #[derive(Deserialize)]
+        struct Spreads {
+            spreads: Vec<Spread>,
+        }
+        let all: Spreads = self.call(self.http.get(self.url("spread")).timeout(PATIENCE)).await?;
+        Ok(all.spreads)
     }
 
     /// The cluster that the node belongs to.

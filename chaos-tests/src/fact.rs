@@ -44,11 +44,32 @@ pub struct Run {
 /// Facts begin this long ago, so that all of them lie in the past for as many milliseconds, one each.
 const BACK_MS: i64 = 20 * 60 * 1000;
 
+/// This machine's wall clock, in Unix ms.
+pub fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+    i64::try_from(now).unwrap_or(i64::MAX)
+}
+
 impl Run {
     pub fn new(name: impl Into<String>) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
-        let base = (i64::try_from(now).unwrap_or(i64::MAX) - BACK_MS) / 1000 * 1000;
+        let base = (now_ms() - BACK_MS) / 1000 * 1000;
         Self { name: name.into(), base_ms: base, next: Default::default() }
+    }
+
+    /// Facts begin now, and what is far enough behind lies in the future.
+    pub fn from_now(name: impl Into<String>) -> Self {
+        let run = Self::new(name);
+        Self { base_ms: run.base_ms + BACK_MS, ..run }
+    }
+
+    /// Number of the fact of a time.
+    pub fn number_at(&self, time_ms: i64) -> u64 {
+        u64::try_from(time_ms.saturating_sub(self.base_ms)).unwrap_or(0)
+    }
+
+    /// Leaves numbers out, so that the next fact of a signal has this one or a later one.
+    pub fn skip_to(&self, signal: Signal, number: u64) {
+        self.next[signal as usize].fetch_max(number, Ordering::Relaxed);
     }
 
     /// Takes the next `count` numbers of a signal.
@@ -87,6 +108,11 @@ mod tests {
         assert_eq!(run.batch(Signal::Logs, 1).first, 0);
         assert_eq!((run.taken(Signal::Traces), run.taken(Signal::Metrics)), (5, 0));
         assert_eq!(run.time_ms(5) - run.time_ms(2), 3);
+        assert_eq!((run.number_at(run.time_ms(70)), run.number_at(run.time_ms(0) - 1)), (70, 0));
+        run.skip_to(Signal::Logs, 70);
+        run.skip_to(Signal::Logs, 20);
+        assert_eq!(run.batch(Signal::Logs, 2).numbers(), 70..72);
+        assert_eq!(Run::from_now("a").time_ms(0) - Run::new("a").time_ms(0), BACK_MS);
         assert_ne!(run.trace_id(one), run.trace_id(two));
         assert_ne!(run.trace_id(one), Run::new("b").trace_id(one));
         assert!(run.trace_id(one).len() == 32 && run.trace_id(one).bytes().all(|b| b.is_ascii_hexdigit()));

@@ -2,6 +2,7 @@
 mod bad_input;
 mod check;
 mod grow;
+mod hot_stream;
 mod kill_all;
 mod kill_one;
 mod ledger;
@@ -23,6 +24,7 @@ use crate::settings::Settings;
 
 pub use bad_input::bad_input;
 pub use grow::grow;
+pub use hot_stream::hot_stream;
 pub use kill_all::kill_all;
 pub use kill_one::kill_one;
 pub use ledger::ledger;
@@ -73,5 +75,6 @@ pub const ALL: &[Scenario] = scenarios![
     old_replica_returns,
     remove_dead_node,
     only_replica_lost,
-    retry_crosses
+    retry_crosses,
+    hot_stream
 ];

@@ -44,5 +44,6 @@ tests![
     old_replica_returns,
     remove_dead_node,
     only_replica_lost,
-    retry_crosses
+    retry_crosses,
+    hot_stream
 ];

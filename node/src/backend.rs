@@ -1,8 +1,10 @@
 //! The cluster as the API surfaces see it.
 mod healing;
 mod ledger;
+mod spread;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use trine_actors::Cluster;
@@ -11,13 +13,13 @@ use trine_actors::meta::META_SHARD;
 use trine_actors::rpc::proto::{ReplicaStatus, ScrubFinding};
 use trine_api::admin::model::{
     AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode,
-    AdminShard, AdminVerification, FlushReport, RemovedNode,
+    AdminShard, AdminSpreads, AdminVerification, FlushReport, RemovedNode,
 };
 use trine_api::backend::NotRemoved;
 use trine_api::{Backend, ShardPart, WriteError};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
-use trine_store::model::{SLOTS, Signal, Slot};
+use trine_store::model::{Labels, SLOTS, Signal, Slot, Spreads};
 use trine_store::shard::PartOutcome;
 
 /// [`Backend`] over a running [`Cluster`].
@@ -83,6 +85,15 @@ fn scrub_node(view: ScrubView) -> AdminScrubNode {
 impl Backend for ClusterBackend {
     fn shard_of(&self, slot: Slot) -> u32 {
         self.cluster.shard_of(slot)
+    }
+
+    fn spreads(&self) -> Spreads {
+        self.cluster.spreads()
+    }
+
+    async fn settle(&self, time_ns: i64) -> Result<(), WriteError> {
+        let unavailable = |reason| WriteError::Unavailable { reason, retry_after: Duration::from_secs(1) };
+        self.cluster.settle(time_ns).await.map_err(unavailable)
     }
 
     async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError> {
@@ -162,31 +173,33 @@ impl Backend for ClusterBackend {
             .map(|(&shard, record)| {
                 let replicas = replicas_of(&nodes, shard);
                 let leader = replicas.iter().find(|(_, r)| r.leads);
+                // Without a leader, what the replica says that has heard of the newest term.
+                let newest = leader.or_else(|| replicas.iter().max_by_key(|(_, r)| (r.term, r.applied_index)));
                 let name_of = |node: u64| meta.nodes.get(&node).map_or_else(|| node.to_string(), |n| n.name.clone());
                 AdminShard {
                     shard,
                     leader: leader.map(|(name, _)| (*name).to_owned()),
-                    term: leader.map_or(0, |(_, r)| r.term),
+                    term: newest.map_or(0, |(_, r)| r.term),
                     replicas: record
                         .replicas
                         .iter()
                         .map(|r| AdminReplica {
                             replica: r.replica,
                             node: name_of(r.node),
-                            voter: leader.is_some_and(|(_, l)| l.voters.contains(&r.replica)),
+                            voter: newest.is_some_and(|(_, l)| l.voters.contains(&r.replica)),
                             matched: replicas
                                 .iter()
                                 .find(|(_, s)| s.replica == r.replica)
                                 .map(|(_, s)| s.applied_index),
                         })
                         .collect(),
-                    last_log: leader.map(|(_, r)| r.last_index),
-                    committed: leader.map(|(_, r)| r.applied_index),
-                    applied: leader.map(|(_, r)| r.applied_index),
+                    last_log: newest.map(|(_, r)| r.last_index),
+                    committed: newest.map(|(_, r)| r.applied_index),
+                    applied: newest.map(|(_, r)| r.applied_index),
                     slots_count: slots_of(shard),
-                    head_bytes: leader.map(|(_, r)| r.head_bytes),
-                    blocks_count: leader.map(|(_, r)| r.blocks_count),
-                    blocks_bytes: leader.map(|(_, r)| r.blocks_bytes),
+                    head_bytes: newest.map(|(_, r)| r.head_bytes),
+                    blocks_count: newest.map(|(_, r)| r.blocks_count),
+                    blocks_bytes: newest.map(|(_, r)| r.blocks_bytes),
                 }
             })
             .collect()
@@ -220,7 +233,18 @@ impl Backend for ClusterBackend {
     }
 
     async fn verify_ledger(&self, start: bool) -> AdminVerification {
-        ledger::verification(self.cluster.ledger(start, false).await)
+        let answers = self.cluster.ledger(start, false).await;
+        let (meta, nodes) = (self.cluster.meta(), self.cluster.nodes().await);
+        let leads = |shard: &u32| replicas_of(&nodes, *shard).iter().any(|(_, replica)| replica.leads);
+        ledger::verification(answers, meta.shards.keys().copied().filter(|shard| !leads(shard)).collect())
+    }
+
+    async fn spread_streams(&self) -> AdminSpreads {
+        spread::spreads(&self.cluster)
+    }
+
+    async fn spread_stream(&self, tenant: &str, stream: &Labels, slots: u16, from_ns: i64) -> Result<i64, String> {
+        self.cluster.spread(tenant, stream.as_bytes(), slots, from_ns).await
     }
 
     async fn healing(&self) -> AdminHealing {

@@ -22,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   trine admin flush                           seal every head now
   trine admin healing                         what was damaged and how far it is healed
   trine admin ledger --verify                 count every fact again: do the books balance?
+  trine admin spread                          log streams that several shards share
   trine bench metrics --local 1               how much one node on this machine takes";
 
 #[derive(Debug, Subcommand)]
@@ -143,6 +144,15 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show which log streams are spread over several slots, or spread one.
+    #[command(after_help = SPREAD_EXAMPLES)]
+    Spread {
+        #[command(subcommand)]
+        command: Option<SpreadCommand>,
+        /// Print the raw document instead.
+        #[arg(long)]
+        json: bool,
+    },
     /// Have a dead node's replicas made on other nodes, and forget it for good.
     RemoveNode {
         /// Name of the node.
@@ -159,6 +169,31 @@ pub(crate) enum AdminCommand {
     },
     /// Offline: make a node's copy of the metadata the only one, after a majority of the others is lost for good.
     RecoverMetadata(RecoverMetadataFlags),
+}
+
+const SPREAD_EXAMPLES: &str = "Examples:
+  trine admin spread                                    what is spread, and from when on
+  trine admin spread set '{app=\"shop\"}' --slots 8     as early as possible
+  trine admin spread set '{app=\"shop\"}' --slots 1     not any more
+  trine admin spread set '{app=\"shop\"}' --slots 8 --tenant team-a --from-ms 1767225600000";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpreadCommand {
+    /// Spread a log stream from a time of its entries on; see docs/operations/spread.md.
+    #[command(after_help = SPREAD_EXAMPLES)]
+    Set {
+        /// Labels of the stream as they are pushed.
+        stream: String,
+        /// Number of slots, 1 to 256: as many shards share the stream. 1 ends a spread.
+        #[arg(long)]
+        slots: u16,
+        /// Whose stream.
+        #[arg(long, default_value = "default")]
+        tenant: String,
+        /// First entry time, Unix time in ms [default: as early as possible].
+        #[arg(long)]
+        from_ms: Option<i64>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -32,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) scrub: ScrubConfig,
     pub(crate) recovery: RecoveryConfig,
     pub(crate) limits: LimitsConfig,
+    pub(crate) spread: SpreadConfig,
     pub(crate) tenancy: TenancyConfig,
     pub(crate) telemetry: TelemetryConfig,
 }
@@ -181,11 +182,39 @@ impl Default for RecoveryConfig {
 }
 
 /// Bounds on requests and queries.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LimitsConfig {
     /// How long a query may run, in seconds. 0: 120.
     pub(crate) query_timeout_s: u64,
+    /// Samples and log lines this far in the future are refused, in seconds: 0 to 43200. No spread of a stream begins earlier.
+    pub(crate) future_s: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { query_timeout_s: 0, future_s: 600 }
+    }
+}
+
+/// Spreading hot log streams over several slots.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SpreadConfig {
+    /// Where log lines go is settled this long before the newest that may come, in seconds: 1 to 43200. So long can lines be
+    /// taken while the metadata group has no majority; a spread begins so much later.
+    pub(crate) lead_s: u64,
+    /// Spread a stream that takes more in one shard, in bytes a second. 0: only by request.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub(crate) bytes_per_s: u64,
+    /// For so long, in seconds: 3 to 3153600000.
+    pub(crate) after_s: u64,
+}
+
+impl Default for SpreadConfig {
+    fn default() -> Self {
+        Self { lead_s: 1200, bytes_per_s: 8 << 20, after_s: 180 }
+    }
 }
 
 /// Tenants.
@@ -221,6 +250,9 @@ const TEXT_KEYS: [&str; 4] = ["cluster.key", "node.name", "node.zone", "node.adv
 
 /// No duration is longer: 100 years. In ms and in ns it fits 63 bits.
 const SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
+
+/// What concerns the future is no more than half a day ahead: after a recovery of the metadata, no stream is spread for a day.
+const AHEAD_MAX_S: u64 = 12 * 3600;
 
 impl Config {
     /// Reads all sources and validates the result.
@@ -331,14 +363,17 @@ impl Config {
                 format!("{peer:?} is not host:port, like trine-0:7071 (the peer's gossip port)"),
             );
         }
-        for (key, seconds, least) in [
-            ("storage.retention_s", self.storage.retention_s, 1),
-            ("storage.head_age_s", self.storage.head_age_s, 1),
-            ("limits.query_timeout_s", self.limits.query_timeout_s, 0),
-            ("telemetry.interval_s", self.telemetry.interval_s, 1),
+        for (key, seconds, least, most) in [
+            ("storage.retention_s", self.storage.retention_s, 1, SECONDS_MAX),
+            ("storage.head_age_s", self.storage.head_age_s, 1, SECONDS_MAX),
+            ("limits.query_timeout_s", self.limits.query_timeout_s, 0, SECONDS_MAX),
+            ("limits.future_s", self.limits.future_s, 0, AHEAD_MAX_S),
+            ("telemetry.interval_s", self.telemetry.interval_s, 1, SECONDS_MAX),
+            ("spread.after_s", self.spread.after_s, 3, SECONDS_MAX),
+            ("spread.lead_s", self.spread.lead_s, 1, AHEAD_MAX_S),
         ] {
-            if !(least..=SECONDS_MAX).contains(&seconds) {
-                return bad(key, format!("{seconds} is not a number of seconds within {least} and {SECONDS_MAX}"));
+            if !(least..=most).contains(&seconds) {
+                return bad(key, format!("{seconds} is not a number of seconds within {least} and {most}"));
             }
         }
         if self.cluster.shards == 0 || self.cluster.shards > 4096 {
@@ -402,6 +437,10 @@ impl Config {
             quarantine_bytes_max: self.recovery.quarantine_bytes,
             fetch_bytes_per_second: self.recovery.fetch_bytes_per_s,
             fetches_max: self.recovery.fetches,
+            future_ms_max: self.limits.future_s * 1000,
+            spread_lead_ms: self.spread.lead_s * 1000,
+            spread_bytes_per_second: self.spread.bytes_per_s,
+            spread_after_ms: self.spread.after_s * 1000,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
     }
@@ -414,6 +453,7 @@ impl Config {
             require_tenant: self.tenancy.require_tenant,
             inflight_bytes_max: share,
             retention_ms: i64::try_from(self.storage.retention_s * 1000).unwrap_or(i64::MAX),
+            future_ms_max: i64::try_from(self.limits.future_s * 1000).unwrap_or(i64::MAX),
             query_timeout_ms: match self.limits.query_timeout_s {
                 0 => defaults.query_timeout_ms,
                 s => s * 1000,
@@ -490,6 +530,9 @@ mod tests {
             ("storage.head_age_s=0", ["`storage.head_age_s`", "0 is not a number of seconds within 1"]),
             ("storage.head_age_s=9223372036854775807", ["`storage.head_age_s`", "3153600000"]),
             ("limits.query_timeout_s=9223372036854775807", ["`limits.query_timeout_s`", "within 0 and"]),
+            ("limits.future_s=43201", ["`limits.future_s`", "within 0 and 43200"]),
+            ("spread.lead_s=0", ["`spread.lead_s`", "within 1 and 43200"]),
+            ("spread.after_s=2", ["`spread.after_s`", "within 3 and"]),
             ("telemetry.interval_s=0", ["`telemetry.interval_s`", "within 1 and"]),
             ("colour", ["--set colour", "section.key=value"]),
         ] {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader, RaftError};
 use openraft::impls::ProgressResponder;
@@ -23,6 +24,9 @@ use crate::type_config::{Command, Member, TypeConfig, from_log_id};
 
 /// A learner that is at most so many entries behind may become a voter: it will catch up while the change is made.
 pub const LEARNER_BEHIND_MAX: u64 = 64;
+
+/// A leader whose majority was silent for longer is not called one any more: longer than any election takes.
+const UNHEARD_MAX: Duration = Duration::from_secs(3);
 
 /// After so long without a leader, elections have had their turn.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
@@ -107,6 +111,17 @@ impl Group {
     /// The group as of now.
     pub fn status(&self) -> GroupStatus {
         self.opened.status.borrow().clone()
+    }
+
+    /// Whether this replica leads, as far as a majority has said within the last seconds. [`GroupStatus::is_leader`] stays with a
+    /// leader that was cut off until it hears of another one.
+    pub fn leads(&self) -> bool {
+        let status = self.opened.status.borrow();
+        if !status.is_leader {
+            return false;
+        }
+        let acked = self.opened.raft.metrics().borrow_watched().last_quorum_acked;
+        status.voters.len() <= 1 || acked.is_some_and(|at| at.into_inner().elapsed() < UNHEARD_MAX)
     }
 
     /// Follows the group's status. The last value stays once the group stops.

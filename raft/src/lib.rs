@@ -16,6 +16,7 @@ pub mod fuzz;
 mod group;
 mod hand_over;
 mod ids;
+mod kept;
 mod log_store;
 mod machine;
 mod multi;

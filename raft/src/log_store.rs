@@ -72,6 +72,12 @@ impl DeviceLog {
     }
 }
 
+/// `entries` if they begin at `start`, else none: who sends entries after `start`'s predecessor must never send later ones, which a
+/// purge beside the reading would leave.
+pub(crate) fn from(start: u64, entries: Vec<Entry>) -> Vec<Entry> {
+    if entries.first().is_some_and(|first| first.log_id.index() == start) { entries } else { Vec::new() }
+}
+
 /// A record must carry the index it was read under.
 pub(crate) fn check_indexes(start: u64, entries: &[Entry]) -> io::Result<()> {
     match entries.iter().zip(start..).find(|(entry, index)| entry.log_id.index() != *index) {
@@ -129,7 +135,7 @@ impl RaftLogReader<TypeConfig> for DeviceLog {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.read(start, end, READ_BYTES_MAX)
+        Ok(from(start, self.read(start, end, READ_BYTES_MAX)?))
     }
 
     async fn leader_bounded_stream<RB>(
@@ -298,6 +304,15 @@ mod tests {
             let streamed: Vec<_> = log.entries_stream(1..=entries + 5).await.try_collect().await.unwrap();
             assert_eq!(streamed.len() as u64, entries - 1);
         }
+    }
+
+    #[tokio::test]
+    async fn no_entry_stands_for_one_that_was_purged() {
+        let mut log = log_of(10, 10).await;
+        log.purge(LogId::new(LeaderId::new(1, LEADER), 4)).await.unwrap();
+        assert!(log.limited_get_log_entries(3, 10).await.unwrap().is_empty());
+        assert_eq!(log.limited_get_log_entries(5, 10).await.unwrap().len(), 5);
+        assert_eq!(log.try_get_log_entries(3..10).await.unwrap().len(), 5);
     }
 
     #[tokio::test]

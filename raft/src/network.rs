@@ -24,6 +24,7 @@ use tonic::{Code, Status, Streaming};
 use crate::config::MultiConfig;
 use crate::connections::{Connections, Lane};
 use crate::ids::{GroupId, NodeId, ReplicaId};
+use crate::kept::{Keeper, kept};
 use crate::record::encode_membership_message;
 use crate::server::MESSAGE_BYTES_MAX;
 use crate::type_config::{Member, ShippedSnapshot, Snapshot, TypeConfig, Vote};
@@ -139,12 +140,14 @@ impl Peer {
         }
     }
 
-    /// Opens the append stream. Its first message says whom it is for.
+    /// Opens the append stream. Its first message says whom it is for. `input` is polled no more once this has failed or what it
+    /// returns is dropped.
     async fn open_stream(
         &self,
-        input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static,
+        input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
         within: Duration,
     ) -> Result<Appends, Rpc> {
+        let (keeper, input) = kept(input);
         let mut client = self.client(Lane::bulk(self.group))?;
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
@@ -154,7 +157,7 @@ impl Peer {
             append_request(&request, target.take())
         });
         let replies = self.unary(RPCTypes::AppendEntries, within, client.append_stream(requests)).await?;
-        Ok(Appends { replies, sent, answered: 0 })
+        Ok(Appends { replies, sent, answered: 0, _keeper: keeper })
     }
 }
 
@@ -167,6 +170,7 @@ struct Appends {
     replies: Streaming<proto::AppendReply>,
     sent: Arc<AtomicU64>,
     answered: u64,
+    _keeper: Keeper,
 }
 
 impl Appends {

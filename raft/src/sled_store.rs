@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use crate::device::{Done, Mark};
 use crate::error::Error;
 use crate::ids::{GroupId, ReplicaId};
-use crate::log_store::{READ_BYTES_MAX, awaited, check_indexes, chunks, half_open, leader_bounded};
+use crate::log_store::{READ_BYTES_MAX, awaited, check_indexes, chunks, from, half_open, leader_bounded};
 use crate::progress::Progress;
 use crate::record::{decode_entry, decode_position, decode_vote, encode_entry, encode_position, encode_vote, invalid};
 use crate::type_config::{Entry, LeaderId, LogId, TypeConfig, Vote};
@@ -327,7 +327,7 @@ impl RaftLogReader<TypeConfig> for SledLog {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        self.read(start, end, READ_BYTES_MAX)
+        Ok(from(start, self.read(start, end, READ_BYTES_MAX)?))
     }
 
     async fn leader_bounded_stream<RB>(

@@ -4,11 +4,13 @@ pub mod events;
 pub mod intrinsic;
 pub mod labels;
 pub mod signal;
+pub mod spread;
 pub mod value;
 
 pub use attrs::{Attr, Attrs, AttrsBuilder, Scope};
 pub use labels::{Labels, LabelsBuilder};
 pub use signal::{SLOTS, Signal, Slot, slot_of_key, slot_of_trace};
+pub use spread::{NotFinal, SPREAD_SLOTS_MAX, Spread, Spreads};
 pub use value::{Value, ValueType};
 
 /// Bit pattern of Prometheus' stale marker, a NaN that ends a series at its timestamp.

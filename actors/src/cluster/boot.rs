@@ -35,6 +35,7 @@ use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
 use crate::scrub::{self, Scrub};
 use crate::shard::{Arbiters, Fetches, Pool, ReplicaContext, SealPolicy};
+use crate::spread::{self, HotStreams};
 use crate::steward::{Steward, end_process};
 
 /// Fragments that may wait for the query pool, for each of the node's pool threads.
@@ -84,6 +85,8 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         served: AtomicBool::new(false),
         closed: ArcSwap::default(),
         replaced: AtomicU64::new(0),
+        hot: HotStreams::new(Duration::from_millis(config.spread_after_ms)),
+        settling: tokio::sync::Mutex::new(()),
         fetches: Arc::new(Fetches::new(config.fetches_max, config.fetch_bytes_per_second)),
         config,
     });
@@ -408,7 +411,8 @@ async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListe
         gossip.announce(&identity.cluster, false);
     }
     let state = machine.watch();
-    let meta = MetaGroup { group, machine, state };
+    let spreads = machine.watch_spreads();
+    let meta = MetaGroup { group, machine, state, spreads };
     shared.multi.set(multi).map_err(|_| raft_error("started twice".into()))?;
     shared.meta.set(meta).map_err(|_| raft_error("opened twice".into()))
 }
@@ -504,9 +508,11 @@ async fn run_steward(shared: Arc<Shared>, log: Arc<NodeLog>) {
     };
     let watching = tokio::spawn(watch_node(shared.clone(), log.clone(), log_pressure));
     let scrubbing = tokio::spawn(scrub::schedule(shared.clone()));
+    let spreading = tokio::spawn(spread::keep(shared.clone()));
     Steward::new(shared.clone(), log, context).run(shared.stopping.subscribe()).await;
     watching.abort();
     scrubbing.abort();
+    spreading.abort();
     arbiters.stop();
 }
 

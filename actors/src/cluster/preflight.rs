@@ -2,8 +2,10 @@
 //!
 //! A node that has lost its copy of the metadata, or part of it, may have forgotten what it voted. So nothing it has is used
 //! again: all of it goes into quarantine, and the node joins its cluster as a new one, which takes the place of its old self
-//! (docs/adr/0007). Where no other node could have a copy the node does not start instead.
-use std::fs;
+//! (docs/adr/0007). Where no other node could have a copy the node does not start instead. On a disk that takes no writes, as when
+//! it is full, nothing is judged: opening a whole store fails there, too.
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 
 use tracing::{info, warn};
@@ -30,7 +32,13 @@ struct Damage {
 /// The identity of a data directory that can be opened.
 pub(super) fn identity(config: &ClusterConfig, healing: &Healing) -> Result<Identity, Error> {
     let dir = &config.data_dir;
-    let damage = match examine(dir, &config.node_name)? {
+    try_to_write(dir)?;
+    let examined = examine(dir, &config.node_name);
+    if !matches!(examined, Ok(Ok(_))) {
+        // The last room may have gone, to another process or to the examination itself.
+        try_to_write(dir)?;
+    }
+    let damage = match examined? {
         Ok(identity) if identity.cluster.is_empty() => {
             // What a crash has left while it was put into quarantine.
             return put_away_remains(dir, healing).map(|()| identity);
@@ -89,7 +97,7 @@ fn examine(dir: &Path, node_name: &str) -> Result<Result<Identity, Damage>, Erro
     let meta = dir.join("meta");
     let export = match read_export(&meta) {
         Ok(export) => export,
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => return damage(EXPORT_DAMAGED, e.to_string()),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => return damage(EXPORT_DAMAGED, e.to_string()),
         Err(e) => return Err(io_error("read the metadata in", &meta)(e)),
     };
     if identity.meta_opened && !meta.join("log").join("db").exists() {
@@ -118,6 +126,26 @@ fn mend_metadata(dir: &Path, healing: &Healing) {
         }
         Err(error) => warn!(%error, "the export of the metadata could not be written twice"),
     }
+}
+
+/// What a start writes before it is sure of anything, generously.
+const PROBE_BYTES: usize = 1 << 20;
+const PROBE: &str = "write.probe";
+
+/// Writes a file, syncs it and removes it.
+fn try_to_write(dir: &Path) -> Result<(), Error> {
+    let path = dir.join(PROBE);
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&path)?;
+        file.write_all(&vec![0x5a; PROBE_BYTES])?;
+        file.sync_all()
+    };
+    let written = write();
+    let removed = match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    written.and(removed).map_err(|source| Error::NotWritable { path: dir.display().to_string(), source })
 }
 
 fn has_files(dir: &Path) -> bool {
@@ -203,6 +231,25 @@ mod tests {
             }
             assert_eq!(identity(&with, &healing).unwrap(), after, "a second start goes on");
         }
+    }
+
+    /// `/dev/full` takes no byte, as a disk without room does.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_is_judged_where_nothing_can_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        member(dir.path());
+        fs::create_dir_all(dir.path().join("meta/log/blobs")).unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join(PROBE)).unwrap();
+        let healing = Healing::open(dir.path()).unwrap();
+        let with = config(dir.path(), &["127.0.0.1:1", "127.0.0.2:1"]);
+        let refused = identity(&with, &healing).unwrap_err();
+        assert!(refused.to_string().contains("No space left on device"), "{refused}");
+        assert!(matches!(refused, Error::NotWritable { .. }));
+        assert!(dir.path().join("wal/file").exists() && healing.records().is_empty());
+        // The probe is gone, and with it what was in its way.
+        assert_eq!(identity(&with, &healing).unwrap().cluster, "");
+        assert_eq!(healing.records()[0].reason, "store_damaged");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::watch;
 use trine_raft::{Group, GroupId, Multi, NodeId, PeerBook};
-use trine_store::model::{SLOTS, Slot};
+use trine_store::model::{SLOTS, Slot, Spreads};
 use trine_store::shard::{PartOutcome, ShardView};
 use trine_store::wal::{Wal, WalConfig};
 
@@ -27,6 +27,7 @@ use crate::router::LeaderHints;
 use crate::rpc::{Peers, proto};
 use crate::scrub::Scrub;
 use crate::shard::{Fetches, Pool, ShardHandle, SubmitError};
+use crate::spread::HotStreams;
 use crate::steward::Failure;
 
 /// The metadata group on this node.
@@ -34,6 +35,8 @@ pub(crate) struct MetaGroup {
     pub(crate) group: Group,
     pub(crate) machine: Arc<MetaMachine>,
     pub(crate) state: watch::Receiver<Arc<MetaState>>,
+    /// Of `state`, as writers use it.
+    pub(crate) spreads: watch::Receiver<Spreads>,
 }
 
 /// State shared by router, scatter, steward and the node-to-node service.
@@ -82,6 +85,10 @@ pub struct Shared {
     pub(crate) fetches: Arc<Fetches>,
     /// Replicas whose replacement this node has brought to its end, since the process started.
     pub(crate) replaced: AtomicU64,
+    /// What streams the leaders here take.
+    pub(crate) hot: HotStreams,
+    /// Held by whoever asks for the places of entries to be settled.
+    pub(crate) settling: tokio::sync::Mutex<()>,
 }
 
 /// The node's log.
@@ -183,7 +190,13 @@ impl Shared {
     pub(crate) async fn submit(&self, shard: u32, part: Bytes) -> Result<PartOutcome, SubmitError> {
         let handle = self.handles.load().get(&shard).cloned();
         match (handle, self.closed.load().get(&shard)) {
-            (Some(handle), _) => handle.submit(part).await,
+            (Some(handle), _) => {
+                let outcome = handle.submit(part.clone()).await?;
+                if outcome.accepted > 0 && self.config.spread_bytes_per_second > 0 {
+                    self.hot.took(shard, &part);
+                }
+                Ok(outcome)
+            }
             (None, Some(why)) => Err(SubmitError::Unknown { reason: why.clone() }),
             (None, None) => Err(SubmitError::NotLeader { leader_node: None }),
         }
@@ -311,7 +324,7 @@ fn group_status(shard: u32, group: &Group) -> proto::ReplicaStatus {
     proto::ReplicaStatus {
         shard,
         replica: group.replica().0,
-        leads: s.is_leader,
+        leads: group.leads(),
         term: s.term,
         last_index: s.last_log.unwrap_or(0),
         applied_index: s.applied.map_or(0, |p| p.index),

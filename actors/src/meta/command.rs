@@ -34,6 +34,11 @@ pub enum Command {
     RetireNode { node: u64 },
     /// A retiring node holds nothing any more.
     ForgetNode { node: u64 },
+    /// From now on no stream's spread may begin before `to_ns`: entries before it have their slots for good.
+    RaiseHorizon { to_ns: i64 },
+    /// Spreads a log stream over `slots` slots from `from_ns` on; 0: as early as possible. `earliest_ns` is the newest entry
+    /// time that surfaces accept as the proposer's clock has it: no spread begins before it.
+    SpreadStream { tenant: String, stream: Vec<u8>, from_ns: i64, slots: u16, earliest_ns: i64 },
 }
 
 /// What a command answers.
@@ -42,6 +47,8 @@ pub enum Reply {
     Done,
     Replica(u64),
     Refused(String),
+    /// The stream is spread from this entry time on, in ns.
+    SpreadFrom(i64),
 }
 
 /// Bytes that are no command of this version.
@@ -141,6 +148,16 @@ impl MetaState {
                 Reply::Done
             }
             Command::ForgetNode { node } => self.forget_node(node),
+            Command::RaiseHorizon { to_ns } => {
+                self.places.raise(to_ns);
+                Reply::Done
+            }
+            Command::SpreadStream { tenant, stream, from_ns, slots, earliest_ns } => {
+                match self.places.spread(tenant, stream, from_ns, slots, earliest_ns) {
+                    Ok(from_ns) => Reply::SpreadFrom(from_ns),
+                    Err(refusal) => Reply::Refused(refusal.to_string()),
+                }
+            }
         }
     }
 

@@ -3,9 +3,9 @@
 //! Its group's log is purged behind it, so a node keeps it twice: one damaged file costs nothing.
 //!
 //! ```text
-//! meta.state, version 2                                  docs/formats/manifest.md
+//! meta.state, version 3                                  docs/formats/manifest.md
 //!   0   4  magic "TRNX"
-//!   4   1  version      2; 1 is read
+//!   4   1  version      3; 1 and 2 are read
 //!   5   .. state        bincode 2, standard configuration, of Export
 //! -32  32  hash         BLAKE3 of version and state
 //! ```
@@ -23,7 +23,7 @@ pub(crate) const FILE: &str = "meta.state";
 /// The second copy, written after the first and before the log is purged.
 const COPY: &str = "meta.state.copy";
 const MAGIC: &[u8; 4] = b"TRNX";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// What the file holds besides magic, version and checksum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,59 @@ mod v1 {
     }
 }
 
+/// Version 2: no stream could be spread.
+mod v2 {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use crate::meta::GoneNode;
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(Serialize))]
+    pub(super) struct State {
+        pub(super) cluster: String,
+        pub(super) nodes: BTreeMap<u64, NodeRecord>,
+        pub(super) shards: BTreeMap<u32, ShardRecord>,
+        pub(super) slots: Vec<(u16, u32)>,
+        pub(super) slots_generation: u64,
+        pub(super) meta: ShardRecord,
+        pub(super) next_replica: u64,
+        pub(super) opened: BTreeSet<u64>,
+        pub(super) retiring: BTreeSet<u64>,
+        pub(super) gone: BTreeMap<u64, GoneNode>,
+        pub(super) unknown_replicas: Vec<(u64, u64)>,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(Serialize))]
+    pub(super) struct Export {
+        pub(super) position: Option<(u64, u64, u64)>,
+        pub(super) membership: Option<((u64, u64, u64), Vec<u8>)>,
+        pub(super) state: State,
+    }
+
+    impl From<Export> for super::Export {
+        fn from(e: Export) -> Self {
+            let s = e.state;
+            let state = MetaState {
+                cluster: s.cluster,
+                nodes: s.nodes,
+                shards: s.shards,
+                slots: s.slots,
+                slots_generation: s.slots_generation,
+                meta: s.meta,
+                next_replica: s.next_replica,
+                opened: s.opened,
+                retiring: s.retiring,
+                gone: s.gone,
+                unknown_replicas: s.unknown_replicas,
+                ..MetaState::default()
+            };
+            Self { position: e.position, membership: e.membership, state }
+        }
+    }
+}
+
 fn corrupt(reason: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("metadata export: {reason}"))
 }
@@ -104,13 +157,15 @@ pub(crate) fn decode_export(bytes: &[u8]) -> io::Result<Export> {
     }
     match body.first() {
         Some(1) => decode::<v1::Export>("export", body).map(Into::into).map_err(corrupt),
-        Some(&VERSION) => {
-            // The envelope of commands is version 1 whatever this file's version.
-            let body = [&[1], body.get(1..).unwrap_or_default()].concat();
-            decode("export", &body).map_err(corrupt)
-        }
+        Some(2) => decode::<v2::Export>("export", &enveloped(body)).map(Into::into).map_err(corrupt),
+        Some(&VERSION) => decode("export", &enveloped(body)).map_err(corrupt),
         version => Err(corrupt(format!("unknown version {version:?}"))),
     }
+}
+
+/// The envelope of commands is version 1 whatever this file's version.
+fn enveloped(body: &[u8]) -> Vec<u8> {
+    [&[1], body.get(1..).unwrap_or_default()].concat()
 }
 
 pub(crate) fn encode_export(export: &Export) -> Vec<u8> {
@@ -172,7 +227,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::meta::{Command, GoneNode, LeavingReplica};
+    use crate::meta::{Command, GoneNode, LeavingReplica, SpreadRecord, StreamPlaces};
 
     fn sample() -> Export {
         let record = |replica| ShardRecord {
@@ -201,6 +256,15 @@ mod tests {
             retiring: [7].into(),
             gone: [(6, GoneNode { name: "n".into(), replaced_by: 7 })].into(),
             unknown_replicas: vec![(20, 30)],
+            places: StreamPlaces {
+                horizon_ns: 1_000,
+                spreads: vec![SpreadRecord {
+                    tenant: "t".into(),
+                    stream: b"\x03app\x01x".to_vec(),
+                    from_ns: 900,
+                    slots: 4,
+                }],
+            },
         };
         Export { position: Some((1, 2, 3)), membership: Some(((1, 2, 3), vec![4, 5])), state }
     }
@@ -209,12 +273,43 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Version 2 as it is on disks. A change here needs a new version.
+    /// Version 3 as it is on disks. A change here needs a new version.
     #[test]
-    fn version_2_is_fixed() {
+    fn version_3_is_fixed() {
         let bytes = encode_export(&sample());
         assert_eq!(decode_export(&bytes).unwrap(), sample());
+        assert_eq!(hex(&bytes), FIXTURE_3);
+    }
+
+    const FIXTURE_3: &str = concat!(
+        "54524e580301010203010102030204050163010707016e03723a3103683a32017a0176010002050108070105060801010000",
+        "01020501090701050609010a02080901070106016e0701141efbd00701017406036170700178fb080704d6bf2eea39b17790",
+        "4522df0e2eb0c3fe8284818bd7553f851fb6acd0cb3c1fbc"
+    );
+
+    #[test]
+    fn version_2_is_still_read() {
+        let Export { position, membership, state } = sample();
+        let s = state.clone();
+        let old = v2::State {
+            cluster: s.cluster,
+            nodes: s.nodes,
+            shards: s.shards,
+            slots: s.slots,
+            slots_generation: s.slots_generation,
+            meta: s.meta,
+            next_replica: s.next_replica,
+            opened: s.opened,
+            retiring: s.retiring,
+            gone: s.gone,
+            unknown_replicas: s.unknown_replicas,
+        };
+        let mut body = encode(&v2::Export { position, membership: membership.clone(), state: old });
+        body[0] = 2;
+        let bytes = [MAGIC.as_slice(), &body, blake3::hash(&body).as_bytes()].concat();
         assert_eq!(hex(&bytes), FIXTURE_2);
+        let state = MetaState { places: StreamPlaces::default(), ..state };
+        assert_eq!(decode_export(&bytes).unwrap(), Export { position, membership, state });
     }
 
     const FIXTURE_2: &str = concat!(

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use trine_raft::{Committed, Machine, NodeId, Payload, Position, Recovered, SnapshotManifest};
+use trine_store::model::Spreads;
 
 use super::command::{Command, Reply, decode, encode};
 use super::export::{Export, decode_export, encode_export, read_export, write_export};
@@ -29,6 +30,7 @@ pub struct MetaMachine {
     dir: PathBuf,
     inner: Mutex<Inner>,
     state: watch::Sender<Arc<MetaState>>,
+    spreads: watch::Sender<Spreads>,
     exports: watch::Sender<u64>,
 }
 
@@ -39,13 +41,19 @@ impl MetaMachine {
         let exported = read_export(dir)?;
         let live = exported.clone().unwrap_or_default();
         let state = watch::Sender::new(Arc::new(live.state.clone()));
+        let spreads = watch::Sender::new(live.state.places.spreads());
         let inner = Mutex::new(Inner { live, exported, since_export: 0 });
-        Ok(Self { dir: dir.to_owned(), inner, state, exports: watch::Sender::new(0) })
+        Ok(Self { dir: dir.to_owned(), inner, state, spreads, exports: watch::Sender::new(0) })
     }
 
     /// The state as of the last applied entry, and its changes.
     pub fn watch(&self) -> watch::Receiver<Arc<MetaState>> {
         self.state.subscribe()
+    }
+
+    /// Where log entries go as of the last applied entry, and its changes.
+    pub fn watch_spreads(&self) -> watch::Receiver<Spreads> {
+        self.spreads.subscribe()
     }
 
     /// Log index of the newest export, and its changes: the log up to there can be purged.
@@ -59,7 +67,11 @@ impl MetaMachine {
     }
 
     fn publish(&self, state: &MetaState) {
+        let places_changed = self.state.borrow().places != state.places;
         self.state.send_replace(Arc::new(state.clone()));
+        if places_changed {
+            self.spreads.send_replace(state.places.spreads());
+        }
     }
 
     fn export(&self, inner: &mut Inner) -> io::Result<()> {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use trine_store::model::{SLOTS, Slot};
 
+use super::spread::StreamPlaces;
+
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
@@ -128,6 +130,8 @@ pub struct MetaState {
     /// Replica ids, first and one behind the last, that were given away but are not known: the metadata was restored from
     /// an older copy. Their files are left alone.
     pub unknown_replicas: Vec<(u64, u64)>,
+    /// Which log streams are spread over several slots, and up to when that is settled.
+    pub places: StreamPlaces,
 }
 
 impl MetaState {

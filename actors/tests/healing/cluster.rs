@@ -82,6 +82,10 @@ impl Nodes {
                 quarantine_bytes_max: 1 << 30,
                 fetch_bytes_per_second: 0,
                 fetches_max: 2,
+                future_ms_max: 600_000,
+                spread_lead_ms: 60_000,
+                spread_bytes_per_second: 0,
+                spread_after_ms: 60_000,
                 version: "test".into(),
             })
             .collect();

@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::model::{AdminCluster, AdminHealing, AdminNode, AdminShard, FlushReport, RemovedNode};
-use super::{ledger, openapi, scrub};
+use super::{ledger, openapi, scrub, spread};
 use crate::backend::NotRemoved;
 use crate::error::{ApiError, Family};
 use crate::state::Api;
@@ -24,6 +24,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/admin/v1/openapi.json", get(openapi::document))
         .merge(scrub::routes())
         .merge(ledger::routes())
+        .merge(spread::routes())
 }
 
 /// The cluster as this node sees it.

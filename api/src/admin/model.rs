@@ -1,11 +1,13 @@
 //! Documents of the admin REST. Field names are part of the API: add, never rename.
 mod ledger;
+mod spread;
 
 pub use ledger::{
     AdminBooks, AdminBooksRow, AdminImbalance, AdminIntake, AdminIntakeRow, AdminLedger, AdminLedgerRow, AdminRejected,
     AdminVerification, AdminVerificationNode, AdminVerifiedRow,
 };
 use serde::{Deserialize, Serialize};
+pub use spread::{AdminSpread, AdminSpreads, SpreadRequest};
 use utoipa::ToSchema;
 
 /// The cluster as this node sees it.

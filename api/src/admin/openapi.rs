@@ -5,16 +5,16 @@ use utoipa::OpenApi;
 use super::model::{
     AdminBooks, AdminBooksRow, AdminCluster, AdminHealing, AdminHealingRecord, AdminImbalance, AdminIntake,
     AdminIntakeRow, AdminLedger, AdminLedgerRow, AdminNode, AdminRejected, AdminReplacement, AdminReplica, AdminScrub,
-    AdminScrubFinding, AdminScrubNode, AdminShard, AdminVerification, AdminVerificationNode, AdminVerifiedRow,
-    FlushReport, RemovedNode,
+    AdminScrubFinding, AdminScrubNode, AdminShard, AdminSpread, AdminSpreads, AdminVerification, AdminVerificationNode,
+    AdminVerifiedRow, FlushReport, RemovedNode, SpreadRequest,
 };
-use super::{cluster, ledger, scrub};
+use super::{cluster, ledger, scrub, spread};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Trine admin API",
-        description = "What the cluster is, flushing and scrubbing it, what is healed, and what became of every fact."
+        description = "What the cluster is, flushing and scrubbing it, what is healed, which log streams are spread, and what became of every fact."
     ),
     paths(
         cluster::cluster,
@@ -28,7 +28,9 @@ use super::{cluster, ledger, scrub};
         scrub::start,
         ledger::ledger,
         ledger::verification,
-        ledger::verify
+        ledger::verify,
+        spread::spreads,
+        spread::spread
     ),
     components(schemas(
         AdminBooks,
@@ -52,8 +54,11 @@ use super::{cluster, ledger, scrub};
         AdminScrubFinding,
         AdminScrubNode,
         AdminShard,
+        AdminSpread,
+        AdminSpreads,
         FlushReport,
-        RemovedNode
+        RemovedNode,
+        SpreadRequest
     ))
 )]
 struct Document;

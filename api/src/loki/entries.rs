@@ -1,8 +1,8 @@
 //! Log streams and entries of a request on their way into parts: checks, discovery of service and level, limits.
 use std::collections::BTreeMap;
 
-use trine_store::model::signal::{key_hash, slot_of_hash};
-use trine_store::model::{Labels, LabelsBuilder, Scope, Signal, Slot, Value};
+use trine_store::model::signal::key_hash;
+use trine_store::model::{Labels, LabelsBuilder, Scope, Signal, Spreads, Value};
 
 use super::level;
 use crate::backend::ShardPart;
@@ -39,6 +39,7 @@ const TEXTS_MAX: usize = 20;
 /// Bounds on streams and entries; bytes and counts as in [`ApiConfig`].
 #[derive(Clone, Debug)]
 pub(crate) struct EntryLimits {
+    spreads: Spreads,
     now_ns: i64,
     newest_ns: i64,
     oldest_ns: i64,
@@ -51,9 +52,11 @@ pub(crate) struct EntryLimits {
 }
 
 impl EntryLimits {
-    pub(crate) fn new(config: &ApiConfig, now_ns: i64) -> Self {
+    /// `spreads` says which slots entries go to.
+    pub(crate) fn new(config: &ApiConfig, now_ns: i64, spreads: Spreads) -> Self {
         let ns = |ms: i64| ms.saturating_mul(1_000_000);
         Self {
+            spreads,
             now_ns,
             newest_ns: now_ns.saturating_add(ns(config.future_ms_max)),
             oldest_ns: if config.retention_ms > 0 { now_ns.saturating_sub(ns(config.retention_ms)) } else { i64::MIN },
@@ -64,6 +67,12 @@ impl EntryLimits {
             metadata_entries: config.structured_metadata_entries_max,
             metadata_bytes: config.structured_metadata_bytes_max,
         }
+    }
+
+    /// The newest of these entry times that is accepted and has no settled slot yet.
+    pub(crate) fn unsettled(&self, times_ns: impl Iterator<Item = i64>) -> Option<i64> {
+        let from = self.spreads.final_before_ns();
+        times_ns.filter(|t| (from..=self.newest_ns).contains(t) && *t != 0).max()
     }
 
     /// Whether an entry with this metadata is refused.
@@ -84,6 +93,9 @@ pub(crate) struct Entries {
     pub(crate) rejected_by: BTreeMap<&'static str, u64>,
     /// Why, in Loki's words, at most [`TEXTS_MAX`].
     pub(crate) texts: Vec<String>,
+    /// The newest entry whose slot is not settled as far as this node knows: there are no parts then, and the request is to be
+    /// decoded again once it is.
+    pub(crate) unsettled_ns: Option<i64>,
 }
 
 /// Takes streams and their entries one after the other.
@@ -101,7 +113,6 @@ pub(crate) struct Collector<'a> {
 pub(crate) struct Stream {
     number: u32,
     hash: u64,
-    slot: Slot,
     labels: Labels,
     /// From the stream's own labels.
     level: Option<String>,
@@ -164,7 +175,7 @@ impl<'a> Collector<'a> {
         }
         let hash = key_hash(self.tenant, labels.as_bytes());
         let level = labels.iter().find(|(n, _)| level::is_level_field(n)).map(|(_, v)| level::normalize(v).to_owned());
-        Some(Stream { number, hash, slot: slot_of_hash(hash), labels, level })
+        Some(Stream { number, hash, labels, level })
     }
 
     fn bad_labels(&self, labels: &Labels, given: usize) -> Option<String> {
@@ -197,6 +208,13 @@ impl<'a> Collector<'a> {
             self.reject(reason, 1, || text);
             return;
         }
+        let slot = match self.limits.spreads.place(stream.hash, time_ns) {
+            Ok(slot) => slot,
+            Err(_) => {
+                self.out.unsettled_ns = self.out.unsettled_ns.max(Some(time_ns));
+                return;
+            }
+        };
         self.values.clear();
         let mut explicit = None;
         for (name, value) in metadata {
@@ -210,7 +228,7 @@ impl<'a> Collector<'a> {
         self.values.push((level::DETECTED_LEVEL.to_owned(), Value::Str(level)));
         let key = StreamKey { number: stream.number, key: stream.labels.as_bytes(), hash: stream.hash };
         let attrs = self.values.iter().map(|(n, v)| (Scope::Record, n.as_str(), v));
-        self.split.row(stream.slot, key, time_ns, line.as_bytes(), attrs);
+        self.split.row(slot, key, time_ns, line.as_bytes(), attrs);
     }
 
     /// The reason for the ledger, and the text for the client.
@@ -269,12 +287,25 @@ impl<'a> Collector<'a> {
 
     pub(crate) fn finish(mut self) -> Result<Entries, ApiError> {
         self.out.parts = self.split.finish()?;
+        if self.out.unsettled_ns.is_some() {
+            self.out.parts.clear();
+        }
         Ok(self.out)
     }
 }
 
 fn bytes_of(metadata: &[(&str, &str)]) -> usize {
     metadata.iter().map(|(n, v)| n.len() + v.len()).sum()
+}
+
+/// The canonical labels of the stream that a push with these labels goes to; `Err` says what is wrong with them.
+pub(crate) fn stream_labels(text: &str) -> Result<Labels, String> {
+    let mut pairs = super::selector::parse_labels(text)?;
+    if pairs.iter().all(|(_, v)| v.is_empty()) {
+        return Err("at least one label pair is required per stream".to_owned());
+    }
+    add_service_name(&mut pairs);
+    Labels::from_pairs(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))).map_err(|e| e.to_string())
 }
 
 fn add_service_name(pairs: &mut Vec<(String, String)>) {

@@ -1,4 +1,6 @@
 //! `POST /loki/api/v1/push` and its first version.
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use trine_store::model::{Signal, Slot};
@@ -11,6 +13,10 @@ use crate::call::{Call, Outcome, decode_off_thread};
 use crate::error::ApiError;
 use crate::state::Api;
 use crate::{reply, snappy};
+
+/// How often a request is decoded again because the slots of its entries were not settled: once, unless its newest entry was
+/// refused as too new at first.
+const SETTLE_TRIES: u32 = 3;
 
 /// Form of a push body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,27 +55,24 @@ fn form_of(content_type: &str, json: Form) -> Result<Form, ApiError> {
 async fn store(call: Call, json: Form) -> Outcome {
     let form = form_of(call.header("content-type"), json)?;
     let encoding = call.header("content-encoding").to_owned();
-    let Call { api, tenant, body, held, .. } = call;
-    let limits = EntryLimits::new(api.config(), api.now_ns());
-    let (decoder_api, owner) = (api.clone(), tenant.clone());
-    let (entries, held) = decode_off_thread(body.len(), move || {
-        let mut held = held;
-        let body = decompress(&encoding, body, form, &decoder_api, &mut held)?;
-        let shard_of = |slot: Slot| decoder_api.shard_of(slot);
-        let mut collector = Collector::new(&tenant, &limits, &shard_of, &mut held);
-        match form {
-            Form::Protobuf => decode_protobuf(&body, &mut collector)?,
-            Form::Json => decode_json(&body, &mut collector)?,
-            Form::LegacyJson => decode_legacy_json(&body, &mut collector)?,
+    let Call { api, tenant, body, mut held, .. } = call;
+    let mut tries = 0;
+    let (entries, held) = loop {
+        let push =
+            Push { api: api.clone(), tenant: tenant.clone(), body: body.clone(), form, encoding: encoding.clone() };
+        let (entries, kept) = decode_off_thread(body.len(), move || push.decode(held)).await?;
+        let Some(time_ns) = entries.unsettled_ns else { break (entries, kept) };
+        tries += 1;
+        if tries > SETTLE_TRIES {
+            return Err(not_settled(time_ns));
         }
-        let entries = collector.finish()?;
-        Ok((entries, held))
-    })
-    .await?;
+        api.settle(time_ns).await?;
+        held = kept;
+    };
     if entries.streams == 0 {
         return Err(ApiError::Unprocessable("error at least one valid stream is required for ingestion".to_owned()));
     }
-    write(&api, &owner, entries).await?;
+    write(&api, &tenant, entries).await?;
     drop(held);
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
@@ -86,6 +89,38 @@ pub(crate) async fn write(api: &Api, tenant: &str, entries: Entries) -> Result<(
     }
     texts.push(format!("{rejected} of {} entries rejected, the others are stored", entries.entries.max(rejected)));
     Err(ApiError::Rejected(texts.join("\n")))
+}
+
+/// A request that is being decoded.
+struct Push {
+    api: Api,
+    tenant: Arc<str>,
+    body: Bytes,
+    form: Form,
+    encoding: String,
+}
+
+impl Push {
+    fn decode(self, mut held: Held) -> Result<(Entries, Held), ApiError> {
+        let Self { api, tenant, body, form, encoding } = self;
+        let limits = EntryLimits::new(api.config(), api.now_ns(), api.backend().spreads());
+        let body = decompress(&encoding, body, form, &api, &mut held)?;
+        let shard_of = |slot: Slot| api.shard_of(slot);
+        let mut collector = Collector::new(&tenant, &limits, &shard_of, &mut held);
+        match form {
+            Form::Protobuf => decode_protobuf(&body, &mut collector)?,
+            Form::Json => decode_json(&body, &mut collector)?,
+            Form::LegacyJson => decode_legacy_json(&body, &mut collector)?,
+        }
+        let entries = collector.finish()?;
+        Ok((entries, held))
+    }
+}
+
+/// What a client hears whose entries have no settled slot although that was asked for.
+pub(crate) fn not_settled(time_ns: i64) -> ApiError {
+    let reason = format!("the place of log entries at {time_ns} ns is not settled yet, try again");
+    ApiError::Unavailable { reason, retry_after_s: 1 }
 }
 
 fn decompress(encoding: &str, body: Bytes, form: Form, api: &Api, held: &mut Held) -> Result<Bytes, ApiError> {

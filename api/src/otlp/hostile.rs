@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;
 use prost::Message;
 use trine_store::codec::put_bytes;
-use trine_store::model::Slot;
+use trine_store::model::{Slot, Spreads};
 
 use super::{json_logs, json_metrics, json_trace, logs, metrics, trace, weigh};
 use crate::budget::Budget;
@@ -21,7 +21,7 @@ fn all_protobuf(bytes: &[u8]) -> usize {
         decoded += usize::from(trace::decode("t", request, 16, &shard_of, &mut held).is_ok());
     }
     if let Ok(request) = ExportLogsServiceRequest::decode(bytes) {
-        let limits = EntryLimits::new(&ApiConfig::default(), 1);
+        let limits = EntryLimits::new(&ApiConfig::default(), 1, Spreads::none());
         decoded += usize::from(logs::decode("t", request, &limits, &shard_of, &mut held).is_ok());
     }
     if let Ok(request) = ExportMetricsServiceRequest::decode(bytes) {

@@ -171,13 +171,23 @@ fn add_record(collector: &mut Collector<'_>, stream: &Stream, record: LogRecord,
     let merged = if common.over { Vec::new() } else { unique(common.pairs.iter().copied().chain(own)) };
     let metadata = if common.over { &common.pairs } else { &merged };
     let line = record.body.as_ref().map(text_of).unwrap_or_default();
-    let time_ns = i64::try_from(if time != 0 { time } else { observed }).unwrap_or(i64::MAX);
+    let time_ns = entry_time_ns(time, observed);
     collector.entry(stream, time_ns, &line, metadata, record.severity_number);
+}
+
+fn entry_time_ns(time: u64, observed: u64) -> i64 {
+    i64::try_from(if time != 0 { time } else { observed }).unwrap_or(i64::MAX)
+}
+
+/// Times of a request's entries, in ns; 0 for those that the server gives one.
+pub(crate) fn times_ns(request: &ExportLogsServiceRequest) -> impl Iterator<Item = i64> {
+    let scopes = request.resource_logs.iter().flat_map(|r| &r.scope_logs);
+    scopes.flat_map(|s| &s.log_records).map(|r| entry_time_ns(r.time_unix_nano, r.observed_time_unix_nano))
 }
 
 #[cfg(test)]
 mod tests {
-    use trine_store::model::{Labels, Slot};
+    use trine_store::model::{Labels, Slot, Spreads};
     use trine_store::part::{PartRef, RowsBody};
 
     use super::*;
@@ -193,7 +203,7 @@ mod tests {
                "attributes":[{"key":"http","value":{"kvlistValue":{"values":[{"key":"status.code","value":{"intValue":"200"}}]}}}],
                "traceId":"5bc8fbbcbde5c0994164d8399f767c45"},
               {"body":{"stringValue":"no time"}}]}]}]}"#;
-        let limits = EntryLimits::new(&ApiConfig::default(), 1_000);
+        let limits = EntryLimits::new(&ApiConfig::default(), 1_000, Spreads::none());
         let entries = decode(
             "t",
             json_logs::decode(json.as_bytes()).unwrap(),
@@ -235,7 +245,7 @@ mod tests {
             attributes.join(","),
             vec!["{}"; 2000].join(",")
         );
-        let limits = EntryLimits::new(&ApiConfig::default(), 1);
+        let limits = EntryLimits::new(&ApiConfig::default(), 1, Spreads::none());
         let mut held = crate::budget::Budget::new(64 << 20).take(0).unwrap();
         let request = json_logs::decode(json.as_bytes()).unwrap();
         let entries = decode("t", request, &limits, &|_: Slot| 0, &mut held).unwrap();

@@ -60,13 +60,20 @@ pub(crate) async fn logs(
     mut held: Held,
 ) -> Result<(), ApiError> {
     let (decoder, owner) = (api.clone(), Arc::clone(&tenant));
-    let limits = EntryLimits::new(api.config(), api.now_ns());
+    let limits = |api: &Api| EntryLimits::new(api.config(), api.now_ns(), api.backend().spreads());
+    if let Some(time_ns) = limits(api).unsettled(logs::times_ns(&request)) {
+        api.settle(time_ns).await?;
+    }
+    let limits = limits(api);
     let (entries, held) = decode_off_thread(bytes_len, move || {
         let shard_of = |slot: Slot| decoder.shard_of(slot);
         let entries = logs::decode(&tenant, request, &limits, &shard_of, &mut held)?;
         Ok((entries, held))
     })
     .await?;
+    if let Some(time_ns) = entries.unsettled_ns {
+        return Err(crate::loki::push::not_settled(time_ns));
+    }
     let written = crate::loki::push::write(api, &owner, entries).await;
     drop(held);
     written

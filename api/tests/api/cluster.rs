@@ -6,14 +6,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use trine_api::admin::model::{
-    AdminCluster, AdminLedger, AdminLedgerRow, AdminNode, AdminScrub, AdminScrubNode, AdminShard, AdminVerification,
-    FlushReport,
+    AdminCluster, AdminLedger, AdminLedgerRow, AdminNode, AdminScrub, AdminScrubNode, AdminShard, AdminSpread,
+    AdminSpreads, AdminVerification, FlushReport,
 };
 use trine_api::backend::{Backend, ShardPart, WriteError};
 use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
-use trine_store::model::{Signal, Slot};
+use trine_store::model::signal::key_hash;
+use trine_store::model::{Labels, SLOTS, Signal, Slot, Spread, Spreads};
 use trine_store::part::PartRef;
 use trine_store::rows::{self, RowsHead, RowsView};
 use trine_store::shard::{PartOutcome, ShardView};
@@ -80,6 +81,11 @@ pub(crate) struct Cluster {
     pub(crate) outcomes: Mutex<Vec<PartOutcome>>,
     /// What the surfaces refused: tenant, signal, reason, facts.
     pub(crate) rejected: Mutex<Vec<(String, Signal, &'static str, u64)>>,
+    /// Where log entries go, and the times that were asked to be settled.
+    pub(crate) spreads: Mutex<Spreads>,
+    pub(crate) settled: Mutex<Vec<i64>>,
+    /// Shards of all parts so far.
+    pub(crate) written: Mutex<Vec<u32>>,
     /// What queries may hold.
     pub(crate) queries: QueryMemory,
 }
@@ -97,6 +103,9 @@ impl Cluster {
             refuse: Mutex::new(None),
             outcomes: Mutex::new(Vec::new()),
             rejected: Mutex::new(Vec::new()),
+            spreads: Mutex::new(Spreads::none()),
+            settled: Mutex::new(Vec::new()),
+            written: Mutex::new(Vec::new()),
             queries,
         }
     }
@@ -141,13 +150,41 @@ impl Scatter for Views {
 #[async_trait]
 impl Backend for Cluster {
     fn shard_of(&self, slot: Slot) -> u32 {
-        u32::from(slot.0) % SHARDS
+        u32::from(slot.0) * SHARDS / u32::from(SLOTS)
+    }
+
+    fn spreads(&self) -> Spreads {
+        self.spreads.lock().unwrap().clone()
+    }
+
+    /// Settles a second more than it is asked for; no stream is spread then.
+    async fn settle(&self, time_ns: i64) -> Result<(), WriteError> {
+        self.settled.lock().unwrap().push(time_ns);
+        if let Some(error) = self.refuse.lock().unwrap().clone() {
+            return Err(error);
+        }
+        *self.spreads.lock().unwrap() = Spreads::new(Vec::new(), time_ns + 1_000_000_000);
+        Ok(())
+    }
+
+    async fn spread_streams(&self) -> AdminSpreads {
+        AdminSpreads { spreads: vec![AdminSpread::default()], ..AdminSpreads::default() }
+    }
+
+    async fn spread_stream(&self, tenant: &str, stream: &Labels, slots: u16, from_ns: i64) -> Result<i64, String> {
+        let spread = Spread { hash: key_hash(tenant, stream.as_bytes()), from_ns: from_ns.max(1), slots };
+        if slots == 0 {
+            return Err("0 slots".to_owned());
+        }
+        *self.spreads.lock().unwrap() = Spreads::new(vec![spread], i64::MAX);
+        Ok(spread.from_ns)
     }
 
     async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError> {
         if let Some(error) = self.refuse.lock().unwrap().clone() {
             return Err(error);
         }
+        self.written.lock().unwrap().extend(parts.iter().map(|p| p.shard));
         let mut shards = self.shards.lock().unwrap();
         let outcomes: Result<Vec<_>, _> = parts
             .iter()

@@ -10,5 +10,6 @@ mod loki;
 mod otlp;
 mod prom;
 mod served;
+mod spread;
 mod stream;
 mod tempo;

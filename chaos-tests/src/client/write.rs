@@ -21,6 +21,12 @@ pub enum Outcome {
 /// Series and streams that the facts of a run are spread over, so that a request has parts for several shards.
 const SPREAD: u64 = 24;
 
+/// Labels of all streams that lines of a run go to.
+pub fn streams(run: &Run) -> impl Iterator<Item = String> {
+    let stream = |spread| format!(r#"{{app="chaos", run="{}", spread="{spread}"}}"#, run.name);
+    (0..SPREAD).map(stream)
+}
+
 impl Client {
     /// Writes a batch through the node at `at`. The same batch always has the same bytes, as a retry of an agent has.
     pub async fn write(&self, at: SocketAddr, run: &Run, batch: Batch) -> Outcome {

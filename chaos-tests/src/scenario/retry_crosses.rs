@@ -1,4 +1,6 @@
 //! P3 over everything that may lie between a request and its repetition.
+mod spread;
+
 use std::time::{Duration, Instant};
 
 use super::check::{check_everything, read_batch};
@@ -33,15 +35,19 @@ struct Kept<'c> {
 }
 
 /// Requests are kept, some acknowledged and some given up while there was no majority, and repeated through every node: after
-/// a leader's crash, after a seal, after a snapshot whose receiver then leads, and after restarts of all nodes. Each time
+/// their streams were spread over several slots, which one node learns late, after a leader's crash, after a seal, after a snapshot whose receiver then leads, and after restarts of all nodes. Each time
 /// every node shows every fact once.
 pub async fn retry_crosses(settings: Settings) -> Result<Report> {
     let mut report = Report::new("retry_crosses", settings);
-    let mut cluster = Cluster::start(Options::nodes(3)).await?;
-    let (client, ledger) = (Client::new(), Ledger::new(Run::new("retry-crosses")));
+    let mut cluster = Cluster::start(Options::nodes(3).with(&spread::ARGUMENTS)).await?;
+    let (client, ledger) = (Client::new(), Ledger::new(Run::from_now("retry-crosses")));
     let mut kept = Kept { client: &client, ledger: &ledger, batches: Vec::new(), turn: 0 };
     let leader = cluster.by_leaders().await?[0];
     kept.send_acknowledged(&cluster, leader).await?;
+    let late = cluster.by_leaders().await?[2];
+    report.note("streams that are spread", kept.spread_behind(&cluster, late).await?);
+    kept.repeat(&cluster, &[late], "a spread that this node did not know of").await?;
+    kept.repeat(&cluster, &ALL, "a spread").await?;
     let given_up = kept.give_up(&cluster, leader).await?;
     report.note("requests", kept.batches.len());
     report.note("of them given up without a majority", given_up);
@@ -96,6 +102,17 @@ impl Kept<'_> {
         all.map(|signal| self.ledger.run.batch(signal, FACTS)).collect()
     }
 
+    /// Repeats a request until it is acknowledged.
+    async fn write(&self, cluster: &Cluster, n: usize, batch: Batch) -> Result<()> {
+        wait::until("a request acknowledged", PATIENCE, || async move {
+            match self.ledger.write_again(self.client, cluster.http(n), batch).await {
+                Outcome::Acknowledged => Ok(()),
+                other => Err(format!("{batch:?} through {}: {other:?}", cluster.name(n))),
+            }
+        })
+        .await
+    }
+
     async fn send_acknowledged(&mut self, cluster: &Cluster, through: usize) -> Result<()> {
         for batch in self.new_batches() {
             let outcome = self.ledger.write_again(self.client, cluster.http(through), batch).await;
@@ -136,14 +153,7 @@ impl Kept<'_> {
             for batch in self.batches.clone() {
                 let n = nodes[self.turn % nodes.len()];
                 self.turn += 1;
-                let kept = &*self;
-                wait::until("a repeated request acknowledged", PATIENCE, || async move {
-                    match kept.ledger.write_again(kept.client, cluster.http(n), batch).await {
-                        Outcome::Acknowledged => Ok(()),
-                        other => Err(format!("{batch:?} through {}: {other:?}", cluster.name(n))),
-                    }
-                })
-                .await?;
+                self.write(cluster, n, batch).await?;
             }
             // The next round of repetitions goes through the next node each.
             self.turn += 1;
@@ -186,6 +196,8 @@ async fn by_snapshot(cluster: &mut Cluster, kept: &mut Kept<'_>, away: usize) ->
         kept.send_acknowledged(cluster, present[0]).await?;
         cluster.admin(present[0]).flush().await?;
     }
+    kept.spread(cluster, present[0], spread::MORE_SLOTS).await?;
+    kept.repeat(cluster, &present, "another spread, one node away").await?;
     cluster.restart(away)?;
     cluster.wait_ready(away).await?;
     cluster.wait_caught_up(away).await?;

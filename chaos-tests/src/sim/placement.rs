@@ -3,19 +3,22 @@
 //! The decisions are the product's own: what a metadata command does ([`MetaState::apply`](trine_actors::meta::MetaState)), who
 //! gets replicas, what a leader does to a membership, which replica a disk may open. Around them this module plays the nodes'
 //! stewards, each with its own copy of the metadata, which may lag, and its own idea of who is alive, which may be wrong.
+//! They place lines of log streams that are being spread by what they know of the metadata.
 //! Nodes join, die, lose disks, come back as they were long ago, are drained and removed; messages get lost.
 mod check;
 mod fault;
 mod group;
+mod lines;
 mod settle;
 mod steward;
 mod world;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use trine_actors::meta::ShardRecord;
+use trine_actors::meta::{ShardRecord, StreamPlaces};
 use trine_actors::placement::{GroupView, MembershipStep, membership_step};
 use trine_actors::sim::{Condition, Traces, judge};
+use trine_store::model::Slot;
 
 use super::{Outcome, Violation};
 use world::World;
@@ -32,12 +35,18 @@ pub struct Rules {
     pub judge: fn(&Traces<'_>) -> Condition,
     /// Whether a node that was replaced is told so when it comes back.
     pub refuses_the_past: bool,
+    /// The slot of a line of the stream with this hash and of this time (ns), as a node with this copy of the table has it.
+    pub place: fn(&StreamPlaces, u64, i64) -> Option<Slot>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { membership_step, judge, refuses_the_past: true }
+        Self { membership_step, judge, refuses_the_past: true, place }
     }
+}
+
+fn place(places: &StreamPlaces, hash: u64, time_ns: i64) -> Option<Slot> {
+    places.spreads().place(hash, time_ns).ok()
 }
 
 /// Plays one seed.
@@ -99,11 +108,17 @@ mod tests {
         }
     }
 
+    /// A node places lines by the rows that it knows, whether they are settled or not.
+    fn by_what_it_knows(places: &StreamPlaces, hash: u64, time_ns: i64) -> Option<Slot> {
+        place(&StreamPlaces { horizon_ns: i64::MAX, ..places.clone() }, hash, time_ns)
+    }
+
     #[test]
     fn broken_rules_are_caught() {
         let sound = Rules::default();
         assert_eq!(caught(&Rules { membership_step: one_then_two, ..sound }), "voters are odd in number");
         assert_eq!(caught(&Rules { membership_step: at_once, ..sound }), "nobody votes before it has caught up");
+        assert_eq!(caught(&Rules { place: by_what_it_knows, ..sound }), "nodes place a line alike");
         assert_eq!(caught(&Rules { judge: born_again, ..sound }), "a lost replica never takes part again");
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn ledger(mut answers: Answers) -> AdminLedger {
 }
 
 /// How the count of everything goes, and what it found.
-pub(super) fn verification(mut answers: Answers) -> AdminVerification {
+pub(super) fn verification(mut answers: Answers, shards_without_leader: Vec<u32>) -> AdminVerification {
     answers.sort_by(|a, b| a.0.cmp(&b.0));
     let verifications = verifications(&answers);
     let counted = furthest(verifications.iter().flat_map(|(_, v)| &v.recounts), |r| (r.shard, r.position));
@@ -69,7 +69,7 @@ pub(super) fn verification(mut answers: Answers) -> AdminVerification {
         |n: &AdminVerificationNode| n.unreachable.is_none() && !n.running && n.runs > 0 && n.errors.is_empty();
     let is_whole = !nodes.is_empty() && nodes.iter().all(is_over);
     let balanced = if found.is_empty() { is_whole.then_some(true) } else { Some(false) };
-    AdminVerification { balanced, nodes, imbalances: found, facts }
+    AdminVerification { balanced, nodes, imbalances: found, facts, shards_without_leader }
 }
 
 fn verifications(answers: &Answers) -> Vec<(&str, &Verification)> {
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_cluster_balances_only_when_all_of_it_was_counted() {
-        let balanced = |answers: Answers| verification(answers).balanced;
+        let balanced = |answers: Answers| verification(answers, Vec::new()).balanced;
         let sound = || ("n1".to_owned(), Ok(answer(9, 10, 9)));
         assert_eq!(balanced(vec![sound()]), Some(true));
         assert_eq!(balanced(vec![]), None);
@@ -291,7 +291,7 @@ mod tests {
     fn a_surface_that_loses_count_is_named() {
         let mut lost = answer(9, 10, 9);
         lost.intake[0].received += 1;
-        let found = verification(vec![("n1".into(), Ok(lost))]).imbalances;
+        let found = verification(vec![("n1".into(), Ok(lost))], Vec::new()).imbalances;
         let figures: Vec<_> = found.iter().map(|i| (i.shard, i.books, i.counted)).collect();
         assert_eq!(figures, [(None, 13, 12)]);
     }

@@ -4,6 +4,7 @@ mod healing;
 mod ledger;
 mod metadata;
 mod scrub;
+mod spread;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -32,6 +33,7 @@ pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
             AdminCommand::Ledger { verify, tenant, json } => {
                 ledger::run(&client, verify, tenant.as_deref(), json).await
             }
+            AdminCommand::Spread { command, json } => spread::run(&client, command, json).await,
             AdminCommand::RemoveNode { name, drain } => healing::remove_node(&client, &name, drain).await,
             AdminCommand::ExportMetadata { out } => metadata::export(&client, &out).await,
             AdminCommand::RecoverMetadata(flags) => metadata::recover(&flags).await,

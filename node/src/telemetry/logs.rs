@@ -32,6 +32,7 @@ fn part(backend: &dyn Backend, node: &str, level: &str, lines: &[&LogLine]) -> O
     let labels = [("service_name", "trine"), ("node", node), ("level", level)];
     let labels = Labels::from_pairs(labels).ok()?;
     let hash = key_hash(TENANT, labels.as_bytes());
+    // Always the stream's own slot, spread or not: nobody sends these lines again through another node.
     let slot = slot_of_hash(hash);
     let mut builder = RowsPartBuilder::new(Signal::Logs, TENANT);
     let stream = builder.stream(hash, labels.as_bytes());

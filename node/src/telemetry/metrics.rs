@@ -32,6 +32,7 @@ impl MetricsSource for NodeMetrics {
         let status = self.cluster.own_status();
         let wal = self.cluster.wal_stats();
         let (scrub, verification) = (self.cluster.scrub_here(false), self.cluster.verification());
+        let spreads = self.cluster.spread_view();
         let shards = || status.replicas.iter().filter(|r| r.shard != META_SHARD);
         let sum = |f: fn(&trine_actors::rpc::proto::ReplicaStatus) -> u64| shards().map(f).sum::<u64>() as f64;
         let mut families = vec![
@@ -134,6 +135,18 @@ impl MetricsSource for NodeMetrics {
                 "Tenants and signals whose facts are not all accounted for after the last seal.",
                 Gauge,
                 self.cluster.unbalanced_rows() as f64,
+            ),
+            one(
+                "trine_spread_rows",
+                "Rows of the table of log streams that are spread over several slots.",
+                Gauge,
+                spreads.places.spreads.len() as f64,
+            ),
+            one(
+                "trine_spread_settled_seconds",
+                "How far ahead of this node's clock the places of log entries are settled, as far as it knows.",
+                Gauge,
+                spreads.places.horizon_ns.saturating_sub(spreads.now_ns) as f64 / 1e9,
             ),
             one("trine_store_blocks_bytes", "Bytes of sealed blocks.", Gauge, sum(|r| r.blocks_bytes)),
             one(

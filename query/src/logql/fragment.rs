@@ -198,8 +198,9 @@ pub struct LabelSets {
     pub sets: Vec<Bytes>,
 }
 
-#[derive(Clone, Copy, PartialEq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct Stats {
+    /// Streams that [`Self::hashes`] does not name.
     #[prost(uint64, tag = "1")]
     pub streams: u64,
     #[prost(uint64, tag = "2")]
@@ -208,6 +209,9 @@ pub struct Stats {
     pub bytes: u64,
     #[prost(uint64, tag = "4")]
     pub entries: u64,
+    /// Canonical hashes of streams: one that is spread is in several shards and counts once.
+    #[prost(fixed64, repeated, tag = "5")]
+    pub hashes: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 
-use super::answer::{Direction, IndexStats};
+use super::answer::Direction;
 use crate::error::Result;
 use crate::memory::Account;
 
@@ -62,6 +62,16 @@ pub struct StreamVolume {
     pub bytes: u64,
 }
 
+/// Totals over the streams of a shard that match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceStats {
+    /// [`trine_store::model::signal::key_hash`] of each stream.
+    pub hashes: Vec<u64>,
+    pub chunks: u64,
+    pub bytes: u64,
+    pub entries: u64,
+}
+
 /// The log rows of one shard.
 pub trait LogSource {
     /// Gives the rows of `scan` to `visit`.
@@ -77,6 +87,6 @@ pub trait LogSource {
         memory: &Account,
     ) -> Result<Vec<StreamVolume>>;
 
-    /// Totals over the streams that match.
-    fn stats(&self, tenant: &str, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<IndexStats>;
+    /// Totals over the streams that match, and the canonical hash of each of them.
+    fn stats(&self, tenant: &str, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<SourceStats>;
 }

@@ -95,9 +95,10 @@ pub struct StreamStats {
 }
 
 /// Size of a selection, as Loki's `index/stats` reports it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SelectionStats {
-    pub streams: u64,
+    /// Canonical hash of each stream: one that is spread is in several shards.
+    pub hashes: Vec<u64>,
     /// Granules and tail batches that hold rows of the selection.
     pub chunks: u64,
     /// Raw body bytes.

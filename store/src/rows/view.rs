@@ -104,7 +104,7 @@ impl RowsView {
         let selector = StreamSelector::Matching(matchers.to_vec());
         let (streams, chunks) = measure(tenant, &selector, min_ns, max_ns, &self.sources(tenant, (min_ns, max_ns))?);
         Ok(SelectionStats {
-            streams: streams.len() as u64,
+            hashes: streams.iter().map(|s| s.stream.hash()).collect(),
             chunks,
             bytes: streams.iter().map(|s| s.body_bytes).sum(),
             entries: streams.iter().map(|s| s.rows).sum(),

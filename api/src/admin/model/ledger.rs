@@ -119,6 +119,9 @@ pub struct AdminVerification {
     pub imbalances: Vec<AdminImbalance>,
     /// What was counted, by tenant and signal: of each shard the replica that was furthest.
     pub facts: Vec<AdminVerifiedRow>,
+    /// What was counted there is on the disks, but no query sees it until a majority of the shard's replicas is back.
+    #[serde(default)]
+    pub shards_without_leader: Vec<u32>,
 }
 
 /// A node's count: the running one, or the last since the node started.

@@ -1,6 +1,6 @@
 //! Tables of push bodies, good and hostile.
 use proptest::prelude::*;
-use trine_store::model::{Labels, Slot, Value};
+use trine_store::model::{Labels, Slot, Spreads, Value};
 use trine_store::part::{PartRef, RowsBody};
 
 use super::*;
@@ -11,7 +11,8 @@ use crate::loki::entries::{Entries, EntryLimits};
 const NOW_NS: i64 = 1_700_000_000_000_000_000;
 
 fn run(decode: fn(&[u8], &mut Collector<'_>) -> Result<(), ApiError>, body: &[u8]) -> Result<Entries, ApiError> {
-    let limits = EntryLimits::new(&ApiConfig { retention_ms: 86_400_000, ..ApiConfig::default() }, NOW_NS);
+    let limits =
+        EntryLimits::new(&ApiConfig { retention_ms: 86_400_000, ..ApiConfig::default() }, NOW_NS, Spreads::none());
     let shard_of = |s: Slot| u32::from(s.0) % 2;
     let mut held = Budget::new(64 << 20).take(0).unwrap();
     let mut collector = Collector::new("t", &limits, &shard_of, &mut held);

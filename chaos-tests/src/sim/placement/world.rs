@@ -43,6 +43,7 @@ pub(super) struct World {
     /// The metadata after so many committed entries of its group.
     pub(super) states: Vec<Rc<MetaState>>,
     pub(super) seen: super::check::Seen,
+    pub(super) lines: super::lines::Lines,
     /// Which side of a partition each node is on.
     pub(super) sides: BTreeMap<u64, u8>,
     /// Links cut in one direction.
@@ -65,6 +66,7 @@ impl World {
             groups: (0..shards).chain([META_SHARD]).map(|shard| (shard, Group::default())).collect(),
             states: vec![Rc::default()],
             seen: super::check::Seen::default(),
+            lines: super::lines::Lines::default(),
             sides: BTreeMap::new(),
             cut: BTreeSet::new(),
             mistaken: BTreeSet::new(),
@@ -168,7 +170,8 @@ impl World {
             30..=64 => self.some_messages(),
             65..=72 => self.some_election(),
             73..=79 => self.write(),
-            80..=86 => self.some_join(),
+            80..=84 => self.some_join(),
+            85..=86 => self.place_lines(),
             _ => self.fault(),
         }
     }

@@ -179,6 +179,12 @@ fn findings(verification: &AdminVerification) -> String {
             line(format_args!("{}: not counted: {error}", n.node));
         }
     }
+    if !verification.shards_without_leader.is_empty() {
+        line(format_args!(
+            "NOT READABLE: shards {:?} have no leader: no query sees what they hold until a majority of their replicas is back",
+            verification.shards_without_leader
+        ));
+    }
     if verification.balanced == Some(true) {
         let facts: u64 = verification.nodes.iter().map(|n| n.facts_counted).sum();
         let (shards, nodes) = (verification.nodes.iter().map(|n| n.shards_done).sum::<u64>(), verification.nodes.len());
@@ -189,7 +195,11 @@ fn findings(verification: &AdminVerification) -> String {
 
 fn verdict(verification: &AdminVerification) -> Result<(), Error> {
     match verification.balanced {
-        Some(true) => Ok(()),
+        Some(true) if verification.shards_without_leader.is_empty() => Ok(()),
+        Some(true) => Err(Error::Admin(format!(
+            "the books balance, but {} shards have no leader and cannot be read; see `trine admin status`",
+            verification.shards_without_leader.len()
+        ))),
         Some(false) => Err(Error::Admin(format!(
             "the books do not balance: {} figures differ; see docs/operations/ledger.md",
             verification.imbalances.len()
@@ -236,6 +246,8 @@ mod tests {
     fn only_balanced_books_are_a_success() {
         let of = |balanced| AdminVerification { balanced, ..AdminVerification::default() };
         assert!(verdict(&of(Some(true))).is_ok());
+        let unread = AdminVerification { shards_without_leader: vec![4], ..of(Some(true)) };
+        assert!(verdict(&unread).is_err() && findings(&unread).contains("NOT READABLE: shards [4]"));
         assert!(verdict(&of(Some(false))).is_err() && verdict(&of(None)).is_err());
         let imbalance = AdminImbalance {
             shard: Some(3),

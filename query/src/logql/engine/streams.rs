@@ -1,5 +1,5 @@
 //! Calls about streams on the asking node.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use trine_store::index::Matcher;
@@ -22,6 +22,8 @@ use crate::scatter::{QueryContext, Scatter};
 const NS_PER_MS: i64 = 1_000_000;
 /// What a group weighs besides its texts and points.
 const VOLUME_BYTES: u64 = 160;
+/// What a stream weighs in the set of those that were counted.
+const STREAM_BYTES: u64 = 16;
 /// What a point weighs in a map and then in a list.
 const POINT_BYTES: u64 = 48;
 /// Most buckets of a volume over time.
@@ -125,6 +127,8 @@ pub async fn index_stats(
 ) -> Result<Metadata<IndexStats>> {
     let selector = selector_text(&parse_selector(selector)?);
     let mut total = IndexStats::default();
+    // A stream that is spread is in several shards.
+    let (mut streams, mut held) = (HashSet::new(), ctx.memory.open());
     let account = ask(scatter, ctx, Ask::Stats(StatsAsk { selector, start_ns, end_ns }), |reply| {
         let Reply::Stats(s) = reply else {
             return Err(corrupt("LogQL reply", "not totals"));
@@ -133,10 +137,16 @@ pub async fn index_stats(
         total.chunks = total.chunks.saturating_add(s.chunks);
         total.bytes = total.bytes.saturating_add(s.bytes);
         total.entries = total.entries.saturating_add(s.entries);
+        for hash in s.hashes {
+            if streams.insert(hash) {
+                held.add(STREAM_BYTES)?;
+            }
+        }
         Ok(())
     })
     .await?;
-    Ok(metadata(total, account, ctx.memory.open()))
+    total.streams = total.streams.saturating_add(streams.len() as u64);
+    Ok(metadata(total, account, held))
 }
 
 /// Bytes of lines by group, largest first, then by labels.

@@ -80,15 +80,23 @@ pub(super) fn stats(job: &mut Job<'_, '_>, ask: &StatsAsk) -> Result<()> {
     for source in job.sources {
         job.replies.tick()?;
         let s = source.stats(job.tenant, &matchers, (ask.start_ns, ask.end_ns), job.replies.memory())?;
-        job.replies.send(Reply::Stats(Stats {
-            streams: s.streams,
-            chunks: s.chunks,
-            bytes: s.bytes,
-            entries: s.entries,
-        }))?;
+        let mut totals = Stats { chunks: s.chunks, bytes: s.bytes, entries: s.entries, ..Stats::default() };
+        let _held = job.replies.memory().charge(s.hashes.len() as u64 * HASH_BYTES)?;
+        // The totals once, with the first of the hashes.
+        let mut frames = s.hashes.chunks(FRAME_BYTES / HASH_BYTES as usize);
+        loop {
+            let hashes = frames.next().unwrap_or_default().to_vec();
+            job.replies.send(Reply::Stats(Stats { hashes, ..std::mem::take(&mut totals) }))?;
+            if frames.len() == 0 {
+                break;
+            }
+        }
     }
     Ok(())
 }
+
+/// What a stream's hash weighs in a frame.
+const HASH_BYTES: u64 = 8;
 
 pub(super) fn volume(job: &mut Job<'_, '_>, ask: &VolumeAsk) -> Result<()> {
     let matchers = parse_selector(&ask.selector)?;

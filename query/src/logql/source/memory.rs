@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
+use trine_store::model::signal::key_hash;
 
-use super::{LogScan, LogSource, RowVisitor, SourceRow, StreamVolume};
+use super::{LogScan, LogSource, RowVisitor, SourceRow, SourceStats, StreamVolume};
 use crate::error::Result;
-use crate::logql::answer::{Direction, IndexStats};
+use crate::logql::answer::Direction;
 use crate::memory::Account;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,10 +103,10 @@ impl LogSource for MemorySource {
         matchers: &[Matcher],
         (start_ns, end_ns): (i64, i64),
         memory: &Account,
-    ) -> Result<IndexStats> {
+    ) -> Result<SourceStats> {
         let streams = self.streams(tenant, matchers, (start_ns, end_ns), memory)?;
-        Ok(IndexStats {
-            streams: streams.len() as u64,
+        Ok(SourceStats {
+            hashes: streams.iter().map(|s| key_hash(tenant, s.labels.as_bytes())).collect(),
             chunks: 1,
             bytes: streams.iter().map(|s| s.bytes).sum(),
             entries: self.matching(matchers, start_ns, end_ns).count() as u64,

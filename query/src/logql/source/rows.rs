@@ -5,9 +5,9 @@ use trine_store::index::Matcher;
 use trine_store::model::{Scope, Value, ValueType};
 use trine_store::rows::{self, AttrCondition, AttrTest, Row, RowOrder, RowScan, RowsView, StreamSelector, ValueRef};
 
-use super::{LogScan, LogSource, MetadataNeed, RowVisitor, SourceRow, StreamVolume};
+use super::{LogScan, LogSource, MetadataNeed, RowVisitor, SourceRow, SourceStats, StreamVolume};
 use crate::error::{Error, Result};
-use crate::logql::answer::{Direction, IndexStats};
+use crate::logql::answer::Direction;
 use crate::memory::Account;
 
 /// What a stream weighs while the streams of a selection are measured: its number, its sizes, its place in the answer.
@@ -75,14 +75,14 @@ impl LogSource for RowsView {
         matchers: &[Matcher],
         (start_ns, end_ns): (i64, i64),
         memory: &Account,
-    ) -> Result<IndexStats> {
+    ) -> Result<SourceStats> {
         if start_ns >= end_ns {
-            return Ok(IndexStats::default());
+            return Ok(SourceStats::default());
         }
         let _measured =
             memory.charge(self.streams_max(tenant, (start_ns, end_ns)).map_err(read_error)? * STREAM_BYTES)?;
         let s = RowsView::stats(self, tenant, matchers, start_ns, end_ns).map_err(read_error)?;
-        Ok(IndexStats { streams: s.streams, chunks: s.chunks, bytes: s.bytes, entries: s.entries })
+        Ok(SourceStats { hashes: s.hashes, chunks: s.chunks, bytes: s.bytes, entries: s.entries })
     }
 }
 
