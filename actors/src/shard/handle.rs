@@ -115,8 +115,10 @@ impl ShardHandle {
             }
         };
         tokio::select! {
-            sealed = self.seal(SealReason::Requested, timeout) => sealed,
+            // First: while one seal waits, another one would only wait behind it.
+            biased;
             () = no_room => Err(SubmitError::DiskFull { reason: self.disk.no_room() }),
+            sealed = self.seal(SealReason::Requested, timeout) => sealed,
         }
     }
 
