@@ -397,7 +397,8 @@ mod tests {
     #[test]
     fn a_damaged_list_does_not_stop_the_node() {
         let tabs = |sound: &[u8]| sound.iter().map(|b| if *b == b'w' { b'\t' } else { *b }).collect();
-        let damages: [&dyn Fn(&[u8]) -> Vec<u8>; 3] = [&tabs, &|_| vec![0xff; 40], &|_| Vec::new()];
+        type Harm<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+        let damages: [Harm<'_>; 3] = [&tabs, &|_| vec![0xff; 40], &|_| Vec::new()];
         for damaged in damages {
             let dir = tempfile::tempdir().unwrap();
             let healing = Healing::open(dir.path()).unwrap();
