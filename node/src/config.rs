@@ -130,7 +130,7 @@ impl Default for ClusterSection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StorageConfig {
-    /// Facts older than this are refused, in seconds: 1 to 3153600000 (100 years).
+    /// Samples and log lines older than this are refused, in seconds: 1 to 3153600000 (100 years). Spans of any time are taken.
     pub(crate) retention_s: u64,
     /// Seal a head when it is this old, in seconds: at least 1. Larger: better compression, longer replay after a crash.
     pub(crate) head_age_s: u64,

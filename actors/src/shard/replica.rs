@@ -95,6 +95,7 @@ impl Replica {
             applied_term,
             lost: ArcSwap::from_pointee(lost(damaged)),
             damage_met,
+            no_room: AtomicBool::new(false),
         });
         let writing = Arc::new(Semaphore::new(1));
         let parts = ActorParts {
