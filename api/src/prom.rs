@@ -18,10 +18,13 @@ mod tsdb;
 mod write;
 
 use axum::Router;
+use axum::routing::{MethodRouter, post};
+use http::StatusCode;
 pub(crate) use write::conflict_texts;
 
 use crate::call::{change, get, ingest, query as query_route};
 use crate::error::Family;
+use crate::reply;
 use crate::state::Api;
 
 /// Everything at the root, and the query API again under Mimir's `/prometheus`.
@@ -33,7 +36,16 @@ pub(crate) fn routes() -> Router<Api> {
             "/api/v1/write",
             ingest(|_| Family::RemoteWrite, "remote_write", |c| c.remote_write_bytes_max, write::write),
         )
+        .route("/-/reload", lifecycle())
+        .route("/-/quit", lifecycle())
         .route("/api/v1/push", ingest(|_| Family::RemoteWrite, "mimir_push", |c| c.remote_write_bytes_max, write::push))
+}
+
+/// Prometheus' paths that steer the process: turned off.
+fn lifecycle() -> MethodRouter<Api> {
+    let disabled = || async { reply::text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.") };
+    let other = || async { reply::text(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed") };
+    post(disabled).put(disabled).fallback(other)
 }
 
 fn query_api() -> Router<Api> {
@@ -55,6 +67,10 @@ fn query_api() -> Router<Api> {
         .route(
             "/api/v1/cardinality/active_series",
             query_route(Family::RemoteWrite, "cardinality", tsdb::active_series),
+        )
+        .route(
+            "/api/v1/cardinality/active_native_histogram_metrics",
+            query_route(Family::RemoteWrite, "cardinality", tsdb::native_histograms),
         )
         .route("/api/v1/user_stats", get(family, "user_stats", tsdb::user_stats))
         .route("/api/v1/user_limits", get(family, "user_limits", tsdb::user_limits))

@@ -2,6 +2,7 @@
 //!
 //! Start at [`run`] for how a node boots and stops. Only this crate reads files, flags and the environment; it composes the
 //! settings of the other crates, validates them once, and passes plain values down.
+mod allocator;
 mod backend;
 mod cli;
 mod command;
@@ -19,7 +20,10 @@ use crate::cli::{Cli, Command};
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Node(flags) => command::node::run(&flags),
+        Command::Node(flags) => {
+            allocator::settle();
+            command::node::run(&flags)
+        }
         Command::Dev(flags) => command::dev::run(flags),
         Command::Admin(flags) => command::admin::run(flags),
         Command::Bench(flags) => command::bench::run(&flags),

@@ -177,6 +177,6 @@ impl Shared {
 fn accepted(reply: Reply) -> Result<Reply, String> {
     match reply {
         Reply::Refused(reason) => Err(reason),
-        reply @ (Reply::Done | Reply::Replica(_) | Reply::SpreadFrom(_)) => Ok(reply),
+        reply @ (Reply::Done | Reply::Replica(_) | Reply::SpreadFrom(_) | Reply::Elected(_)) => Ok(reply),
     }
 }

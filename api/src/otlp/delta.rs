@@ -1,7 +1,7 @@
 //! Sums of what exporters send as differences (delta temporality), where that is asked for.
 //!
 //! Each node adds up what it receives, in memory, and begins at zero: after a restart, or when an exporter turns to another
-//! node, a series falls as a counter does that begins anew (ADR 0012). Differences of a series have to come in order.
+//! node, a series falls as a counter does that begins anew (ADR 0015). Differences of a series have to come in order.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 

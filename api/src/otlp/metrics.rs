@@ -405,6 +405,7 @@ mod tests {
         assert_eq!(
             lines,
             [
+                "# e 3 ",
                 "# http_requests_total 1 ",
                 "# target_info 2 ",
                 "Exemplar",

@@ -51,6 +51,17 @@ impl WriteLimits {
         self.replica_label.as_deref() == Some(name)
     }
 
+    /// Why a sample of this time is refused, if it is, in Prometheus' words.
+    pub(super) fn refusal(&self, time_ms: i64) -> Option<&'static str> {
+        if time_ms > self.newest_ms() {
+            Some("out of bounds: timestamp is too far in the future")
+        } else if time_ms < self.oldest_ms() {
+            Some("too old sample")
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn newest_ms(&self) -> i64 {
         self.now_ms.saturating_add(self.future_ms_max)
     }
@@ -201,8 +212,10 @@ fn decode_sample(
 
 /// One that cannot be kept is dropped in silence, as Prometheus does.
 fn decode_exemplar<'a>(bytes: &'a [u8], limits: &WriteLimits, scratch: &mut Scratch<'a>) -> Result<(), WireError> {
+    let mut walk = fields(bytes, "Exemplar");
+    while walk.next_field()?.is_some() {}
     let in_time = limits.oldest_ms()..=limits.newest_ms();
-    if let Some(time_ms) = kept_time_ms(bytes)?.filter(|t| in_time.contains(t)) {
+    if let Some(time_ms) = kept_time_ms(bytes).ok().flatten().filter(|t| in_time.contains(t)) {
         scratch.blobs.push(Blob { kind: SampleKind::Exemplar, time_ms, payload: Cow::Borrowed(bytes) });
     }
     Ok(())

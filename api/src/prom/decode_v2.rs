@@ -116,38 +116,65 @@ fn show(pairs: &[(&str, &str)]) -> String {
     format!("{{{}}}", inner.join(", "))
 }
 
-fn decode_series(
-    series: &[u8],
-    symbols: &[&str],
-    limits: &WriteLimits,
-    decoded: &mut DecodedV2,
-    split: &mut MetricsSplit<'_>,
-) -> Result<(), WireError> {
-    let mut refs = Vec::new();
-    let (mut samples, mut histograms, mut exemplars, mut metadata) = (Vec::new(), Vec::new(), Vec::new(), None);
-    let mut walk = fields(series, "TimeSeries");
-    while let Some((number, field)) = walk.next_field()? {
-        match (number, field) {
-            (1, field) => push_refs(field, &mut refs)?,
-            (2, Field::Bytes(b)) => samples.push(decode_sample(b)?),
-            (3, Field::Bytes(b)) => histograms.push(histogram::check(b)?),
-            (4, Field::Bytes(b)) => exemplars.push(b),
-            (5, Field::Bytes(b)) => metadata = Some(b),
-            _ => {}
+/// A series as it came.
+#[derive(Default)]
+struct Series<'a> {
+    refs: Vec<u32>,
+    samples: Vec<Sample>,
+    histograms: Vec<Checked<'a>>,
+    exemplars: Vec<&'a [u8]>,
+    metadata: Option<&'a [u8]>,
+}
+
+/// A histogram's time, and itself unless it is refused.
+type Checked<'a> = (i64, Result<Blob<'a>, histogram::Fault>);
+
+impl<'a> Series<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut series = Self::default();
+        let mut walk = fields(bytes, "TimeSeries");
+        while let Some((number, field)) = walk.next_field()? {
+            match (number, field) {
+                (1, field) => push_refs(field, &mut series.refs)?,
+                (2, Field::Bytes(b)) => series.samples.push(decode_sample(b)?),
+                (3, Field::Bytes(b)) => series.histograms.push(histogram::check(b)?),
+                (4, Field::Bytes(b)) => series.exemplars.push(b),
+                (5, Field::Bytes(b)) => series.metadata = Some(b),
+                _ => {}
+            }
         }
+        Ok(series)
     }
-    let facts = (samples.len() + histograms.len()) as u64;
-    let pairs = match resolve(&refs, symbols) {
+
+    /// Samples and histograms.
+    fn facts(&self) -> u64 {
+        (self.samples.len() + self.histograms.len()) as u64
+    }
+}
+
+/// Which series it is.
+struct Identity<'a> {
+    /// Canonical labels.
+    key: Vec<u8>,
+    name: &'a str,
+    /// Labels for messages.
+    shown: Vec<(&'a str, &'a str)>,
+    family: Option<Family<'a>>,
+}
+
+/// Names the series, or says why it is left out.
+fn identify<'a>(
+    series: &Series<'_>,
+    symbols: &[&'a str],
+    limits: &WriteLimits,
+) -> Result<Result<Identity<'a>, String>, WireError> {
+    let pairs = match resolve(&series.refs, symbols) {
         Ok(pairs) => pairs,
-        Err(bad) => {
-            decoded.reject(facts, || format!("parsing labels for series {}: {bad}", show_refs(&refs)));
-            return Ok(());
-        }
+        Err(bad) => return Ok(Err(format!("parsing labels for series {}: {bad}", show_refs(&series.refs)))),
     };
-    let family = match metadata.map(|bytes| decode_metadata(bytes, symbols)).transpose()? {
+    let family = match series.metadata.map(|bytes| decode_metadata(bytes, symbols)).transpose()? {
         Some(Err(bad)) => {
-            decoded.reject(facts, || format!("parsing metadata for series {}: {bad}", show_refs(&refs)));
-            return Ok(());
+            return Ok(Err(format!("parsing metadata for series {}: {bad}", show_refs(&series.refs))));
         }
         Some(Ok(family)) => family,
         None => None,
@@ -156,75 +183,97 @@ fn decode_series(
     pairs.sort_unstable();
     let name = pairs.iter().find(|(n, v)| *n == "__name__" && !v.is_empty()).map(|(_, v)| *v);
     let Some(name) = name.filter(|_| pairs.iter().all(|(n, _)| !n.is_empty())) else {
-        decoded.reject(facts, || format!("invalid metric name or labels, got {}", show(&pairs)));
-        return Ok(());
+        return Ok(Err(format!("invalid metric name or labels, got {}", show(&pairs))));
     };
     if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        let twice = pair[0].0;
-        let text = || format!("invalid labels for series, labels {}, duplicated label {twice}", show(&pairs));
-        decoded.reject(facts, text);
-        return Ok(());
+        let (shown, twice) = (show(&pairs), pair[0].0);
+        return Ok(Err(format!("invalid labels for series, labels {shown}, duplicated label {twice}")));
     }
     let (mut builder, mut key) = (LabelsBuilder::default(), Vec::new());
     pairs.iter().for_each(|(n, v)| builder.push(n, v));
     if builder.encode_into(&mut key).is_err() || key.len() > limits.series_bytes_max {
-        decoded.reject(facts, || format!("label set too large for series {}", show(&pairs)));
-        return Ok(());
+        return Ok(Err(format!("label set too large for series {}", show(&pairs))));
     }
-    if facts == 0 {
-        decoded.reject(0, || {
-            format!("TimeSeries must contain at least one sample or histogram for series {}", show(&pairs))
-        });
-        return Ok(());
+    if series.facts() == 0 {
+        let shown = show(&pairs);
+        return Ok(Err(format!("TimeSeries must contain at least one sample or histogram for series {shown}")));
     }
-    let mut in_time = |time_ms: i64| {
-        let text = if time_ms > limits.newest_ms() {
-            "out of bounds: timestamp is too far in the future"
-        } else if time_ms < limits.oldest_ms() {
-            "too old sample"
-        } else {
-            return true;
-        };
-        decoded.reject(1, || format!("{text} for series {}", show(&pairs)));
-        false
+    Ok(Ok(Identity { key, name, shown: pairs, family }))
+}
+
+fn decode_series(
+    bytes: &[u8],
+    symbols: &[&str],
+    limits: &WriteLimits,
+    decoded: &mut DecodedV2,
+    split: &mut MetricsSplit<'_>,
+) -> Result<(), WireError> {
+    let mut series = Series::read(bytes)?;
+    let identity = match identify(&series, symbols, limits)? {
+        Ok(identity) => identity,
+        Err(why) => {
+            decoded.reject(series.facts(), || why);
+            return Ok(());
+        }
     };
-    samples.retain(|sample: &Sample| in_time(sample.time_ms));
-    histograms.retain(|(time_ms, _)| in_time(*time_ms));
-    let mut blobs = Vec::with_capacity(histograms.len() + exemplars.len());
+    let Identity { key, name, shown, family } = identity;
+    let mut in_time = |time_ms: i64| {
+        let refusal = limits.refusal(time_ms);
+        if let Some(text) = refusal {
+            decoded.reject(1, || format!("{text} for series {}", show(&shown)));
+        }
+        refusal.is_none()
+    };
+    series.samples.retain(|sample| in_time(sample.time_ms));
+    series.histograms.retain(|(time_ms, _)| in_time(*time_ms));
+    let mut blobs = Vec::with_capacity(series.histograms.len() + series.exemplars.len());
     if limits.start_timestamps {
-        blobs.extend(starts(&samples).collect::<Vec<_>>());
+        blobs.extend(starts(&series.samples).collect::<Vec<_>>());
     }
-    for (_, checked) in histograms {
+    for (_, checked) in series.histograms {
         match checked {
             Ok(blob) => {
                 blobs.push(blob);
                 decoded.histograms += 1;
             }
             Err(fault) => {
-                decoded.reject(1, || format!("invalid native histogram: {fault} for series {}", show(&pairs)))
+                decoded.reject(1, || format!("invalid native histogram: {fault} for series {}", show(&shown)))
             }
         }
     }
-    decoded.samples += samples.len() as u64;
-    for bytes in exemplars {
-        match encode_exemplar(bytes, symbols)? {
-            Err(bad) => decoded.reject(0, || format!("parsing exemplar for series {}: {bad}", show(&pairs))),
-            // What is wrong with it otherwise is only logged in Prometheus.
-            Ok(payload) => {
-                let in_time = limits.oldest_ms()..=limits.newest_ms();
-                if let Some(time_ms) = kept_time_ms(&payload)?.filter(|t| in_time.contains(t)) {
-                    blobs.push(Blob { kind: SampleKind::Exemplar, time_ms, payload: Cow::Owned(payload) });
-                    decoded.exemplars += 1;
-                }
-            }
-        }
-    }
-    let floats: Vec<(i64, u64)> = samples.iter().map(|sample| (sample.time_ms, sample.bits)).collect();
+    decoded.samples += series.samples.len() as u64;
+    take_exemplars(&series.exemplars, symbols, limits, &shown, decoded, &mut blobs)?;
+    let floats: Vec<(i64, u64)> = series.samples.iter().map(|sample| (sample.time_ms, sample.bits)).collect();
     split.add(&key, &floats, &blobs);
     if let Some(Family { metric_type, help, unit }) = family
         && name.len() + help.len() + unit.len() <= METADATA_BYTES_MAX
     {
         split.metadata(name, metric_type, help, unit);
+    }
+    Ok(())
+}
+
+/// What is wrong with an exemplar besides its references is only logged in Prometheus.
+fn take_exemplars(
+    exemplars: &[&[u8]],
+    symbols: &[&str],
+    limits: &WriteLimits,
+    shown: &[(&str, &str)],
+    decoded: &mut DecodedV2,
+    blobs: &mut Vec<Blob<'_>>,
+) -> Result<(), WireError> {
+    for bytes in exemplars {
+        let payload = match encode_exemplar(bytes, symbols)? {
+            Ok(payload) => payload,
+            Err(bad) => {
+                decoded.reject(0, || format!("parsing exemplar for series {}: {bad}", show(shown)));
+                continue;
+            }
+        };
+        if let Some(time_ms) = kept_time_ms(&payload)?.filter(|t| limits.refusal(*t).is_none()) {
+            blobs.push(Blob { kind: SampleKind::Exemplar, time_ms, payload: Cow::Owned(payload) });
+            decoded.exemplars += 1;
+        }
     }
     Ok(())
 }

@@ -96,6 +96,8 @@ pub(crate) struct Histogram {
     pub(crate) reset_hint: ResetHint,
     pub(crate) time_ms: i64,
     pub(crate) custom: Vec<f64>,
+    /// Since when it counts, Unix ms; 0 when the writer does not say. Only 2.0 has it.
+    pub(crate) start_ms: i64,
 }
 
 /// The histogram as a blob of its own bytes, or why it is refused with its time. `Err` when it is no protobuf.
@@ -151,6 +153,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Histogram, WireError> {
             }
             (15, Field::Varint(v)) => h.time_ms = v as i64,
             (16, field) => read_floats(field, &mut h.custom)?,
+            (17, Field::Varint(v)) => h.start_ms = v as i64,
             _ => {}
         }
     }
@@ -202,6 +205,12 @@ impl Histogram {
     /// Whether it says that the series has ended.
     pub(crate) fn is_stale(&self) -> bool {
         self.sum.to_bits() == STALE_NAN_BITS
+    }
+
+    /// Buckets that are written out, the one around zero not among them.
+    pub(crate) fn buckets_count(&self) -> u64 {
+        let of = |side: &Side| side.deltas.len().max(side.counts.len()) as u64;
+        of(&self.positive) + of(&self.negative)
     }
 
     /// Whether its buckets have bounds of their own.

@@ -25,8 +25,6 @@ use crate::snappy;
 const SAMPLES_MAX: u64 = 50_000_000;
 /// Requests that are answered at a time; others wait.
 const REQUESTS_MAX: usize = 10;
-/// Queries in one request; Prometheus sends one.
-const QUERIES_MAX: usize = 100;
 const KINDS: [SampleKind; 3] = [SampleKind::Float, SampleKind::IntHistogram, SampleKind::FloatHistogram];
 
 static GATE: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(REQUESTS_MAX));
@@ -41,10 +39,6 @@ pub(super) async fn read(call: Call) -> Outcome {
         ReadRequest::decode(&message)
     })
     .await?;
-    if request.queries.len() > QUERIES_MAX {
-        let text = format!("{} queries in one request, at most {QUERIES_MAX}", request.queries.len());
-        return Err(ApiError::BadRequest(text));
-    }
     let response_type = request.response_type()?;
     let ctx = call.context(None);
     let external: Vec<(String, String)> = call.api.config().external_labels.clone().into_iter().collect();

@@ -14,7 +14,7 @@ use crate::metrics::{MetricFamily, MetricKind};
 use crate::number::float_text;
 use crate::reply;
 use crate::state::Api;
-use crate::time::{bad_parameter, rfc3339_text};
+use crate::time::rfc3339_text;
 
 /// Prometheus release whose API is served; clients choose features by it.
 const API_VERSION: &str = "3.14.0";
@@ -24,6 +24,7 @@ pub(super) fn routes() -> Router<Api> {
     let family = Family::Prometheus;
     Router::new()
         .route("/api/v1/status/buildinfo", open_get(build_info))
+        .route("/alertmanager/api/v1/status/buildinfo", open_get(build_info))
         .route("/api/v1/status/walreplay", open_get(|| async { plain("{\"min\":0,\"max\":0,\"current\":0}") }))
         .route("/api/v1/notifications", open_get(|| async { plain("[]") }))
         .route("/api/v1/notifications/live", open_get(|| async { reply::empty(StatusCode::NO_CONTENT) }))
@@ -145,12 +146,9 @@ pub(super) async fn format(call: Call) -> Outcome {
     Ok(plain(&data))
 }
 
-/// `/api/v1/parse_query`: checks the text; its tree is not given.
+/// `/api/v1/parse_query`: the syntax tree.
 pub(super) async fn parse(call: Call) -> Outcome {
-    let query = call
-        .params
-        .get("query")
-        .ok_or_else(|| bad_parameter("query", "unknown position: parse error: no expression found in input"))?;
-    trine_query::promql::format(query).map_err(query_error)?;
-    Err(ApiError::Execution("unsupported: parse_query does not give the syntax tree".to_owned()))
+    let query = call.params.get("query").unwrap_or_default();
+    let tree = trine_query::promql::parse_tree(query).map_err(query_error)?;
+    Ok(plain(&tree.to_string()))
 }

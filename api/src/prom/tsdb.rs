@@ -1,10 +1,14 @@
 //! `status/tsdb` and Mimir's cardinality pages: who makes how many series.
 //!
 //! What counts is a tenant's series with samples in the last two hours, about what the head of a Prometheus has.
+use std::collections::BTreeMap;
+
 use trine_query::promql::{self, LabelCensus, TenantCensus};
 use trine_query::scatter::QueryContext;
 use trine_store::index::Matcher;
+use trine_store::part::SampleKind;
 
+use super::histogram;
 use super::query::limit_param;
 use super::render::{close, open, push_labels};
 use crate::call::{Call, Outcome};
@@ -198,6 +202,52 @@ pub(super) async fn active_series(call: Call) -> Outcome {
     writer.list(&answer.value, push_labels)?;
     writer.text().push('}');
     Ok(reply::complete(writer.respond("application/json")?, &answer.completeness))
+}
+
+/// Series and buckets of a metric's native histograms.
+#[derive(Clone, Copy, Debug)]
+struct Buckets {
+    series: u64,
+    sum: u64,
+    min: u64,
+    max: u64,
+}
+
+/// `/api/v1/cardinality/active_native_histogram_metrics`: how many buckets each metric's histograms have now.
+pub(super) async fn native_histograms(call: Call) -> Outcome {
+    let matchers = selector(&call.params)?;
+    if matchers.is_empty() {
+        return Err(ApiError::BadRequest("missing 'selector' parameter".to_owned()));
+    }
+    let ctx = call.context(None);
+    let found = promql::latest(&call.scatter(), &ctx, &[matchers], window(&call), promql::SAMPLES_MAX).await?;
+    let mut metrics: BTreeMap<&str, Buckets> = BTreeMap::new();
+    for series in &found.series {
+        let kinds = [SampleKind::IntHistogram, SampleKind::FloatHistogram];
+        let newest = kinds.into_iter().find_map(|kind| series.blobs(kind).pop()).map(|(_, bytes)| bytes);
+        let Some(histogram) = newest.and_then(|bytes| histogram::read(bytes).ok()) else { continue };
+        let buckets = histogram.buckets_count();
+        let none = Buckets { series: 0, sum: 0, min: u64::MAX, max: 0 };
+        let of_metric = metrics.entry(series.labels.get("__name__").unwrap_or_default()).or_insert(none);
+        *of_metric = Buckets {
+            series: of_metric.series + 1,
+            sum: of_metric.sum + buckets,
+            min: of_metric.min.min(buckets),
+            max: of_metric.max.max(buckets),
+        };
+    }
+    let mut out = String::from("{\"data\":");
+    push_json_list(&mut out, metrics, |out, (name, b)| {
+        out.push_str("{\"metric\":");
+        push_json_str(out, name);
+        let average = b.sum as f64 / b.series as f64;
+        out.push_str(&format!(
+            ",\"series_count\":{},\"bucket_count\":{},\"avg_bucket_count\":{average},\"min_bucket_count\":{},\"max_bucket_count\":{}}}",
+            b.series, b.sum, b.min, b.max
+        ));
+    });
+    out.push('}');
+    Ok(reply::complete(reply::json(out), &found.completeness))
 }
 
 /// `/api/v1/user_stats`: how many series the tenant has. Rates are counted by node, not by tenant.

@@ -137,6 +137,8 @@ async fn admit(api: &Api, tenant: &str, body: Bytes, mut held: Held, version: Ve
     let names = ha.clone();
     let (message, pair, held) = decode_off_thread(body.len(), move || {
         let message = snappy::decode_block(&body, bytes_max, &mut held)?;
+        // As when it is decoded: a slice for each symbol.
+        held.grow(if version == Version::V2 { 8 * message.len() } else { 0 })?;
         let pair = replica::of(&message, version == Version::V2, &names.cluster_label, &names.replica_label)?;
         Ok((message, pair, held))
     })

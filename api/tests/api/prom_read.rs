@@ -255,6 +255,11 @@ async fn mimirs_cardinality_pages() {
     );
     let a = client.get(&format!("/api/v1/cardinality/active_series?selector={}", enc("latency"))).await;
     assert_eq!(a.text(), r#"{"data":[{"__name__":"latency","job":"a"}]}"#);
+    let a = client.get("/api/v1/cardinality/active_native_histogram_metrics?selector=latency").await;
+    assert_eq!(
+        a.text(),
+        r#"{"data":[{"metric":"latency","series_count":1,"bucket_count":1,"avg_bucket_count":1,"min_bucket_count":1,"max_bucket_count":1}]}"#
+    );
     assert_eq!(client.get("/api/v1/user_stats").await.json()["numSeries"], 5);
     assert_eq!(client.get("/api/v1/user_limits").await.json()["ingestion_rate"], 0);
     for (path, text) in [

@@ -46,7 +46,7 @@ impl Cluster {
         Self::start_with(&[]).await
     }
 
-    /// As [`Self::start`], with settings as `--set` takes them.
+    /// As [`Self::start`], with settings (`section.key=value`) for all nodes.
     pub(crate) async fn start_with(settings: &[&str]) -> Self {
         let turn = TURN.lock().await;
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
@@ -57,6 +57,7 @@ impl Cluster {
         let mut programs = Vec::new();
         for n in 0..NODES {
             let mut command = command(dir.path(), n, &join);
+            command.args(settings.iter().flat_map(|pair| ["--set", pair]));
             command.args(["--http", &format!("127.0.0.1:{}", http[n]), "--rpc", &format!("127.0.0.1:{}", rpc[n])]);
             for (listener, port) in ["otlp_grpc", "otlp_http"].into_iter().zip(otlp) {
                 let at = if n == 0 { format!("127.0.0.1:{port}") } else { String::new() };

@@ -54,6 +54,10 @@ impl Histogram {
         out.extend_from_slice(&[0x70, hint, 0x78]);
         put_uvarint(&mut out, self.time_ms as u64);
         put_packed(&mut out, 16, &doubles(&self.custom));
+        if self.start_ms != 0 {
+            out.extend_from_slice(&[0x88, 0x01]);
+            put_uvarint(&mut out, self.start_ms as u64);
+        }
         out
     }
 }
@@ -108,7 +112,7 @@ mod tests {
                 positive: side(&[], &[1.0, 0.0, 2.5]),
                 ..base.clone()
             },
-            Histogram { schema: -53, custom: vec![0.1, 5.0], ..base },
+            Histogram { schema: -53, custom: vec![0.1, 5.0], start_ms: 7, ..base },
         ] {
             assert_eq!(read(&h.encode()).unwrap(), h);
         }

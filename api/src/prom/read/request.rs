@@ -4,6 +4,14 @@ use trine_store::index::{MatchOp, Matcher};
 use crate::error::ApiError;
 use crate::wire::{Field, WireError, fields};
 
+/// Queries in one request; Prometheus sends one.
+const QUERIES_MAX: usize = 100;
+/// Matchers of a query: each is kept ready to match, which is more than its bytes.
+const MATCHERS_MAX: usize = 1000;
+
+/// Response types that are looked at; there are two.
+const ACCEPTED_MAX: usize = 16;
+
 /// How an answer is spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResponseType {
@@ -48,11 +56,16 @@ impl ReadRequest {
         let mut walk = fields(message, "ReadRequest");
         while let Some((number, field)) = walk.next_field()? {
             match (number, field) {
+                (1, Field::Bytes(_)) if request.queries.len() >= QUERIES_MAX => {
+                    return Err(ApiError::BadRequest(format!("more than {QUERIES_MAX} queries in one request")));
+                }
                 (1, Field::Bytes(query)) => request.queries.push(decode_query(query)?),
-                (2, Field::Varint(accepted)) => request.accepted.push(accepted),
+                (2, Field::Varint(accepted)) if request.accepted.len() < ACCEPTED_MAX => {
+                    request.accepted.push(accepted);
+                }
                 (2, Field::Bytes(packed)) => {
                     let mut r = trine_store::codec::Reader::new(packed);
-                    while !r.is_empty() {
+                    while !r.is_empty() && request.accepted.len() < ACCEPTED_MAX {
                         let wrong = |_| WireError { message: "ReadRequest" };
                         request.accepted.push(r.uvarint("accepted response type").map_err(wrong)?);
                     }
@@ -87,6 +100,9 @@ fn decode_query(bytes: &[u8]) -> Result<ReadQuery, ApiError> {
         match (number, field) {
             (1, Field::Varint(v)) => query.start_ms = v as i64,
             (2, Field::Varint(v)) => query.end_ms = v as i64,
+            (3, Field::Bytes(_)) if query.matchers.len() >= MATCHERS_MAX => {
+                return Err(ApiError::BadRequest(format!("more than {MATCHERS_MAX} matchers in one query")));
+            }
             (3, Field::Bytes(matcher)) => query.matchers.push(decode_matcher(matcher)?),
             (4, Field::Bytes(hints)) => decode_hints(hints, &mut query)?,
             _ => {}
@@ -175,6 +191,12 @@ mod tests {
             message(&mut query, 3, &bad);
             message(&mut bytes, 1, &query);
             assert!(matches!(ReadRequest::decode(&bytes), Err(ApiError::BadRequest(_))));
+        }
+        for (number, count) in [(1, QUERIES_MAX + 1), (3, MATCHERS_MAX + 1)] {
+            let (mut query, mut bytes) = (Vec::new(), Vec::new());
+            (0..count).for_each(|_| message(if number == 1 { &mut bytes } else { &mut query }, number, &[]));
+            message(&mut bytes, 1, &query);
+            assert!(ReadRequest::decode(&bytes).unwrap_err().to_string().starts_with("more than"));
         }
         let request = ReadRequest::decode(&[16, 7]).unwrap();
         let error = request.response_type().unwrap_err().to_string();
