@@ -1,5 +1,6 @@
 //! One node of a cluster, from boot to stop.
 mod boot;
+mod election;
 pub(crate) mod flush;
 pub(crate) mod founding;
 mod membership;
@@ -91,6 +92,12 @@ impl Cluster {
     /// Counts facts that were refused before they became parts: see [`crate::ledger::Intake::reject`].
     pub fn reject(&self, tenant: &str, signal: Signal, reason: &'static str, facts: u64) {
         self.shared.intake.reject(tenant, signal, reason, facts);
+    }
+
+    /// The replica of a pair of agents that counts: the claimant, or the one that is elected. `renew_ms` is how often a lease
+    /// is renewed at most.
+    pub async fn elect(&self, claim: crate::meta::Claim, renew_ms: i64) -> Result<String, String> {
+        self.shared.elect(claim, renew_ms).await
     }
 
     pub fn scatter(&self) -> Arc<dyn Scatter> {

@@ -82,6 +82,13 @@ fn sample() -> Vec<Command> {
         Command::ReplaceNode { old: 2, node: NodeRecord { name: "n2".to_owned(), ..node(9) } },
         Command::RetireNode { node: 3 },
         Command::ForgetNode { node: 3 },
+        Command::ClaimReplica(meta::Claim {
+            tenant: "t".to_owned(),
+            cluster: "c".to_owned(),
+            replica: "a".to_owned(),
+            received_ms: 5,
+            failover_ms: 9,
+        }),
         Command::RemoveReplica { shard: 1, replica: 3 },
         Command::RaiseHorizon { to_ns: 100 },
         Command::SpreadStream {

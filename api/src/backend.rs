@@ -57,6 +57,32 @@ impl NotRemoved {
     }
 }
 
+/// A request of one replica of a pair that sends the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaClaim {
+    pub tenant: String,
+    /// Names the pair.
+    pub cluster: String,
+    pub replica: String,
+    /// When the request was received, Unix ms.
+    pub now_ms: i64,
+    /// Another replica is elected once the elected one has been silent this long, ms.
+    pub failover_ms: i64,
+    /// The elected one's lease is renewed this often at most, ms.
+    pub renew_ms: i64,
+}
+
+/// Whose samples are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Election {
+    /// The claimant's.
+    Elected,
+    /// Those of this replica.
+    Other(String),
+    /// The tenant has as many pairs as it may have.
+    TooMany(usize),
+}
+
 /// The cluster, as seen from a protocol surface.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
@@ -75,6 +101,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// All parts of one request, of one tenant and signal; `Ok` once every part is fsynced on a majority and visible. Outcomes in the order of `parts`.
     async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError>;
+
+    /// Which replica of a pair counts; renews its lease, or elects another once that has run out.
+    async fn elect(&self, _claim: &ReplicaClaim) -> Result<Election, WriteError> {
+        Ok(Election::Elected)
+    }
 
     /// Counts facts that were refused before they became parts, for a reason of a fixed set.
     fn reject(&self, _tenant: &str, _signal: Signal, _reason: &'static str, _facts: u64) {}

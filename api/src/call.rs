@@ -37,6 +37,7 @@ pub(crate) type Outcome = Result<Response, ApiError>;
 pub(crate) struct Call {
     pub(crate) api: Api,
     pub(crate) tenant: Arc<str>,
+    pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) params: Params,
     path: Vec<(String, String)>,
@@ -91,6 +92,25 @@ where
     F: Future<Output = Outcome> + Send + 'static,
 {
     query_on(MethodFilter::GET.or(MethodFilter::POST), family, operation, handler)
+}
+
+/// A route of any method, which its handler looks at; forms are read, other bodies are not.
+pub(crate) fn any<H, F>(family: Family, operation: &'static str, handler: H) -> MethodRouter<Api>
+where
+    H: Fn(Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    let methods = [MethodFilter::POST, MethodFilter::PUT, MethodFilter::DELETE];
+    query_on(methods.into_iter().fold(MethodFilter::GET, MethodFilter::or), family, operation, handler)
+}
+
+/// A route that changes something, told so by a form: POST and PUT.
+pub(crate) fn change<H, F>(family: Family, operation: &'static str, handler: H) -> MethodRouter<Api>
+where
+    H: Fn(Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    query_on(MethodFilter::POST.or(MethodFilter::PUT), family, operation, handler)
 }
 
 type PathParams = Result<RawPathParams, RawPathParamsRejection>;
@@ -159,7 +179,7 @@ fn finish(api: &Api, family: Family, operation: &'static str, started: Instant, 
 }
 
 async fn accept_query(api: &Api, path: &RawPathParams, request: Request) -> Result<Call, ApiError> {
-    let form = request.method() == Method::POST && is_form(request.headers());
+    let form = matches!(*request.method(), Method::POST | Method::PUT) && is_form(request.headers());
     let uri = request.uri().clone();
     let limit = if form { api.config().form_bytes_max } else { 0 };
     let (parts, inner) = request.into_parts();
@@ -172,7 +192,8 @@ async fn accept_query(api: &Api, path: &RawPathParams, request: Request) -> Resu
     };
     held.grow(Params::decoded_bytes(&form_body, &uri))?;
     let params = Params::parse(&form_body, &uri);
-    Ok(Call { api: api.clone(), tenant, headers: parts.headers, params, path: pairs(path), body: Bytes::new(), held })
+    let (method, headers, path) = (parts.method, parts.headers, pairs(path));
+    Ok(Call { api: api.clone(), tenant, method, headers, params, path, body: Bytes::new(), held })
 }
 
 async fn accept_body(api: &Api, path: &RawPathParams, request: Request, bytes_max: usize) -> Result<Call, ApiError> {
@@ -182,7 +203,8 @@ async fn accept_body(api: &Api, path: &RawPathParams, request: Request, bytes_ma
     let tenant = tenant_of(&parts.headers, api.config().require_tenant)?;
     let (body, held) = body::read(&parts.headers, inner, bytes_max, api.budget()).await?;
     api.registry().count_body(body.len());
-    Ok(Call { api: api.clone(), tenant, headers: parts.headers, params, path: pairs(path), body, held })
+    let (method, headers, path) = (parts.method, parts.headers, pairs(path));
+    Ok(Call { api: api.clone(), tenant, method, headers, params, path, body, held })
 }
 
 fn is_form(headers: &HeaderMap) -> bool {

@@ -1,4 +1,5 @@
 //! Settings of the surfaces. Only `node` reads files and flags.
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,14 @@ pub struct ApiConfig {
     pub query_timeout_ms: u64,
     /// PromQL lookback, in milliseconds.
     pub lookback_ms: i64,
+    /// Labels that federation and remote read add to every series.
+    pub external_labels: BTreeMap<String, String>,
+    /// Keep the start timestamps that remote write 2.0 brings.
+    pub start_timestamps: bool,
+    /// How OpenTelemetry's metrics become series.
+    pub otlp: OtlpConfig,
+    /// Which of two replicas that send the same is stored.
+    pub ha: HaConfig,
     /// Most lines of a log query.
     pub log_entries_max: usize,
     /// Most series of a LogQL metric query.
@@ -83,12 +92,91 @@ impl Default for ApiConfig {
             retention_ms: 0,
             query_timeout_ms: 2 * 60 * 1000,
             lookback_ms: 5 * 60 * 1000,
+            external_labels: BTreeMap::new(),
+            start_timestamps: false,
+            otlp: OtlpConfig::default(),
+            ha: HaConfig::default(),
             log_entries_max: 5000,
             log_series_max: 500,
             log_query_range_ms_max: 721 * 3600 * 1000,
             trace_search_range_s_max: 168 * 3600,
             trace_search_limit_max: 262_144,
         }
+    }
+}
+
+/// How names and units of OpenTelemetry become names of metrics and labels; names as in Prometheus' configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TranslationStrategy {
+    /// What is not `[a-zA-Z0-9:_]` becomes `_`; unit and type become suffixes.
+    #[default]
+    UnderscoreEscapingWithSuffixes,
+    /// The same without suffixes.
+    UnderscoreEscapingWithoutSuffixes,
+    /// Names stay as they are, with suffixes.
+    #[serde(rename = "NoUTF8EscapingWithSuffixes")]
+    NoUtf8EscapingWithSuffixes,
+    /// Names stay as they are.
+    NoTranslation,
+}
+
+/// How OpenTelemetry's metrics become series; as Prometheus' `otlp` section.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OtlpConfig {
+    /// How names are made.
+    pub translation_strategy: TranslationStrategy,
+    /// Resource attributes that every series of the resource gets as labels.
+    pub promote_resource_attributes: Vec<String>,
+    /// All resource attributes are promoted, but those of `ignore_resource_attributes`.
+    pub promote_all_resource_attributes: bool,
+    /// Resource attributes that are not promoted when all are.
+    pub ignore_resource_attributes: Vec<String>,
+    /// `target_info` has `service.name`, `service.namespace` and `service.instance.id`, too.
+    pub keep_identifying_resource_attributes: bool,
+    /// Histograms with explicit bounds become native histograms with custom buckets.
+    pub convert_histograms_to_nhcb: bool,
+    /// Name, version, schema and attributes of the scope become labels `otel_scope_…`.
+    pub promote_scope_metadata: bool,
+    /// Sums and histograms of delta temporality are added up; refused without it.
+    pub delta_to_cumulative: bool,
+}
+
+/// Pairs of agents that send the same: of each cluster one replica is stored, as Mimir's HA tracker does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HaConfig {
+    /// Take part at all; without it replicas are labels like any other.
+    pub enabled: bool,
+    /// Tenants that take part; all if there is none.
+    pub tenants: Vec<String>,
+    /// Label that names a pair.
+    pub cluster_label: String,
+    /// Label that names one of a pair; taken off what is stored.
+    pub replica_label: String,
+    /// Another replica is elected once the elected one has been silent this long, in milliseconds.
+    pub failover_ms: i64,
+    /// The elected replica's lease is renewed this often at most, in milliseconds.
+    pub renew_ms: i64,
+}
+
+impl Default for HaConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            tenants: Vec::new(),
+            cluster_label: "cluster".to_owned(),
+            replica_label: "__replica__".to_owned(),
+            failover_ms: 30_000,
+            renew_ms: 15_000,
+        }
+    }
+}
+
+impl HaConfig {
+    /// Whether requests of this tenant are looked at.
+    pub fn concerns(&self, tenant: &str) -> bool {
+        self.enabled && (self.tenants.is_empty() || self.tenants.iter().any(|t| t == tenant))
     }
 }
 

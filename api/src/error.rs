@@ -65,6 +65,9 @@ pub enum ApiError {
     Canceled,
     #[error("{0}")]
     Internal(String),
+    /// A part of the API that is turned off.
+    #[error("{0}")]
+    Disabled(&'static str),
 }
 
 /// Longest text of an answer: what came is quoted in it, and may be megabytes.
@@ -172,7 +175,7 @@ impl ApiError {
             Self::Internal(_) if matches!(family, Family::LokiOtlp | Family::Otlp { .. }) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal(_) | Self::Disabled(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -190,7 +193,7 @@ impl ApiError {
             | Self::TooLarge(_)
             | Self::Unprocessable(_) => tonic::Code::InvalidArgument,
             Self::NotFound(_) => tonic::Code::NotFound,
-            Self::Unimplemented(_) => tonic::Code::Unimplemented,
+            Self::Disabled(_) | Self::Unimplemented(_) => tonic::Code::Unimplemented,
             Self::Busy { .. } | Self::Overloaded { .. } => tonic::Code::ResourceExhausted,
             Self::Unavailable { .. } | Self::NotReady { .. } => tonic::Code::Unavailable,
             Self::Timeout => tonic::Code::DeadlineExceeded,
@@ -213,9 +216,11 @@ impl ApiError {
             Self::Timeout => "timeout",
             Self::Canceled => "canceled",
             Self::NotFound(_) => "not_found",
-            Self::Unavailable { .. } | Self::NotReady { .. } | Self::Busy { .. } | Self::Overloaded { .. } => {
-                "unavailable"
-            }
+            Self::Unavailable { .. }
+            | Self::NotReady { .. }
+            | Self::Busy { .. }
+            | Self::Overloaded { .. }
+            | Self::Disabled(_) => "unavailable",
             Self::Internal(_) => "internal",
             _ => "bad_data",
         }

@@ -9,11 +9,15 @@ use trine_store::model::{Slot, Spread, Spreads};
 
 use crate::body::decode_content;
 use crate::budget::{Budget, Held};
-use crate::config::ApiConfig;
+use crate::config::{ApiConfig, OtlpConfig, TranslationStrategy};
 use crate::error::ApiError;
 use crate::loki::entries::{Collector, EntryLimits};
+use crate::otlp::Deltas;
+use crate::otlp::metrics::Rules;
 use crate::params::Params;
 use crate::prom::decode::WriteLimits;
+use crate::prom::histogram::{Histogram, Side};
+use crate::prom::read::request::ReadRequest;
 
 /// Budget of a decoder, bytes.
 const BUDGET_BYTES: usize = 64 << 20;
@@ -23,9 +27,12 @@ const NOW_MS: i64 = 1_700_000_000_000;
 pub type Decoder = (&'static str, fn(&[u8]));
 
 /// All of this crate.
-pub const TARGETS: [Decoder; 16] = [
+pub const TARGETS: [Decoder; 19] = [
     ("remote_write_v1", remote_write_v1),
     ("remote_write_v2", remote_write_v2),
+    ("remote_read", remote_read),
+    ("ha_replica", replica),
+    ("stored_records", stored_records),
     ("snappy", |bytes| ignore(with_held(|held| crate::snappy::decode_block(bytes, 1 << 20, held)))),
     ("content_encodings", content_encodings),
     ("loki_protobuf", |bytes| loki(bytes, crate::loki::push_decode::decode_protobuf)),
@@ -49,6 +56,22 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "times" => ["1700000000.5", "2023-11-14T22:13:20.123Z", "1h30m", "-1.5s", "5m", "1d2h", "170000000000000000"]
             .map(|t| t.as_bytes().to_vec())
             .to_vec(),
+        // One query of `up` and what does not match `a.*`, hinted to a part of its range, answered by chunks or samples.
+        "remote_read" => vec![
+            b"\x0a\x2a\x08\x0a\x10\x5a\x1a\x10\x08\x00\x12\x08__name__\x1a\x02up\x1a\x0c\x08\x03\x12\x03job\x1a\x03a.*\x22\x04\x18\x14\x20\x50\x12\x02\x01\x00"
+                .to_vec(),
+        ],
+        // The same pair in both versions of the protocol.
+        "ha_replica" => vec![
+            b"\x0a\x24\x0a\x0c\x0a\x07cluster\x12\x01c\x0a\x10\x0a\x0b__replica__\x12\x01r\x12\x02\x10\x01".to_vec(),
+            b"\x22\x00\x22\x07cluster\x22\x01c\x22\x0b__replica__\x22\x01r\x2a\x06\x0a\x04\x01\x02\x03\x04".to_vec(),
+        ],
+        "stored_records" => {
+            let side = Side { spans: vec![(-2, 2), (3, 1)], deltas: vec![1, 2, -1], counts: Vec::new() };
+            let h = Histogram { count_int: 6, schema: 9, positive: side.clone(), time_ms: 5, ..Histogram::default() };
+            let custom = Histogram { schema: -53, custom: vec![0.5, 1.0, 2.0, 9.0], positive: side, ..h.clone() };
+            vec![h.encode(), custom.encode(), b"\x0a\x06\x0a\x01a\x12\x01b\x11\0\0\0\0\0\0\xf0\x3f\x18\x05".to_vec()]
+        }
         "tempo_params" => [
             "q=%7B%7D&start=1&end=2&limit=5&spss=7",
             "tags=a%3D1%20b%3D%22x%20y%22&minDuration=1.5s&maxDuration=1h",
@@ -111,7 +134,7 @@ fn shard_of(slot: Slot) -> u32 {
 
 fn write_limits() -> WriteLimits {
     let defaults = ApiConfig::default();
-    WriteLimits { now_ms: NOW_MS, future_ms_max: 600_000, retention_ms: 0, series_bytes_max: defaults.series_bytes_max }
+    WriteLimits { start_timestamps: true, ..WriteLimits::of(&defaults, NOW_MS) }
 }
 
 /// Entries of every stream, but for one of 2^64, have their own slot; the newest ones have none yet.
@@ -156,9 +179,43 @@ fn logs(request: Result<ExportLogsServiceRequest, ApiError>) {
 }
 
 fn metrics(request: Result<ExportMetricsServiceRequest, ApiError>) {
-    ignore(
-        request.and_then(|r| with_held(|held| crate::otlp::metrics::decode("t", &r, &write_limits(), &shard_of, held))),
-    );
+    let Ok(request) = request else { return };
+    let every = OtlpConfig {
+        promote_all_resource_attributes: true,
+        convert_histograms_to_nhcb: true,
+        promote_scope_metadata: true,
+        delta_to_cumulative: true,
+        translation_strategy: TranslationStrategy::NoTranslation,
+        ..OtlpConfig::default()
+    };
+    for config in [OtlpConfig::default(), every] {
+        let rules = Rules { config: &config, deltas: &Deltas::default() };
+        let limits = write_limits();
+        ignore(with_held(|held| crate::otlp::metrics::decode("t", &request, &limits, &rules, &shard_of, held)));
+    }
+}
+
+fn remote_read(bytes: &[u8]) {
+    ignore(ReadRequest::decode(bytes).and_then(|request| request.response_type()));
+}
+
+/// As one version of the protocol and as the other.
+fn replica(bytes: &[u8]) {
+    for is_v2 in [false, true] {
+        ignore(crate::prom::replica::of(bytes, is_v2, "cluster", "__replica__"));
+    }
+}
+
+/// An exemplar and a histogram as they are read back.
+fn stored_records(bytes: &[u8]) {
+    ignore(crate::prom::exemplars::Exemplar::decode(bytes).map_err(ApiError::from));
+    if let Ok(histogram) = crate::prom::histogram::read(bytes) {
+        let again = crate::prom::histogram::read(&histogram.encode());
+        assert!(again.is_ok(), "{histogram:?}");
+        if let Ok((_, Ok(blob))) = crate::prom::histogram::check(bytes) {
+            drop(blob);
+        }
+    }
 }
 
 /// A form body, and the same bytes as a URL's query where they can be one.
@@ -196,5 +253,21 @@ fn tempo_params(bytes: &[u8]) {
     ignore(crate::tempo::search_of(&params, &ApiConfig::default(), NOW_MS * 1_000_000));
     for (name, _) in params.iter() {
         ignore(crate::tempo::trace_id_of(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_good_inputs() {
+        let read = seeds("remote_read").remove(0);
+        assert_eq!(ReadRequest::decode(&read).unwrap().queries.len(), 1);
+        for (bytes, is_v2) in seeds("ha_replica").iter().zip([false, true]) {
+            let pair = crate::prom::replica::of(bytes, is_v2, "cluster", "__replica__").unwrap();
+            assert_eq!(pair, Some(("c".to_owned(), "r".to_owned())));
+        }
+        assert!(crate::prom::histogram::read(&seeds("stored_records")[0]).is_ok());
     }
 }

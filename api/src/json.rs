@@ -43,6 +43,22 @@ pub(crate) fn push_json_list<T>(
     out.push(']');
 }
 
+/// Appends an object; `push` writes a key with its value.
+pub(crate) fn push_json_object<T>(
+    out: &mut String,
+    items: impl IntoIterator<Item = T>,
+    mut push: impl FnMut(&mut String, T),
+) {
+    out.push('{');
+    for (i, item) in items.into_iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        push(out, item);
+    }
+    out.push('}');
+}
+
 /// Appends an object of strings in the order given.
 pub(crate) fn push_json_map<'a>(out: &mut String, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) {
     out.push('{');

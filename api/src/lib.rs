@@ -34,8 +34,8 @@ mod time;
 mod wire;
 mod writer;
 
-pub use backend::{Backend, ShardPart, WriteError};
-pub use config::ApiConfig;
+pub use backend::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
+pub use config::{ApiConfig, HaConfig, OtlpConfig, TranslationStrategy};
 pub use error::{ApiError, Family};
 pub use metrics::MetricsSource;
 pub use state::{Api, Clock};

@@ -1,4 +1,5 @@
 //! OpenTelemetry: traces, logs and metrics over HTTP and gRPC.
+mod delta;
 mod grpc;
 #[cfg(test)]
 mod hostile;
@@ -16,6 +17,7 @@ mod value;
 mod weigh;
 
 use axum::Router;
+pub(crate) use delta::Deltas;
 pub(crate) use grpc::services;
 
 use crate::call::ingest;

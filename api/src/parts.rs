@@ -1,6 +1,7 @@
 //! Splitting a request into parts: one open builder a shard, cut at a fixed size, in a fixed order.
 //!
 //! The same request gives the same parts, so a retry has the same digests (P3).
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use trine_store::model::signal::{key_hash, slot_of_hash};
@@ -18,11 +19,11 @@ const FLOATS_STEP: usize = 1024;
 pub(crate) type ShardOf<'a> = &'a dyn Fn(Slot) -> u32;
 
 /// A sample whose value is bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Blob<'a> {
     pub(crate) kind: SampleKind,
     pub(crate) time_ms: i64,
-    pub(crate) payload: &'a [u8],
+    pub(crate) payload: Cow<'a, [u8]>,
 }
 
 /// Finished parts, and the budget that they are taken from: a small body can spell out much (shared symbols, the attributes
@@ -84,7 +85,7 @@ impl<'a> MetricsSplit<'a> {
                 floats = rest;
             }
             while let ([blob, rest @ ..], true) = (blobs, part.bytes_len() < PART_BODY_BYTES_TARGET) {
-                part.blob(series, blob.kind, blob.time_ms, blob.payload);
+                part.blob(series, blob.kind, blob.time_ms, &blob.payload);
                 blobs = rest;
             }
             self.cut(shard);

@@ -11,6 +11,7 @@ use crate::budget::Budget;
 use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::metrics::{MetricFamily, MetricsSource, Registry};
+use crate::otlp::Deltas;
 
 /// Nanoseconds since the Unix epoch.
 pub type Clock = fn() -> i64;
@@ -32,6 +33,7 @@ struct Inner {
     sources: Vec<Arc<dyn MetricsSource>>,
     clock: Clock,
     started_ns: i64,
+    deltas: Deltas,
 }
 
 impl Api {
@@ -49,7 +51,16 @@ impl Api {
     ) -> Self {
         let budget = Budget::new(config.inflight_bytes_max);
         let registry = Registry::default();
-        Self(Arc::new(Inner { backend, config, budget, registry, sources, clock, started_ns: clock() }))
+        Self(Arc::new(Inner {
+            backend,
+            config,
+            budget,
+            registry,
+            sources,
+            clock,
+            started_ns: clock(),
+            deltas: Deltas::default(),
+        }))
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
@@ -77,6 +88,11 @@ impl Api {
 
     pub(crate) fn sources(&self) -> &[Arc<dyn MetricsSource>] {
         &self.0.sources
+    }
+
+    /// Sums of what came as differences.
+    pub(crate) fn deltas(&self) -> &Deltas {
+        &self.0.deltas
     }
 
     pub(crate) fn now_ns(&self) -> i64 {

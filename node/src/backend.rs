@@ -9,18 +9,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use trine_actors::Cluster;
 use trine_actors::cluster::{NodeView, ScrubView};
-use trine_actors::meta::META_SHARD;
+use trine_actors::meta::{Claim, ClaimError, META_SHARD, PAIRS_MAX};
 use trine_actors::rpc::proto::{ReplicaStatus, ScrubFinding};
 use trine_api::admin::model::{
     AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode,
     AdminShard, AdminSpreads, AdminVerification, FlushReport, RemovedNode,
 };
 use trine_api::backend::NotRemoved;
-use trine_api::{Backend, ShardPart, WriteError};
+use trine_api::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::model::{Labels, SLOTS, Signal, Slot, Spreads};
 use trine_store::shard::PartOutcome;
+
+/// After this a request whose replica could not be elected may come again: the metadata group has a leader by then.
+const ELECTION_PAUSE: Duration = Duration::from_secs(2);
 
 /// [`Backend`] over a running [`Cluster`].
 pub(crate) struct ClusterBackend {
@@ -99,6 +102,19 @@ impl Backend for ClusterBackend {
     async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError> {
         let parts = parts.into_iter().map(|p| (p.shard, p.part)).collect();
         self.cluster.write(parts).await.map_err(write_error)
+    }
+
+    async fn elect(&self, claim: &ReplicaClaim) -> Result<Election, WriteError> {
+        let ReplicaClaim { tenant, cluster, replica, now_ms, failover_ms, renew_ms } = claim.clone();
+        let claim = Claim { tenant, cluster, replica, received_ms: now_ms, failover_ms };
+        let claimant = claim.replica.clone();
+        match self.cluster.elect(claim, renew_ms).await {
+            Ok(elected) if elected == claimant => Ok(Election::Elected),
+            Ok(elected) => Ok(Election::Other(elected)),
+            Err(reason) if reason == ClaimError::TooMany.to_string() => Ok(Election::TooMany(PAIRS_MAX)),
+            Err(reason) if reason == ClaimError::TooLong.to_string() => Err(WriteError::Invalid(reason)),
+            Err(reason) => Err(WriteError::Unavailable { reason, retry_after: ELECTION_PAUSE }),
+        }
     }
 
     fn reject(&self, tenant: &str, signal: Signal, reason: &'static str, facts: u64) {

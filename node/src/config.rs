@@ -1,4 +1,5 @@
 //! The configuration file, the environment and the flags, as one validated value.
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -6,7 +7,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use trine_actors::ClusterConfig;
-use trine_api::ApiConfig;
+use trine_api::{ApiConfig, HaConfig, OtlpConfig, TranslationStrategy};
 
 use crate::cli::NodeFlags;
 use crate::error::Error;
@@ -34,6 +35,9 @@ pub(crate) struct Config {
     pub(crate) limits: LimitsConfig,
     pub(crate) spread: SpreadConfig,
     pub(crate) tenancy: TenancyConfig,
+    pub(crate) metrics: MetricsConfig,
+    pub(crate) otlp: OtlpSection,
+    pub(crate) ha: HaSection,
     pub(crate) telemetry: TelemetryConfig,
 }
 
@@ -245,6 +249,63 @@ impl Default for TelemetryConfig {
     }
 }
 
+/// Metrics over Prometheus' protocols.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MetricsConfig {
+    /// Labels that federation and remote read add to every series, as a table.
+    pub(crate) external_labels: BTreeMap<String, String>,
+    /// Keep the start timestamps that remote write 2.0 brings: a record more for each sample that has one.
+    pub(crate) start_timestamps: bool,
+}
+
+/// How OpenTelemetry's metrics become series; the names are those of Prometheus' `otlp` section.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OtlpSection {
+    /// `UnderscoreEscapingWithSuffixes`, `UnderscoreEscapingWithoutSuffixes`, `NoUTF8EscapingWithSuffixes` or `NoTranslation`.
+    pub(crate) translation_strategy: TranslationStrategy,
+    /// Resource attributes that every series of the resource gets as labels.
+    pub(crate) promote_resource_attributes: Vec<String>,
+    /// Promote all resource attributes but those of `ignore_resource_attributes`.
+    pub(crate) promote_all_resource_attributes: bool,
+    /// Resource attributes that are not promoted when all are.
+    pub(crate) ignore_resource_attributes: Vec<String>,
+    /// Give `target_info` the attributes that `job` and `instance` are made of, too.
+    pub(crate) keep_identifying_resource_attributes: bool,
+    /// Make native histograms with custom buckets of those with explicit bounds.
+    pub(crate) convert_histograms_to_nhcb: bool,
+    /// Make labels `otel_scope_…` of the scope's name, version, schema and attributes.
+    pub(crate) promote_scope_metadata: bool,
+    /// Add up what comes with delta temporality; refused without it. Each node adds up what it receives (ADR 0015).
+    pub(crate) delta_to_cumulative: bool,
+}
+
+/// Pairs of agents that send the same: of each pair one replica is stored, as with Mimir's HA tracker (ADR 0013).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HaSection {
+    /// Take part; without it `replica_label` is a label like any other.
+    pub(crate) enabled: bool,
+    /// Tenants that take part. Empty: all.
+    pub(crate) tenants: Vec<String>,
+    /// Label that names a pair.
+    pub(crate) cluster_label: String,
+    /// Label that names one of a pair; it is taken off what is stored.
+    pub(crate) replica_label: String,
+    /// Elect another replica once the elected one has been silent this long, in seconds.
+    pub(crate) failover_s: u64,
+    /// Renew the elected replica's lease this often at most, in seconds; less than `failover_s`.
+    pub(crate) renew_s: u64,
+}
+
+impl Default for HaSection {
+    fn default() -> Self {
+        let (cluster_label, replica_label) = ("cluster".to_owned(), "__replica__".to_owned());
+        Self { enabled: false, tenants: Vec::new(), cluster_label, replica_label, failover_s: 30, renew_s: 15 }
+    }
+}
+
 /// Keys whose value is text even where it looks like a number: a key of digits, a node named `7`.
 const TEXT_KEYS: [&str; 4] = ["cluster.key", "node.name", "node.zone", "node.advertise"];
 
@@ -371,10 +432,18 @@ impl Config {
             ("telemetry.interval_s", self.telemetry.interval_s, 1, SECONDS_MAX),
             ("spread.after_s", self.spread.after_s, 3, SECONDS_MAX),
             ("spread.lead_s", self.spread.lead_s, 1, AHEAD_MAX_S),
+            ("ha.failover_s", self.ha.failover_s, 1, SECONDS_MAX),
+            ("ha.renew_s", self.ha.renew_s, 0, SECONDS_MAX),
         ] {
             if !(least..=most).contains(&seconds) {
                 return bad(key, format!("{seconds} is not a number of seconds within {least} and {most}"));
             }
+        }
+        if self.ha.renew_s >= self.ha.failover_s {
+            return bad("ha.renew_s", format!("{} is not less than ha.failover_s", self.ha.renew_s));
+        }
+        if self.ha.cluster_label.is_empty() || self.ha.replica_label.is_empty() {
+            return bad("ha.replica_label", "neither label of a pair may be empty".into());
         }
         if self.cluster.shards == 0 || self.cluster.shards > 4096 {
             return bad("cluster.shards", format!("{} is not within 1 and 4096", self.cluster.shards));
@@ -458,7 +527,32 @@ impl Config {
                 0 => defaults.query_timeout_ms,
                 s => s * 1000,
             },
+            external_labels: self.metrics.external_labels.clone(),
+            start_timestamps: self.metrics.start_timestamps,
+            otlp: self.otlp_config(),
+            ha: HaConfig {
+                enabled: self.ha.enabled,
+                tenants: self.ha.tenants.clone(),
+                cluster_label: self.ha.cluster_label.clone(),
+                replica_label: self.ha.replica_label.clone(),
+                failover_ms: i64::try_from(self.ha.failover_s * 1000).unwrap_or(i64::MAX),
+                renew_ms: i64::try_from(self.ha.renew_s * 1000).unwrap_or(i64::MAX),
+            },
             ..defaults
+        }
+    }
+
+    fn otlp_config(&self) -> OtlpConfig {
+        let otlp = self.otlp.clone();
+        OtlpConfig {
+            translation_strategy: otlp.translation_strategy,
+            promote_resource_attributes: otlp.promote_resource_attributes,
+            promote_all_resource_attributes: otlp.promote_all_resource_attributes,
+            ignore_resource_attributes: otlp.ignore_resource_attributes,
+            keep_identifying_resource_attributes: otlp.keep_identifying_resource_attributes,
+            convert_histograms_to_nhcb: otlp.convert_histograms_to_nhcb,
+            promote_scope_metadata: otlp.promote_scope_metadata,
+            delta_to_cumulative: otlp.delta_to_cumulative,
         }
     }
 }
@@ -507,6 +601,8 @@ mod tests {
             ("listen.http=localhost:9191", ["127.0.0.1:9191", "names are not resolved"]),
             ("listen.rpc=\"\"", ["`listen.rpc`", "cannot be turned off"]),
             ("listen.loki=0.0.0.0:9090", ["`listen.loki`", "taken by listen.http"]),
+            ("ha.renew_s=30", ["`ha.renew_s`", "30 is not less than ha.failover_s"]),
+            ("otlp.translation_strategy=None", ["`otlp.translation_strategy`", "NoTranslation"]),
             ("node.memory_bytes=5", ["`node.memory_bytes`", "5 is less than 128 MiB"]),
             (
                 "node.memory_bytes=512M",
@@ -515,7 +611,7 @@ mod tests {
             ("node.memory_bytes=-1", ["`node.memory_bytes`", "-1 is not a number of bytes"]),
             ("storage.wal_bytes=true", ["`storage.wal_bytes`", "a size like 512MiB"]),
             ("node.colour=red", ["`node.colour` in --set: there is no such key", "[node] has advertise, data_dir"]),
-            ("colour=red", ["`colour` in --set: there is no such key", "the sections are cluster, limits"]),
+            ("colour=red", ["`colour` in --set: there is no such key", "the sections are cluster, ha, limits"]),
             ("nod.name=red", ["`nod` in --set: there is no such key", "docs/config.md"]),
             ("cluster.shards=many", ["`cluster.shards`", "string \"many\" is not a whole number, 0 or more"]),
             ("cluster.shards=-4", ["`cluster.shards`", "`-4` is not a whole number, 0 or more"]),

@@ -7,6 +7,7 @@
 mod aggregate;
 mod annotations;
 pub mod ast;
+mod census;
 mod check;
 mod columns;
 mod engine;
@@ -14,6 +15,7 @@ mod eval;
 mod fetch;
 pub mod fragment;
 pub mod functions;
+pub mod histogram;
 mod labels;
 mod lexer;
 pub mod local;
@@ -22,13 +24,17 @@ mod numbers;
 pub mod parser;
 mod plan;
 mod printer;
+mod records;
 mod signature;
 pub mod source;
+mod tree;
 mod value;
 
+pub use census::{LabelCensus, TenantCensus, census};
 pub use engine::{InstantQuery, RangeQuery, instant, range};
 pub use metadata::{FamilyMetadata, Metadata, label_names, label_values, metric_metadata, series};
 pub use parser::parse_selector;
+pub use records::{Found, SeriesRecords, latest, records, selectors};
 pub use value::{Answer, MatrixSeries, Stats, Value, VectorSample};
 
 use crate::error::Result;
@@ -43,4 +49,19 @@ pub(crate) const SUBQUERY_STEP_MS: i64 = 60_000;
 /// The query in Prometheus' layout, as `format_query` answers it. Errors: [`crate::Error::Parse`].
 pub fn format(query: &str) -> Result<String> {
     Ok(printer::pretty(&parser::parse(query)?))
+}
+
+/// Names of all functions, in no order.
+pub fn function_names() -> impl Iterator<Item = &'static str> {
+    signature::FUNCTIONS.iter().map(|function| function.name)
+}
+
+/// An expression in one line, in Prometheus' spelling.
+pub fn text(expr: &ast::Expr) -> String {
+    printer::line(expr)
+}
+
+/// The syntax tree of the query as `parse_query` answers it. Errors: [`crate::Error::Parse`].
+pub fn parse_tree(query: &str) -> Result<serde_json::Value> {
+    Ok(tree::json(&parser::parse(query)?))
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use serde_json::Value as Json;
 use trine_query::Error;
-use trine_query::promql::{format, parser::parse};
+use trine_query::promql::{format, parse_tree, parser::parse};
 
 fn shared() -> PathBuf {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
@@ -49,6 +50,27 @@ fn round_trip(query: &str) {
     let again = parse(&printed).unwrap_or_else(|e| panic!("{query} printed as {printed}: {e}"));
     assert_eq!(format(&printed).unwrap(), printed, "{query}");
     assert_eq!(expr.value_type(), again.value_type(), "{query}");
+    assert_eq!(tree(query), tree(&printed), "{query}");
+}
+
+/// The syntax tree, with matchers in the printer's order.
+fn tree(query: &str) -> Json {
+    let mut tree = parse_tree(query).unwrap();
+    sort_matchers(&mut tree);
+    tree
+}
+
+fn sort_matchers(tree: &mut Json) {
+    match tree {
+        Json::Object(fields) => {
+            if let Some(Json::Array(matchers)) = fields.get_mut("matchers") {
+                matchers.sort_by_key(Json::to_string);
+            }
+            fields.values_mut().for_each(sort_matchers);
+        }
+        Json::Array(all) => all.iter_mut().for_each(sort_matchers),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+    }
 }
 
 #[test]
@@ -144,6 +166,11 @@ fn vector() -> impl Strategy<Value = String> {
         Just("{\"utf.8 name\"} @ start()".to_owned()),
         Just("rate(m[5m] @ 10)".to_owned()),
         Just("max_over_time(m[1h:5m] offset -1m)".to_owned()),
+        prop::sample::select(vec!["increase(m[5m] anchored)", "delta(m[5m] smoothed offset 1m)", "m smoothed"])
+            .prop_map(str::to_owned),
+        (1u32..90, 1u32..90, prop::sample::select(vec!["+", "-", "*", "/", "%", "^"]))
+            .prop_map(|(a, b, op)| format!("rate(m[{a}s {op} {b}] offset (step() {op} {b}m))")),
+        (1u32..90).prop_map(|a| format!("rate(m[max_of(step() * {a}, -(range() - 2m))])")),
     ];
     leaf.prop_recursive(4, 24, 3, move |inner| {
         let operator = prop::sample::select(vec!["+", "-", "*", "/", "%", "^", "and", "or", "unless", ">", "== bool"]);
@@ -154,6 +181,9 @@ fn vector() -> impl Strategy<Value = String> {
             inner.clone().prop_map(|a| format!("({a})")),
             inner.clone().prop_map(|a| format!("-({a})")),
             (inner.clone(), -5i32..5).prop_map(|(a, n)| format!("{a} * {n}")),
+            (inner.clone(), inner.clone(), prop::sample::select(vec!["fill (0)", "fill_left (-1)", "fill_right (2)"]))
+                .prop_map(|(a, b, fill)| format!("{a} + on (a) {fill} {b}")),
+            (inner.clone(), prop::sample::select(vec!["</", ">/"])).prop_map(|(a, op)| format!("({a} {op} 3)")),
             inner.clone().prop_map(|a| format!("label_replace({a}, \"a\", \"$1\", \"b\", `(.*)`)")),
             (inner.clone(), label(), inner).prop_map(|(a, l, b)| format!("{a} * on ({l}) group_left () {b}")),
         ]

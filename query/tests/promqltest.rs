@@ -1,129 +1,81 @@
-//! Runs Prometheus' own PromQL test scripts against the engine over shards in memory.
+//! Runs Prometheus' own PromQL test scripts against the engine over shards in memory and over the shards' real storage.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #[path = "promqltest/compare.rs"]
 mod compare;
 #[path = "promqltest/engine.rs"]
 mod engine;
+#[path = "promqltest/histogram.rs"]
+mod histogram;
+#[path = "promqltest/load.rs"]
+mod load;
+#[path = "promqltest/local.rs"]
+mod local;
 #[path = "promqltest/memory.rs"]
 mod memory;
+#[path = "promqltest/pinned.rs"]
+mod pinned;
+#[path = "promqltest/runner.rs"]
+mod runner;
 #[path = "promqltest/script.rs"]
 mod script;
 #[path = "promqltest/stored.rs"]
 mod stored;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use compare::Outcome;
-use memory::{MemoryScatter, Series};
-use script::{Command, Eval, When};
+use local::LocalEngine;
+use memory::MemoryScatter;
 use stored::StoreScatter;
-use trine_query::memory::Account;
-use trine_query::promql::{self, InstantQuery, RangeQuery};
-use trine_query::scatter::{QueryContext, Scatter};
 
-/// Evals that passed when this was last measured; fewer is a step back.
-const PASSED_MIN: usize = 975;
 const SHARDS: usize = 3;
-
-fn scripts() -> Vec<PathBuf> {
-    let shared = std::env::var_os("TRINE_SHARED").map(PathBuf::from);
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let dir = shared.unwrap_or(beside).join("conformance/promqltest");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&dir)
-        .unwrap_or_else(|e| panic!("read {}: {e}; set TRINE_SHARED", dir.display()))
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "test"))
-        .collect();
-    files.sort();
-    files
-}
-
-#[derive(Default)]
-struct Tally {
-    passed: usize,
-    unsupported: usize,
-    wrong: Vec<String>,
-}
-
-type Build = fn(&[Series]) -> Arc<dyn Scatter>;
-
-async fn run_script(text: &str, build: Build) -> Tally {
-    let mut tally = Tally::default();
-    let mut series: Vec<Series> = Vec::new();
-    let mut scatter = build(&series);
-    for command in script::parse(text) {
-        match command {
-            Command::Clear => {
-                series.clear();
-                scatter = build(&series);
-            }
-            Command::Load(loaded) => {
-                memory::load(&mut series, loaded);
-                scatter = build(&series);
-            }
-            Command::Eval(eval) => match run_eval(&scatter, &eval).await {
-                Outcome::Passed => tally.passed += 1,
-                Outcome::Unsupported => tally.unsupported += 1,
-                Outcome::Wrong(why) => tally.wrong.push(format!("line {}: {}: {why}", eval.line, eval.query)),
-            },
-        }
-    }
-    tally
-}
-
-async fn run_eval(scatter: &Arc<dyn Scatter>, eval: &Eval) -> Outcome {
-    let ctx = QueryContext {
-        tenant: Arc::from(stored::TENANT),
-        deadline: Instant::now() + Duration::from_secs(60),
-        strict: true,
-        memory: Account::unbounded(),
-    };
-    let lookback_ms = promql::LOOKBACK_MS_DEFAULT;
-    let query = eval.query.clone();
-    match eval.when {
-        When::Range { start_ms, end_ms, step_ms } => {
-            let query = RangeQuery { query, start_ms, end_ms, step_ms, lookback_ms, limit: 0 };
-            compare::check(eval, promql::range(scatter, &ctx, &query).await)
-        }
-        When::Instant { time_ms } => {
-            let instant = InstantQuery { query: query.clone(), time_ms, lookback_ms, limit: 0 };
-            let outcome = compare::check(eval, promql::instant(scatter, &ctx, &instant).await);
-            if !matches!(outcome, Outcome::Passed) || !eval.also_as_range() {
-                return outcome;
-            }
-            // As Prometheus' own runner: the value must be the same inside a range.
-            let (start_ms, end_ms) = (time_ms - 60_000, time_ms + 60_000);
-            let range = RangeQuery { query, start_ms, end_ms, step_ms: 60_000, lookback_ms, limit: 0 };
-            compare::check_inside_range(eval, time_ms, promql::range(scatter, &ctx, &range).await)
-        }
-    }
-}
 
 #[tokio::test]
 async fn over_memory() {
-    prometheus_scripts(|series| Arc::new(MemoryScatter::new(series, SHARDS))).await;
+    runner::run_all(&mut LocalEngine::new(|series| Arc::new(MemoryScatter::new(series, SHARDS)))).await;
 }
 
 #[tokio::test]
 async fn over_the_store() {
-    prometheus_scripts(|series| Arc::new(StoreScatter::new(series, SHARDS))).await;
+    runner::run_all(&mut LocalEngine::new(|series| Arc::new(StoreScatter::new(series, SHARDS)))).await;
 }
 
-async fn prometheus_scripts(build: Build) {
-    let (mut passed, mut unsupported, mut wrong) = (0, 0, Vec::new());
-    println!("{:<28} {:>6} {:>11} {:>5}", "script", "passed", "unsupported", "wrong");
-    for path in scripts() {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let tally = run_script(&std::fs::read_to_string(&path).unwrap(), build).await;
-        println!("{name:<28} {:>6} {:>11} {:>5}", tally.passed, tally.unsupported, tally.wrong.len());
-        passed += tally.passed;
-        unsupported += tally.unsupported;
-        wrong.extend(tally.wrong.into_iter().map(|w| format!("{name} {w}")));
+/// What a script expects and an engine does not answer is found.
+#[tokio::test]
+async fn the_comparison_can_fail() {
+    let load = "load 1m
+  m 1 2
+  h {{count:4 sum:5 buckets:[1 3]}}+{{count:1 buckets:[1]}}x2
+";
+    let right = "eval instant at 1m m
+  m 2
+
+eval instant at 1m h
+  h {{count:5 sum:5 counter_reset_hint:not_reset buckets:[2 3]}}
+
+eval instant at 1m quantile(2, m)
+  expect warn msg: PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)
+  {} +Inf
+";
+    let wrong = [
+        "m\n  m 3",
+        "m",
+        "m\n  m{a=\"b\"} 2",
+        "m\n  m {{count:2}}",
+        "m\n  expect fail",
+        "h\n  h 5",
+        "h\n  h {{count:5 sum:5 buckets:[3 2]}}",
+        "h\n  h {{schema:1 count:5 sum:5 buckets:[2 3]}}",
+        "h\n  h {{count:5 sum:5 counter_reset_hint:gauge buckets:[2 3]}}",
+        "quantile(2, m)\n  expect no_warn\n  {} +Inf",
+        "quantile(2, m)\n  expect warn msg: PromQL warning: something else\n  {} +Inf",
+        "quantile(0.5, m)\n  expect warn\n  {} 2",
+        "m +\n  expect fail msg: something else",
+    ];
+    let mut engine = LocalEngine::new(|series| Arc::new(MemoryScatter::new(series, SHARDS)));
+    let tally = runner::run_script(&format!("{load}\n{right}"), &mut engine).await;
+    assert_eq!((tally.passed, tally.wrong), (3, Vec::new()));
+    for eval in wrong {
+        let tally = runner::run_script(&format!("{load}\neval instant at 1m {eval}\n"), &mut engine).await;
+        assert_eq!((tally.passed, tally.wrong.len()), (0, 1), "{eval}");
     }
-    println!("{:<28} {passed:>6} {unsupported:>11} {:>5}", "all", wrong.len());
-    wrong.iter().for_each(|w| println!("WRONG {w}"));
-    assert!(wrong.is_empty(), "{} wrong results", wrong.len());
-    assert!(passed >= PASSED_MIN, "{passed} evals passed, {PASSED_MIN} did before");
 }

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use trine_store::model::SLOTS;
 
 use super::META_SHARD;
+use super::election::Claim;
 use super::state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 
 /// Version byte before the bincode of a command, a reply or a state.
@@ -39,6 +40,8 @@ pub enum Command {
     /// Spreads a log stream over `slots` slots from `from_ns` on; 0: as early as possible. `earliest_ns` is the newest entry
     /// time that surfaces accept as the proposer's clock has it: no spread begins before it.
     SpreadStream { tenant: String, stream: Vec<u8>, from_ns: i64, slots: u16, earliest_ns: i64 },
+    /// A replica of a pair of agents sent something: see [`super::Elections`].
+    ClaimReplica(Claim),
 }
 
 /// What a command answers.
@@ -49,6 +52,8 @@ pub enum Reply {
     Refused(String),
     /// The stream is spread from this entry time on, in ns.
     SpreadFrom(i64),
+    /// The replica of a pair that counts.
+    Elected(String),
 }
 
 /// Bytes that are no command of this version.
@@ -158,6 +163,10 @@ impl MetaState {
                     Err(refusal) => Reply::Refused(refusal.to_string()),
                 }
             }
+            Command::ClaimReplica(claim) => match self.elections.claim(claim) {
+                Ok(elected) => Reply::Elected(elected.replica.clone()),
+                Err(error) => Reply::Refused(error.to_string()),
+            },
         }
     }
 

@@ -3,9 +3,9 @@
 //! Its group's log is purged behind it, so a node keeps it twice: one damaged file costs nothing.
 //!
 //! ```text
-//! meta.state, version 3                                  docs/formats/manifest.md
+//! meta.state, version 4                                  docs/formats/manifest.md
 //!   0   4  magic "TRNX"
-//!   4   1  version      3; 1 and 2 are read
+//!   4   1  version      4; 1 to 3 are read
 //!   5   .. state        bincode 2, standard configuration, of Export
 //! -32  32  hash         BLAKE3 of version and state
 //! ```
@@ -23,7 +23,7 @@ pub(crate) const FILE: &str = "meta.state";
 /// The second copy, written after the first and before the log is purged.
 const COPY: &str = "meta.state.copy";
 const MAGIC: &[u8; 4] = b"TRNX";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// What the file holds besides magic, version and checksum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +158,8 @@ pub(crate) fn decode_export(bytes: &[u8]) -> io::Result<Export> {
     match body.first() {
         Some(1) => decode::<v1::Export>("export", body).map(Into::into).map_err(corrupt),
         Some(2) => decode::<v2::Export>("export", &enveloped(body)).map(Into::into).map_err(corrupt),
+        // Version 3 ends where version 4 has the elections: none.
+        Some(3) => decode("export", &[&enveloped(body)[..], &[0]].concat()).map_err(corrupt),
         Some(&VERSION) => decode("export", &enveloped(body)).map_err(corrupt),
         version => Err(corrupt(format!("unknown version {version:?}"))),
     }
@@ -227,7 +229,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::meta::{Command, GoneNode, LeavingReplica, SpreadRecord, StreamPlaces};
+    use crate::meta::{Claim, Command, Elections, GoneNode, LeavingReplica, SpreadRecord, StreamPlaces};
 
     fn sample() -> Export {
         let record = |replica| ShardRecord {
@@ -265,6 +267,7 @@ mod tests {
                     slots: 4,
                 }],
             },
+            elections: Elections::default(),
         };
         Export { position: Some((1, 2, 3)), membership: Some(((1, 2, 3), vec![4, 5])), state }
     }
@@ -273,12 +276,30 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Version 3 as it is on disks. A change here needs a new version.
+    /// Version 4 as it is on disks. A change here needs a new version.
     #[test]
-    fn version_3_is_fixed() {
-        let bytes = encode_export(&sample());
+    fn version_4_is_fixed() {
+        let mut export = sample();
+        let text = |t: &str| t.to_owned();
+        let claim =
+            Claim { tenant: text("t"), cluster: text("c"), replica: text("a"), received_ms: 5, failover_ms: 30_000 };
+        export.state.apply(Command::ClaimReplica(claim));
+        let bytes = encode_export(&export);
+        assert_eq!(decode_export(&bytes).unwrap(), export);
+        // What version 3 has, and the elections.
+        let body = |all: &str| all[10..all.len() - 64].to_owned();
+        assert_eq!(body(&hex(&bytes)), body(FIXTURE_3) + ELECTIONS);
+        assert_eq!(bytes[4], 4);
+    }
+
+    /// One tenant, one pair, its elected replica, since when, until when.
+    const ELECTIONS: &str = "01017401016301610a0a";
+
+    #[test]
+    fn version_3_is_still_read() {
+        let byte = |at: usize| u8::from_str_radix(&FIXTURE_3[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..FIXTURE_3.len()).step_by(2).map(byte).collect();
         assert_eq!(decode_export(&bytes).unwrap(), sample());
-        assert_eq!(hex(&bytes), FIXTURE_3);
     }
 
     const FIXTURE_3: &str = concat!(

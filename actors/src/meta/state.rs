@@ -1,6 +1,7 @@
 //! The metadata that every node holds a copy of.
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::election::Elections;
 use serde::{Deserialize, Serialize};
 use trine_store::model::{SLOTS, Slot};
 
@@ -132,6 +133,8 @@ pub struct MetaState {
     pub unknown_replicas: Vec<(u64, u64)>,
     /// Which log streams are spread over several slots, and up to when that is settled.
     pub places: StreamPlaces,
+    /// Whose samples of pairs of agents are stored.
+    pub elections: Elections,
 }
 
 impl MetaState {

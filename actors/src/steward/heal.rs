@@ -135,7 +135,7 @@ impl Steward {
                 }
                 healing.update(record, State::Healing, format!("replica {new} on this node takes its place"));
             }
-            Ok(Reply::Done | Reply::Refused(_) | Reply::SpreadFrom(_)) => {}
+            Ok(Reply::Done | Reply::Refused(_) | Reply::SpreadFrom(_) | Reply::Elected(_)) => {}
             Err(reason) if reason == ONLY_REPLICA => {
                 let detail = format!(
                     "{reason}, so nothing can heal it. The shard stays closed: its writes get 503 and queries name it as missing. \

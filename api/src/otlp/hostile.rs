@@ -11,6 +11,8 @@ use super::{json_logs, json_metrics, json_trace, logs, metrics, trace, weigh};
 use crate::budget::Budget;
 use crate::config::ApiConfig;
 use crate::loki::entries::EntryLimits;
+use crate::otlp::Deltas;
+use crate::otlp::metrics::Rules;
 use crate::prom::decode::WriteLimits;
 
 fn all_protobuf(bytes: &[u8]) -> usize {
@@ -25,8 +27,11 @@ fn all_protobuf(bytes: &[u8]) -> usize {
         decoded += usize::from(logs::decode("t", request, &limits, &shard_of, &mut held).is_ok());
     }
     if let Ok(request) = ExportMetricsServiceRequest::decode(bytes) {
-        let limits = WriteLimits { now_ms: 1, future_ms_max: i64::MAX, retention_ms: 1, series_bytes_max: 100 };
-        decoded += metrics::decode("t", &request, &limits, &shard_of, &mut held).map_or(0, |p| p.parts.len());
+        let config =
+            ApiConfig { future_ms_max: i64::MAX, retention_ms: 1, series_bytes_max: 100, ..ApiConfig::default() };
+        let limits = WriteLimits::of(&config, 1);
+        let rules = Rules { config: &config.otlp, deltas: &Deltas::default() };
+        decoded += metrics::decode("t", &request, &limits, &rules, &shard_of, &mut held).map_or(0, |p| p.parts.len());
     }
     decoded
 }

@@ -1,5 +1,6 @@
 //! ExportMetricsServiceRequest in OTLP/JSON.
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram,
@@ -69,10 +70,37 @@ fn histogram(o: Object<'_>) -> Result<Histogram> {
     Ok(Histogram { data_points: o.list("dataPoints", histogram_point)?, aggregation_temporality: temporality(o)? })
 }
 
-/// Only their number matters: they are refused by name.
 fn exponential(o: Object<'_>) -> Result<ExponentialHistogram> {
-    let data_points = o.list("dataPoints", |_| Ok(ExponentialHistogramDataPoint::default()))?;
+    let data_points = o.list("dataPoints", exponential_point)?;
     Ok(ExponentialHistogram { data_points, aggregation_temporality: temporality(o)? })
+}
+
+fn signed32(o: Object<'_>, key: &str) -> Result<i32> {
+    let wrong = |_| ApiError::BadRequest(format!("invalid JSON: field {key:?} is not a 32-bit number"));
+    i32::try_from(o.signed(key)?).map_err(wrong)
+}
+
+fn buckets(o: Object<'_>) -> Result<Buckets> {
+    Ok(Buckets { offset: signed32(o, "offset")?, bucket_counts: numbers(o, "bucketCounts", unsigned_of)? })
+}
+
+fn exponential_point(o: Object<'_>) -> Result<ExponentialHistogramDataPoint> {
+    Ok(ExponentialHistogramDataPoint {
+        attributes: o.attributes("attributes")?,
+        start_time_unix_nano: o.unsigned("startTimeUnixNano")?,
+        time_unix_nano: o.unsigned("timeUnixNano")?,
+        count: o.unsigned("count")?,
+        sum: o.double("sum")?,
+        scale: signed32(o, "scale")?,
+        zero_count: o.unsigned("zeroCount")?,
+        positive: o.message("positive", buckets)?,
+        negative: o.message("negative", buckets)?,
+        flags: o.unsigned32("flags")?,
+        exemplars: o.list("exemplars", exemplar)?,
+        min: o.double("min")?,
+        max: o.double("max")?,
+        zero_threshold: o.double("zeroThreshold")?.unwrap_or_default(),
+    })
 }
 
 fn number(o: Object<'_>) -> Result<NumberDataPoint> {

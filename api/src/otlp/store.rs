@@ -89,15 +89,11 @@ pub(crate) async fn metrics(
 ) -> Result<Partial, ApiError> {
     let (decoder, owner) = (api.clone(), Arc::clone(&tenant));
     let config = api.config();
-    let limits = WriteLimits {
-        now_ms: api.now_ms(),
-        future_ms_max: config.future_ms_max,
-        retention_ms: config.retention_ms,
-        series_bytes_max: config.series_bytes_max,
-    };
+    let limits = WriteLimits::of(config, api.now_ms());
     let (points, held) = decode_off_thread(bytes_len, move || {
         let shard_of = |slot: Slot| decoder.shard_of(slot);
-        let points = metrics::decode(&tenant, &request, &limits, &shard_of, &mut held)?;
+        let rules = metrics::Rules { config: &decoder.config().otlp, deltas: decoder.deltas() };
+        let points = metrics::decode(&tenant, &request, &limits, &rules, &shard_of, &mut held)?;
         Ok((points, held))
     })
     .await?;

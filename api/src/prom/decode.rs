@@ -1,12 +1,17 @@
 //! Decoder of remote write 1.0: a walk over the message straight into parts.
 //!
 //! Nothing is allocated for a sample or a series once the scratch space has grown to the largest series.
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use trine_store::model::LabelsBuilder;
 use trine_store::part::SampleKind;
 
-use super::histogram::{self, BLOB_BYTES_MAX};
+use super::exemplars::kept_time_ms;
+use super::histogram;
 use crate::backend::ShardPart;
 use crate::budget::Held;
+use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::parts::{Blob, MetricsSplit, ShardOf};
 use crate::wire::{Field, WireError, fields};
@@ -15,16 +20,48 @@ use crate::wire::{Field, WireError, fields};
 const METADATA_BYTES_MAX: usize = 8 << 10;
 
 /// Bounds on what is accepted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct WriteLimits {
     pub(crate) now_ms: i64,
     pub(crate) future_ms_max: i64,
     /// 0 keeps everything.
     pub(crate) retention_ms: i64,
     pub(crate) series_bytes_max: usize,
+    /// Keep since when a counter counts, where the writer says so.
+    pub(crate) start_timestamps: bool,
+    /// This label is taken off every series: replicas of a pair differ in nothing else.
+    pub(crate) replica_label: Option<Arc<str>>,
 }
 
 impl WriteLimits {
+    /// Limits for what is received now.
+    pub(crate) fn of(config: &ApiConfig, now_ms: i64) -> Self {
+        Self {
+            now_ms,
+            future_ms_max: config.future_ms_max,
+            retention_ms: config.retention_ms,
+            series_bytes_max: config.series_bytes_max,
+            start_timestamps: config.start_timestamps,
+            replica_label: None,
+        }
+    }
+
+    /// Whether this label does not belong to a series.
+    pub(super) fn takes_off(&self, name: &str) -> bool {
+        self.replica_label.as_deref() == Some(name)
+    }
+
+    /// Why a sample of this time is refused, if it is, in Prometheus' words.
+    pub(super) fn refusal(&self, time_ms: i64) -> Option<&'static str> {
+        if time_ms > self.newest_ms() {
+            Some("out of bounds: timestamp is too far in the future")
+        } else if time_ms < self.oldest_ms() {
+            Some("too old sample")
+        } else {
+            None
+        }
+    }
+
     pub(crate) fn newest_ms(&self) -> i64 {
         self.now_ms.saturating_add(self.future_ms_max)
     }
@@ -99,6 +136,7 @@ fn decode_series<'a>(
         let Some(bytes) = field.bytes() else { continue };
         match number {
             1 => match decode_label(bytes)? {
+                Some((name, _)) if limits.takes_off(name) => {}
                 Some((name, value)) => {
                     named |= name == "__name__" && !value.is_empty();
                     scratch.labels.push(name, value);
@@ -124,7 +162,7 @@ fn decode_series<'a>(
 }
 
 /// Name and value; `None` when the name is empty or either is not UTF-8.
-fn decode_label(bytes: &[u8]) -> Result<Option<(&str, &str)>, WireError> {
+pub(super) fn decode_label(bytes: &[u8]) -> Result<Option<(&str, &str)>, WireError> {
     let (mut name, mut value) = (&b""[..], &b""[..]);
     let mut walk = fields(bytes, "Label");
     while let Some((number, field)) = walk.next_field()? {
@@ -172,16 +210,13 @@ fn decode_sample(
     Ok(())
 }
 
+/// One that cannot be kept is dropped in silence, as Prometheus does.
 fn decode_exemplar<'a>(bytes: &'a [u8], limits: &WriteLimits, scratch: &mut Scratch<'a>) -> Result<(), WireError> {
-    let mut time_ms = 0;
     let mut walk = fields(bytes, "Exemplar");
-    while let Some((number, field)) = walk.next_field()? {
-        if let (3, Field::Varint(v)) = (number, field) {
-            time_ms = v as i64;
-        }
-    }
-    if bytes.len() <= BLOB_BYTES_MAX && (limits.oldest_ms()..=limits.newest_ms()).contains(&time_ms) {
-        scratch.blobs.push(Blob { kind: SampleKind::Exemplar, time_ms, payload: bytes });
+    while walk.next_field()?.is_some() {}
+    let in_time = limits.oldest_ms()..=limits.newest_ms();
+    if let Some(time_ms) = kept_time_ms(bytes).ok().flatten().filter(|t| in_time.contains(t)) {
+        scratch.blobs.push(Blob { kind: SampleKind::Exemplar, time_ms, payload: Cow::Borrowed(bytes) });
     }
     Ok(())
 }
@@ -272,7 +307,9 @@ pub(crate) mod tests {
     }
 
     fn limits() -> WriteLimits {
-        WriteLimits { now_ms: 1_000_000, future_ms_max: 600_000, retention_ms: 900_000, series_bytes_max: 1000 }
+        let config =
+            ApiConfig { future_ms_max: 600_000, retention_ms: 900_000, series_bytes_max: 1000, ..ApiConfig::default() };
+        WriteLimits::of(&config, 1_000_000)
     }
 
     fn run(bytes: &[u8]) -> Result<Decoded, ApiError> {

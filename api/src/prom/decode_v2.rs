@@ -1,10 +1,13 @@
 //! Decoder of remote write 2.0: symbols first, then series that refer to them.
-use trine_store::codec::{put_bytes, put_uvarint};
+use std::borrow::Cow;
+
+use trine_store::codec::{put_bytes, put_ivarint, put_uvarint};
 use trine_store::model::LabelsBuilder;
 use trine_store::part::SampleKind;
 
 use super::decode::WriteLimits;
-use super::histogram::{self, BLOB_BYTES_MAX};
+use super::exemplars::{CHARS_MAX, kept_time_ms};
+use super::histogram;
 use crate::backend::ShardPart;
 use crate::budget::Held;
 use crate::error::ApiError;
@@ -65,7 +68,7 @@ pub(crate) fn decode(
 }
 
 /// Repeated uint32, packed or not.
-fn push_refs(field: Field<'_>, refs: &mut Vec<u32>) -> Result<(), WireError> {
+pub(super) fn push_refs(field: Field<'_>, refs: &mut Vec<u32>) -> Result<(), WireError> {
     let wrong = WireError { message: "labels_refs" };
     match field {
         Field::Varint(v) => refs.push(u32::try_from(v).map_err(|_| wrong)?),
@@ -81,13 +84,31 @@ fn push_refs(field: Field<'_>, refs: &mut Vec<u32>) -> Result<(), WireError> {
     Ok(())
 }
 
-/// Names and values that `refs` name; `None` when one is out of range or alone.
-fn resolve<'a>(refs: &[u32], symbols: &[&'a str]) -> Option<Vec<(&'a str, &'a str)>> {
+/// Why references name nothing, in Prometheus' words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum BadRefs {
+    #[error("invalid labelRefs length {0}")]
+    Odd(usize),
+    #[error("labelRefs {name} (name) = {value} (value) outside of symbols table (size {size})")]
+    Outside { name: u32, value: u32, size: usize },
+}
+
+/// Names and values that `refs` name.
+fn resolve<'a>(refs: &[u32], symbols: &[&'a str]) -> Result<Vec<(&'a str, &'a str)>, BadRefs> {
     if !refs.len().is_multiple_of(2) {
-        return None;
+        return Err(BadRefs::Odd(refs.len()));
     }
     let symbol = |r: u32| symbols.get(r as usize).copied();
-    refs.chunks_exact(2).map(|pair| Some((symbol(pair[0])?, symbol(pair[1])?))).collect()
+    let pair = |pair: &[u32]| {
+        let outside = BadRefs::Outside { name: pair[0], value: pair[1], size: symbols.len() };
+        symbol(pair[0]).zip(symbol(pair[1])).ok_or(outside)
+    };
+    refs.chunks_exact(2).map(pair).collect()
+}
+
+fn show_refs(refs: &[u32]) -> String {
+    let refs: Vec<String> = refs.iter().map(u32::to_string).collect();
+    format!("[{}]", refs.join(" "))
 }
 
 fn show(pairs: &[(&str, &str)]) -> String {
@@ -95,102 +116,202 @@ fn show(pairs: &[(&str, &str)]) -> String {
     format!("{{{}}}", inner.join(", "))
 }
 
+/// A series as it came.
+#[derive(Default)]
+struct Series<'a> {
+    refs: Vec<u32>,
+    samples: Vec<Sample>,
+    histograms: Vec<Checked<'a>>,
+    exemplars: Vec<&'a [u8]>,
+    metadata: Option<&'a [u8]>,
+}
+
+/// A histogram's time, and itself unless it is refused.
+type Checked<'a> = (i64, Result<Blob<'a>, histogram::Fault>);
+
+impl<'a> Series<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut series = Self::default();
+        let mut walk = fields(bytes, "TimeSeries");
+        while let Some((number, field)) = walk.next_field()? {
+            match (number, field) {
+                (1, field) => push_refs(field, &mut series.refs)?,
+                (2, Field::Bytes(b)) => series.samples.push(decode_sample(b)?),
+                (3, Field::Bytes(b)) => series.histograms.push(histogram::check(b)?),
+                (4, Field::Bytes(b)) => series.exemplars.push(b),
+                (5, Field::Bytes(b)) => series.metadata = Some(b),
+                _ => {}
+            }
+        }
+        Ok(series)
+    }
+
+    /// Samples and histograms.
+    fn facts(&self) -> u64 {
+        (self.samples.len() + self.histograms.len()) as u64
+    }
+}
+
+/// Which series it is.
+struct Identity<'a> {
+    /// Canonical labels.
+    key: Vec<u8>,
+    name: &'a str,
+    /// Labels for messages.
+    shown: Vec<(&'a str, &'a str)>,
+    family: Option<Family<'a>>,
+}
+
+/// Names the series, or says why it is left out.
+fn identify<'a>(
+    series: &Series<'_>,
+    symbols: &[&'a str],
+    limits: &WriteLimits,
+) -> Result<Result<Identity<'a>, String>, WireError> {
+    let pairs = match resolve(&series.refs, symbols) {
+        Ok(pairs) => pairs,
+        Err(bad) => return Ok(Err(format!("parsing labels for series {}: {bad}", show_refs(&series.refs)))),
+    };
+    let family = match series.metadata.map(|bytes| decode_metadata(bytes, symbols)).transpose()? {
+        Some(Err(bad)) => {
+            return Ok(Err(format!("parsing metadata for series {}: {bad}", show_refs(&series.refs))));
+        }
+        Some(Ok(family)) => family,
+        None => None,
+    };
+    let mut pairs: Vec<(&str, &str)> = pairs.into_iter().filter(|(n, _)| !limits.takes_off(n)).collect();
+    pairs.sort_unstable();
+    let name = pairs.iter().find(|(n, v)| *n == "__name__" && !v.is_empty()).map(|(_, v)| *v);
+    let Some(name) = name.filter(|_| pairs.iter().all(|(n, _)| !n.is_empty())) else {
+        return Ok(Err(format!("invalid metric name or labels, got {}", show(&pairs))));
+    };
+    if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let (shown, twice) = (show(&pairs), pair[0].0);
+        return Ok(Err(format!("invalid labels for series, labels {shown}, duplicated label {twice}")));
+    }
+    let (mut builder, mut key) = (LabelsBuilder::default(), Vec::new());
+    pairs.iter().for_each(|(n, v)| builder.push(n, v));
+    if builder.encode_into(&mut key).is_err() || key.len() > limits.series_bytes_max {
+        return Ok(Err(format!("label set too large for series {}", show(&pairs))));
+    }
+    if series.facts() == 0 {
+        let shown = show(&pairs);
+        return Ok(Err(format!("TimeSeries must contain at least one sample or histogram for series {shown}")));
+    }
+    Ok(Ok(Identity { key, name, shown: pairs, family }))
+}
+
 fn decode_series(
-    series: &[u8],
+    bytes: &[u8],
     symbols: &[&str],
     limits: &WriteLimits,
     decoded: &mut DecodedV2,
     split: &mut MetricsSplit<'_>,
 ) -> Result<(), WireError> {
-    let mut refs = Vec::new();
-    let (mut samples, mut histograms, mut exemplars, mut metadata) = (Vec::new(), Vec::new(), Vec::new(), None);
-    let mut walk = fields(series, "TimeSeries");
-    while let Some((number, field)) = walk.next_field()? {
-        match (number, field) {
-            (1, field) => push_refs(field, &mut refs)?,
-            (2, Field::Bytes(b)) => samples.push(decode_sample(b)?),
-            (3, Field::Bytes(b)) => histograms.push(histogram::check(b)?),
-            (4, Field::Bytes(b)) => exemplars.push(b),
-            (5, Field::Bytes(b)) => metadata = Some(b),
-            _ => {}
+    let mut series = Series::read(bytes)?;
+    let identity = match identify(&series, symbols, limits)? {
+        Ok(identity) => identity,
+        Err(why) => {
+            decoded.reject(series.facts(), || why);
+            return Ok(());
         }
-    }
-    let facts = (samples.len() + histograms.len()) as u64;
-    let Some(pairs) = resolve(&refs, symbols) else {
-        decoded.reject(facts, || "invalid labels_refs: out of range or not in pairs".to_owned());
-        return Ok(());
     };
-    let name = pairs.iter().find(|(n, v)| *n == "__name__" && !v.is_empty()).map(|(_, v)| *v);
-    let mut builder = LabelsBuilder::default();
-    pairs.iter().for_each(|(n, v)| builder.push(n, v));
-    let mut key = Vec::new();
-    let valid = builder.encode_into(&mut key).is_ok() && pairs.iter().all(|(n, _)| !n.is_empty());
-    let (Some(name), true, true) = (name, valid, key.len() <= limits.series_bytes_max) else {
-        decoded.reject(facts, || format!("invalid metric name or labels, got {}", show(&pairs)));
-        return Ok(());
-    };
-    if facts == 0 {
-        decoded.reject(0, || {
-            format!("TimeSeries must contain at least one sample or histogram for series {}", show(&pairs))
-        });
-        return Ok(());
-    }
+    let Identity { key, name, shown, family } = identity;
     let mut in_time = |time_ms: i64| {
-        let text = if time_ms > limits.newest_ms() {
-            "out of bounds: timestamp is too far in the future"
-        } else if time_ms < limits.oldest_ms() {
-            "too old sample"
-        } else {
-            return true;
-        };
-        decoded.reject(1, || format!("{text} for series {}", show(&pairs)));
-        false
+        let refusal = limits.refusal(time_ms);
+        if let Some(text) = refusal {
+            decoded.reject(1, || format!("{text} for series {}", show(&shown)));
+        }
+        refusal.is_none()
     };
-    samples.retain(|(time_ms, _)| in_time(*time_ms));
-    histograms.retain(|(time_ms, _)| in_time(*time_ms));
-    let mut blobs = Vec::with_capacity(histograms.len() + exemplars.len());
-    for (_, checked) in histograms {
+    series.samples.retain(|sample| in_time(sample.time_ms));
+    series.histograms.retain(|(time_ms, _)| in_time(*time_ms));
+    let mut blobs = Vec::with_capacity(series.histograms.len() + series.exemplars.len());
+    if limits.start_timestamps {
+        blobs.extend(starts(&series.samples).collect::<Vec<_>>());
+    }
+    for (_, checked) in series.histograms {
         match checked {
-            Ok(blob) => blobs.push(blob),
+            Ok(blob) => {
+                blobs.push(blob);
+                decoded.histograms += 1;
+            }
             Err(fault) => {
-                decoded.reject(1, || format!("invalid native histogram: {fault} for series {}", show(&pairs)))
+                decoded.reject(1, || format!("invalid native histogram: {fault} for series {}", show(&shown)))
             }
         }
     }
-    let exemplars = exemplars.into_iter().map(|b| encode_exemplar(b, symbols)).collect::<Result<Vec<_>, _>>()?;
-    if exemplars.iter().any(Option::is_none) {
-        let text =
-            || format!("exemplar labels_refs out of range, not in pairs or too long for series {}", show(&pairs));
-        decoded.reject(0, text);
-    }
-    decoded.samples += samples.len() as u64;
-    decoded.histograms += blobs.len() as u64;
-    for (time_ms, payload) in exemplars.iter().flatten() {
-        blobs.push(Blob { kind: SampleKind::Exemplar, time_ms: *time_ms, payload });
-        decoded.exemplars += 1;
-    }
-    split.add(&key, &samples, &blobs);
-    if let Some(bytes) = metadata {
-        decode_metadata(name, bytes, symbols, decoded, split)?;
+    decoded.samples += series.samples.len() as u64;
+    take_exemplars(&series.exemplars, symbols, limits, &shown, decoded, &mut blobs)?;
+    let floats: Vec<(i64, u64)> = series.samples.iter().map(|sample| (sample.time_ms, sample.bits)).collect();
+    split.add(&key, &floats, &blobs);
+    if let Some(Family { metric_type, help, unit }) = family
+        && name.len() + help.len() + unit.len() <= METADATA_BYTES_MAX
+    {
+        split.metadata(name, metric_type, help, unit);
     }
     Ok(())
 }
 
-fn decode_sample(bytes: &[u8]) -> Result<(i64, u64), WireError> {
-    let (mut bits, mut time_ms) = (0, 0);
+/// What is wrong with an exemplar besides its references is only logged in Prometheus.
+fn take_exemplars(
+    exemplars: &[&[u8]],
+    symbols: &[&str],
+    limits: &WriteLimits,
+    shown: &[(&str, &str)],
+    decoded: &mut DecodedV2,
+    blobs: &mut Vec<Blob<'_>>,
+) -> Result<(), WireError> {
+    for bytes in exemplars {
+        let payload = match encode_exemplar(bytes, symbols)? {
+            Ok(payload) => payload,
+            Err(bad) => {
+                decoded.reject(0, || format!("parsing exemplar for series {}: {bad}", show(shown)));
+                continue;
+            }
+        };
+        if let Some(time_ms) = kept_time_ms(&payload)?.filter(|t| limits.refusal(*t).is_none()) {
+            blobs.push(Blob { kind: SampleKind::Exemplar, time_ms, payload: Cow::Owned(payload) });
+            decoded.exemplars += 1;
+        }
+    }
+    Ok(())
+}
+
+/// A float sample; `start_ms` is 0 when the writer does not say since when it counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    time_ms: i64,
+    bits: u64,
+    start_ms: i64,
+}
+
+/// A record for each sample that says since when it counts. One where it changes would do for most series, but not for
+/// those of which some samples do not say.
+fn starts(samples: &[Sample]) -> impl Iterator<Item = Blob<'static>> + use<'_> {
+    samples.iter().filter(|sample| sample.start_ms != 0).map(|sample| {
+        let mut payload = Vec::new();
+        put_ivarint(&mut payload, sample.start_ms);
+        Blob { kind: SampleKind::StartTimestamp, time_ms: sample.time_ms, payload: Cow::Owned(payload) }
+    })
+}
+
+fn decode_sample(bytes: &[u8]) -> Result<Sample, WireError> {
+    let mut sample = Sample::default();
     let mut walk = fields(bytes, "Sample");
     while let Some((number, field)) = walk.next_field()? {
         match (number, field) {
-            (1, Field::Fixed64(v)) => bits = v,
-            (2, Field::Varint(v)) => time_ms = v as i64,
+            (1, Field::Fixed64(v)) => sample.bits = v,
+            (2, Field::Varint(v)) => sample.time_ms = v as i64,
+            (3, Field::Varint(v)) => sample.start_ms = v as i64,
             _ => {}
         }
     }
-    Ok((time_ms, bits))
+    Ok(sample)
 }
 
-/// The exemplar as protocol 1.0 has it, its labels spelled out; `None` when a reference is out of range.
-fn encode_exemplar(bytes: &[u8], symbols: &[&str]) -> Result<Option<(i64, Vec<u8>)>, WireError> {
+/// The exemplar as protocol 1.0 has it, its labels spelled out.
+fn encode_exemplar(bytes: &[u8], symbols: &[&str]) -> Result<Result<Vec<u8>, BadRefs>, WireError> {
     let (mut refs, mut bits, mut time_ms) = (Vec::new(), 0u64, 0i64);
     let mut walk = fields(bytes, "Exemplar");
     while let Some((number, field)) = walk.next_field()? {
@@ -201,33 +322,40 @@ fn encode_exemplar(bytes: &[u8], symbols: &[&str]) -> Result<Option<(i64, Vec<u8
             _ => {}
         }
     }
-    let Some(pairs) = resolve(&refs, symbols) else { return Ok(None) };
+    let pairs = match resolve(&refs, symbols) {
+        Ok(pairs) => pairs,
+        Err(bad) => return Ok(Err(bad)),
+    };
     let mut out = Vec::new();
-    for (name, value) in pairs {
+    // Longer ones are not kept: no need to spell them out.
+    for (name, value) in pairs.into_iter().take(CHARS_MAX + 1) {
+        if out.len() > 8 * CHARS_MAX {
+            break;
+        }
         let mut label = vec![0x0a];
         put_bytes(&mut label, name.as_bytes());
         label.push(0x12);
         put_bytes(&mut label, value.as_bytes());
         out.push(0x0a);
         put_bytes(&mut out, &label);
-        if out.len() > BLOB_BYTES_MAX {
-            return Ok(None);
-        }
     }
     out.push(0x11);
     out.extend_from_slice(&bits.to_le_bytes());
     out.push(0x18);
     put_uvarint(&mut out, time_ms as u64);
-    Ok(Some((time_ms, out)))
+    Ok(Ok(out))
 }
 
-fn decode_metadata(
-    name: &str,
-    bytes: &[u8],
-    symbols: &[&str],
-    decoded: &mut DecodedV2,
-    split: &mut MetricsSplit<'_>,
-) -> Result<(), WireError> {
+/// Metadata of a series.
+#[derive(Clone, Copy, Debug)]
+struct Family<'a> {
+    metric_type: u8,
+    help: &'a str,
+    unit: &'a str,
+}
+
+/// `None` when nothing is said; the inner error names what is not among the symbols.
+fn decode_metadata<'a>(bytes: &[u8], symbols: &[&'a str]) -> Result<Result<Option<Family<'a>>, String>, WireError> {
     // 2.0's enum: counter, gauge, histogram, gaugehistogram, summary, info, stateset, as in 1.0.
     let (mut metric_type, mut help, mut unit) = (0u64, 0u64, 0u64);
     let mut walk = fields(bytes, "Metadata");
@@ -239,16 +367,13 @@ fn decode_metadata(
             _ => {}
         }
     }
+    let outside = |what: &str, r: u64| format!("metadata {what} {r} outside of symbols table (size {})", symbols.len());
     let symbol = |r: u64| if r == 0 { Some("") } else { usize::try_from(r).ok().and_then(|r| symbols.get(r).copied()) };
-    let (Some(help), Some(unit)) = (symbol(help), symbol(unit)) else {
-        decoded.reject(0, || format!("metadata help_ref {help} or unit_ref {unit} out of range for metric {name:?}"));
-        return Ok(());
-    };
+    let Some(unit) = symbol(unit) else { return Ok(Err(outside("unit_ref", unit))) };
+    let Some(help) = symbol(help) else { return Ok(Err(outside("help_ref", help))) };
+    let metric_type = u8::try_from(metric_type).unwrap_or(0);
     let known = metric_type != 0 || !help.is_empty() || !unit.is_empty();
-    if known && name.len() + help.len() + unit.len() <= METADATA_BYTES_MAX {
-        split.metadata(name, u8::try_from(metric_type).unwrap_or(0), help, unit);
-    }
-    Ok(())
+    Ok(Ok(known.then_some(Family { metric_type, help, unit })))
 }
 
 #[cfg(test)]
@@ -258,9 +383,11 @@ mod tests {
     use trine_store::part::PartRef;
 
     use super::*;
+    use crate::config::ApiConfig;
 
     fn limits() -> WriteLimits {
-        WriteLimits { now_ms: 1000, future_ms_max: 1000, retention_ms: 0, series_bytes_max: 1000 }
+        let config = ApiConfig { future_ms_max: 1000, retention_ms: 0, series_bytes_max: 1000, ..ApiConfig::default() };
+        WriteLimits::of(&config, 1000)
     }
 
     fn run(bytes: &[u8]) -> Result<DecodedV2, ApiError> {
@@ -299,8 +426,17 @@ mod tests {
         let part = PartRef::decode(&decoded.parts[0].part).unwrap();
         assert_eq!(part.defs[0].key, b"\x08__name__\x02up");
         for (refs, time, text) in [
-            (&[1, 9][..], 1000, "invalid labels_refs"),
-            (&[1], 1000, "invalid labels_refs"),
+            (
+                &[1, 9][..],
+                1000,
+                "parsing labels for series [1 9]: labelRefs 1 (name) = 9 (value) outside of symbols table (size 4)",
+            ),
+            (&[1], 1000, "parsing labels for series [1]: invalid labelRefs length 1"),
+            (
+                &[1, 2, 3, 3, 3, 2],
+                1000,
+                "invalid labels for series, labels {__name__=\"up\", help=\"help\", help=\"up\"}, duplicated label help",
+            ),
             (&[3, 2], 1000, "invalid metric name or labels, got {help=\"up\"}"),
             (&[1, 2], 3000, "out of bounds: timestamp is too far in the future for series {__name__=\"up\"}"),
         ] {
@@ -313,21 +449,47 @@ mod tests {
     #[test]
     fn what_is_left_out_is_named_and_the_rest_kept() {
         let bad = histogram::tests::encode(99, 0, &[(0, 1)], &[1], &[]);
-        for (field, rejected, text) in [
-            ((4, &[0x0a, 2, 77, 78][..]), 0, "exemplar labels_refs out of range"),
-            ((5, &[8, 1, 0x18, 99]), 0, "metadata help_ref 99 or unit_ref 0 out of range for metric \"up\""),
-            ((3, &bad), 1, "too far in the future"),
+        for (field, samples, rejected, text) in [
+            (
+                (4, &[0x0a, 2, 77, 78][..]),
+                1,
+                0,
+                "parsing exemplar for series {__name__=\"up\"}: labelRefs 77 (name) = 78",
+            ),
+            (
+                (5, &[8, 1, 0x18, 99]),
+                0,
+                1,
+                "parsing metadata for series [1 2]: metadata help_ref 99 outside of symbols table (size 4)",
+            ),
+            ((3, &bad), 1, 1, "too far in the future"),
         ] {
             let decoded = run(&request_with(&[1, 2], 1000, &[field])).unwrap();
-            assert_eq!((decoded.samples, decoded.exemplars, decoded.rejected), (1, 0, rejected));
+            assert_eq!((decoded.samples, decoded.exemplars, decoded.rejected), (samples, 0, rejected), "{text}");
             assert!(decoded.texts[0].contains(text), "{:?}", decoded.texts);
         }
-        let limits = WriteLimits { now_ms: 1_700_000_000_000, future_ms_max: 1, retention_ms: 0, series_bytes_max: 99 };
+        let limits = WriteLimits { now_ms: 1_700_000_000_000, ..limits() };
         let mut held = crate::budget::Budget::new(1 << 20).take(0).unwrap();
         let request = request_with(&[1, 2], 1000, &[(3, &bad)]);
         let decoded = decode("t", &request, &limits, &|_: Slot| 0, &mut held).unwrap();
         assert_eq!((decoded.samples, decoded.histograms, decoded.rejected), (1, 0, 1));
         assert!(decoded.texts[0].starts_with("invalid native histogram: 1 observations found"), "{:?}", decoded.texts);
+    }
+
+    #[test]
+    fn the_replica_is_taken_off() {
+        let limits = WriteLimits { replica_label: Some("help".into()), ..limits() };
+        let mut held = crate::budget::Budget::new(1 << 20).take(0).unwrap();
+        let decoded = decode("t", &request(&[1, 2, 3, 2], 1000), &limits, &|_: Slot| 0, &mut held).unwrap();
+        assert_eq!(PartRef::decode(&decoded.parts[0].part).unwrap().defs[0].key, b"\x08__name__\x02up");
+    }
+
+    #[test]
+    fn starts_are_kept_with_their_samples() {
+        let of = |time_ms, start_ms| Sample { time_ms, bits: 0, start_ms };
+        let all = [of(1, 0), of(2, 5), of(3, 5), of(4, 0)];
+        let blobs: Vec<_> = starts(&all).map(|b| (b.time_ms, b.payload.into_owned())).collect();
+        assert_eq!(blobs, [(2, vec![10]), (3, vec![10])]);
     }
 
     proptest! {

@@ -2,22 +2,32 @@
 //!
 //! The rules are those of Prometheus' `histogram.Validate`: spans cover the buckets, no bucket is negative, and the count is
 //! what the buckets add up to, or bounds it.
+mod encode;
+mod reduce;
+
+pub(crate) use reduce::coarser;
+
+use std::borrow::Cow;
+
 use trine_store::codec::Reader;
 use trine_store::model::STALE_NAN_BITS;
 use trine_store::part::SampleKind;
 
 use crate::parts::Blob;
-use crate::wire::{Field, WireError, fields};
+use crate::wire::Field;
+use crate::wire::{WireError, fields};
 
 /// Schema of histograms with bounds of their own.
-const CUSTOM: i64 = -53;
+pub(crate) const CUSTOM: i64 = -53;
+/// Finest schema that is kept; finer ones are brought down to it.
+pub(crate) const SCHEMA_MAX: i64 = 8;
 /// Largest native histogram or exemplar that is kept, bytes.
-pub(super) const BLOB_BYTES_MAX: usize = 32 << 10;
+pub(crate) const BLOB_BYTES_MAX: usize = 32 << 10;
 const MESSAGE: WireError = WireError { message: "Histogram" };
 
 /// Why a native histogram is refused.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[error("{0} bytes, limit {BLOB_BYTES_MAX}")]
     TooLarge(usize),
     #[error("unknown schema {0}")]
@@ -40,44 +50,82 @@ pub(super) enum Fault {
     CustomWith(&'static str),
 }
 
-/// One sign's buckets.
-#[derive(Debug, Default)]
-struct Side {
+/// One sign's buckets: of an integer histogram differences, of a float one counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Side {
     /// (offset, length)
-    spans: Vec<(i64, u64)>,
-    deltas: Vec<i64>,
-    counts: Vec<f64>,
+    pub(crate) spans: Vec<(i64, u64)>,
+    pub(crate) deltas: Vec<i64>,
+    pub(crate) counts: Vec<f64>,
 }
 
-#[derive(Debug, Default)]
-struct Histogram {
-    is_float: bool,
-    count_int: u64,
-    count_float: f64,
-    sum: f64,
-    schema: i64,
-    zero_threshold: f64,
-    zero_int: u64,
-    zero_float: f64,
-    positive: Side,
-    negative: Side,
-    time_ms: i64,
-    custom: Vec<f64>,
+impl Side {
+    /// Counts of an integer histogram's buckets.
+    pub(crate) fn absolute(&self) -> Vec<i64> {
+        let sums = self.deltas.iter().scan(0i64, |sum, delta| {
+            *sum = sum.wrapping_add(*delta);
+            Some(*sum)
+        });
+        sums.collect()
+    }
+}
+
+/// What a histogram says of the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ResetHint {
+    #[default]
+    Unknown,
+    Reset,
+    NoReset,
+    Gauge,
+}
+
+/// A `prometheus.Histogram`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Histogram {
+    pub(crate) is_float: bool,
+    pub(crate) count_int: u64,
+    pub(crate) count_float: f64,
+    pub(crate) sum: f64,
+    pub(crate) schema: i64,
+    pub(crate) zero_threshold: f64,
+    pub(crate) zero_int: u64,
+    pub(crate) zero_float: f64,
+    pub(crate) positive: Side,
+    pub(crate) negative: Side,
+    pub(crate) reset_hint: ResetHint,
+    pub(crate) time_ms: i64,
+    pub(crate) custom: Vec<f64>,
+    /// Since when it counts, Unix ms; 0 when the writer does not say. Only 2.0 has it.
+    pub(crate) start_ms: i64,
 }
 
 /// The histogram as a blob of its own bytes, or why it is refused with its time. `Err` when it is no protobuf.
-pub(super) fn check(bytes: &[u8]) -> Result<(i64, Result<Blob<'_>, Fault>), WireError> {
+pub(crate) fn check(bytes: &[u8]) -> Result<(i64, Result<Blob<'_>, Fault>), WireError> {
     let h = read(bytes)?;
     let kind = if h.is_float { SampleKind::FloatHistogram } else { SampleKind::IntHistogram };
     let fault = if bytes.len() > BLOB_BYTES_MAX { Err(Fault::TooLarge(bytes.len())) } else { h.validate() };
-    Ok((h.time_ms, fault.map(|()| Blob { kind, time_ms: h.time_ms, payload: bytes })))
+    let time_ms = h.time_ms;
+    let payload = || if h.schema > SCHEMA_MAX { Cow::Owned(h.reduced().encode()) } else { Cow::Borrowed(bytes) };
+    Ok((time_ms, fault.map(|()| Blob { kind, time_ms, payload: payload() })))
+}
+
+/// A histogram of our own making as a blob, or why it is refused.
+pub(crate) fn blob(h: &Histogram) -> Result<Blob<'static>, Fault> {
+    h.validate()?;
+    let (payload, kind) = (h.encode(), if h.is_float { SampleKind::FloatHistogram } else { SampleKind::IntHistogram });
+    if payload.len() > BLOB_BYTES_MAX {
+        return Err(Fault::TooLarge(payload.len()));
+    }
+    Ok(Blob { kind, time_ms: h.time_ms, payload: Cow::Owned(payload) })
 }
 
 fn zigzag(v: u64) -> i64 {
     ((v >> 1) as i64) ^ -((v & 1) as i64)
 }
 
-fn read(bytes: &[u8]) -> Result<Histogram, WireError> {
+/// Reads a histogram as it is; [`check`] says whether it makes sense.
+pub(crate) fn read(bytes: &[u8]) -> Result<Histogram, WireError> {
     let mut h = Histogram::default();
     let mut walk = fields(bytes, "Histogram");
     while let Some((number, field)) = walk.next_field()? {
@@ -95,8 +143,17 @@ fn read(bytes: &[u8]) -> Result<Histogram, WireError> {
             (11, Field::Bytes(b)) => h.positive.spans.push(read_span(b)?),
             (12, field) => read_varints(field, &mut h.positive.deltas)?,
             (13, field) => read_floats(field, &mut h.positive.counts)?,
+            (14, Field::Varint(v)) => {
+                h.reset_hint = match v {
+                    1 => ResetHint::Reset,
+                    2 => ResetHint::NoReset,
+                    3 => ResetHint::Gauge,
+                    _ => ResetHint::Unknown,
+                }
+            }
             (15, Field::Varint(v)) => h.time_ms = v as i64,
             (16, field) => read_floats(field, &mut h.custom)?,
+            (17, Field::Varint(v)) => h.start_ms = v as i64,
             _ => {}
         }
     }
@@ -145,6 +202,22 @@ fn read_floats(field: Field<'_>, out: &mut Vec<f64>) -> Result<(), WireError> {
 }
 
 impl Histogram {
+    /// Whether it says that the series has ended.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.sum.to_bits() == STALE_NAN_BITS
+    }
+
+    /// Buckets that are written out, the one around zero not among them.
+    pub(crate) fn buckets_count(&self) -> u64 {
+        let of = |side: &Side| side.deltas.len().max(side.counts.len()) as u64;
+        of(&self.positive) + of(&self.negative)
+    }
+
+    /// Whether its buckets have bounds of their own.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.schema == CUSTOM
+    }
+
     fn validate(&self) -> Result<(), Fault> {
         if self.sum.to_bits() == STALE_NAN_BITS {
             return Ok(());
@@ -230,7 +303,7 @@ fn check_spans(side: &'static str, spans: &[(i64, u64)], have: usize) -> Result<
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
     use trine_store::codec::{put_bytes, put_uvarint};
 
@@ -272,8 +345,20 @@ pub(super) mod tests {
         ] {
             let (time_ms, blob) = check(&bytes).unwrap();
             let blob = blob.unwrap();
-            assert_eq!((time_ms, blob.kind, blob.payload), (1_700_000_000_000, SampleKind::IntHistogram, &bytes[..]));
+            assert_eq!(
+                (time_ms, blob.kind, &blob.payload[..]),
+                (1_700_000_000_000, SampleKind::IntHistogram, &bytes[..])
+            );
         }
+    }
+
+    #[test]
+    fn finer_ones_than_are_kept_are_brought_down() {
+        let bytes = encode(5, 9, &[(1, 4)], &[1, 1, -1, 0], &[]);
+        let kept = read(&check(&bytes).unwrap().1.unwrap().payload).unwrap();
+        // Buckets 1 and 2, 3 and 4 are one each.
+        assert_eq!((kept.schema, &kept.positive.spans[..], kept.positive.absolute()), (8, &[(1, 2)][..], vec![3, 2]));
+        assert_eq!((kept.count_int, kept.time_ms), (5, 1_700_000_000_000));
     }
 
     #[test]

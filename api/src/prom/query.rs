@@ -39,7 +39,7 @@ fn duration_param(params: &Params, name: &str) -> Result<Option<i64>, ApiError> 
 pub(super) fn limit_param(params: &Params) -> Result<usize, ApiError> {
     let Some(text) = params.get("limit") else { return Ok(0) };
     let limit: i64 =
-        text.parse().map_err(|_| bad_parameter("limit", format!("cannot parse {text:?} as an integer")))?;
+        text.parse().map_err(|_| bad_parameter("limit", format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?;
     usize::try_from(limit).map_err(|_| bad_parameter("limit", "limit must be non-negative"))
 }
 
@@ -52,11 +52,11 @@ fn query_param(params: &Params) -> Result<String, ApiError> {
 }
 
 fn lookback_param(call: &Call) -> Result<i64, ApiError> {
-    match duration_param(&call.params, "lookback_delta")? {
-        None => Ok(call.api.config().lookback_ms),
-        Some(ms) if ms > 0 => Ok(ms),
-        Some(_) => Err(bad_parameter("lookback_delta", "must be positive")),
-    }
+    let Some(text) = call.params.get("lookback_delta") else { return Ok(call.api.config().lookback_ms) };
+    let bad = || format!("error parsing lookback delta duration: cannot parse {text:?} to a valid duration");
+    let ms = seconds_or_duration_ms(text).ok_or_else(|| ApiError::BadRequest(bad()))?;
+    // What is not positive stands for the server's own.
+    Ok(if ms > 0 { ms } else { call.api.config().lookback_ms })
 }
 
 /// A parse error is the fault of the `query` parameter.
@@ -121,6 +121,7 @@ fn range_query(call: &Call) -> Result<RangeQuery, ApiError> {
 fn respond(call: &Call, ctx: &QueryContext, answer: Answer, started: Instant) -> Outcome {
     let stats = call.params.get("stats").map(|_| stats_json(&answer, started.elapsed()));
     let mut warnings = answer.warnings;
+    warnings.extend(call.params.get("stats").and_then(stats_warning));
     if answer.truncated && !warnings.iter().any(|w| w == render::TRUNCATED) {
         warnings.push(render::TRUNCATED.to_owned());
     }
@@ -128,6 +129,15 @@ fn respond(call: &Call, ctx: &QueryContext, answer: Answer, started: Instant) ->
     let mut writer = render::open(&ctx.memory);
     render::result(&mut writer, answer.value, &mut held, stats.as_deref())?;
     render::close(writer, &warnings, &answer.infos, &answer.completeness)
+}
+
+/// Any value gives statistics; Prometheus is about to refuse what it does not know.
+fn stats_warning(value: &str) -> Option<String> {
+    (!matches!(value, "true" | "all")).then(|| {
+        format!(
+            "value {value:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""
+        )
+    })
 }
 
 /// Times are of the whole evaluation: preparation, sorting and queueing are not told apart.

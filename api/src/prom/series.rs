@@ -15,14 +15,24 @@ use crate::time::{TIME_MS_MAX, TIME_MS_MIN, bad_parameter};
 const SELECTORS_MAX: usize = 1000;
 
 /// `match[]`: each set needs a matcher that an absent label does not match.
-fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+pub(super) fn match_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     params
         .distinct("match[]", SELECTORS_MAX)?
         .into_iter()
         .map(|text| {
-            let set = promql::parse_selector(text).map_err(|e| bad_parameter("match[]", e))?;
+            let bad = |text: &str| ApiError::BadRequest(text.to_owned());
+            let empty = || bad("match[] must contain at least one non-empty matcher");
+            let set = promql::parse_selector(text).map_err(|e| {
+                let e = e.to_string();
+                // What the grammar allows here, unlike in an expression.
+                if e.ends_with("vector selector must contain at least one non-empty matcher") {
+                    empty()
+                } else {
+                    bad(&e)
+                }
+            })?;
             if set.iter().all(Matcher::matches_empty) {
-                return Err(bad_parameter("match[]", "match[] must contain at least one non-empty matcher"));
+                return Err(empty());
             }
             Ok(set)
         })
@@ -66,10 +76,10 @@ pub(super) async fn label_values(call: Call) -> Outcome {
 
 /// `/api/v1/series`.
 pub(super) async fn series(call: Call) -> Outcome {
-    let sets = match_sets(&call.params)?;
-    if sets.is_empty() {
+    if call.params.all("match[]").next().is_none() {
         return Err(ApiError::BadRequest("no match[] parameter provided".to_owned()));
     }
+    let sets = match_sets(&call.params).map_err(|e| bad_parameter("match[]", e))?;
     let (start_ms, end_ms) = time_range(&call.params)?;
     let limit = limit_param(&call.params)?;
     let ctx = call.context(None);
@@ -90,7 +100,7 @@ pub(super) async fn metadata(call: Call) -> Outcome {
     const TYPES: [&str; 8] =
         ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"];
     let limit = count_param(&call.params, "limit")?;
-    let per_metric = count_param(&call.params, "limit_per_metric")?.unwrap_or(usize::MAX);
+    let per_metric = count_param(&call.params, "limit_per_metric")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
     let metric = call.params.get("metric");
     let ctx = call.context(None);
     let answer = promql::metric_metadata(&call.scatter(), &ctx, metric, 0).await?;

@@ -1,49 +1,43 @@
-//! What Prometheus tells about itself, and the empty answers of parts that Trine does not have yet: rules, alerts,
-//! targets, Alertmanagers.
+//! What Prometheus tells about itself.
 use axum::Router;
-use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::get as open_get;
 use http::StatusCode;
 
-use super::query::{query_error, time_param};
+use super::query::query_error;
 use super::render::plain;
-use crate::call::{Call, Outcome};
-use crate::error::ApiError;
+use super::{features, tsdb};
+use crate::call::{Call, Outcome, get};
+use crate::error::{ApiError, Family};
 use crate::json::push_json_str;
+use crate::metrics::{MetricFamily, MetricKind};
+use crate::number::float_text;
 use crate::reply;
 use crate::state::Api;
-use crate::time::{TIME_MS_MAX, TIME_MS_MIN, bad_parameter, rfc3339_text};
+use crate::time::rfc3339_text;
 
 /// Prometheus release whose API is served; clients choose features by it.
 const API_VERSION: &str = "3.14.0";
 
-/// Status paths below `/api/v1`; they need no tenant.
+/// Status paths below `/api/v1`. Who only asks what this is, or how far it is, needs no tenant and does not wait.
 pub(super) fn routes() -> Router<Api> {
+    let family = Family::Prometheus;
     Router::new()
-        .route("/api/v1/status/buildinfo", get(build_info))
-        .route("/api/v1/status/flags", get(|| async { plain("{}") }))
-        .route("/api/v1/status/config", get(|| async { plain("{\"yaml\":\"\"}") }))
-        .route("/api/v1/status/runtimeinfo", get(runtime_info))
-        .route("/api/v1/status/walreplay", get(|| async { plain("{\"min\":0,\"max\":0,\"current\":0}") }))
-        .route("/api/v1/notifications", get(|| async { plain("[]") }))
-        .route(
-            "/api/v1/targets",
-            get(|| async { plain("{\"activeTargets\":[],\"droppedTargets\":[],\"droppedTargetCounts\":{}}") }),
-        )
-        .route("/api/v1/targets/metadata", get(|| async { plain("[]") }))
-        .route("/api/v1/scrape_pools", get(|| async { plain("{\"scrapePools\":[]}") }))
-        .route(
-            "/api/v1/alertmanagers",
-            get(|| async { plain("{\"activeAlertmanagers\":[],\"droppedAlertmanagers\":[]}") }),
-        )
-        .route("/api/v1/rules", get(|| async { plain("{\"groups\":[]}") }))
-        .route("/api/v1/alerts", get(|| async { plain("{\"alerts\":[]}") }))
-        .route("/config/v1/rules", any(ruler_list))
-        .route("/config/v1/rules/{namespace}", any(ruler_namespace))
-        .route("/config/v1/rules/{namespace}/{group}", any(ruler_group))
+        .route("/api/v1/status/buildinfo", open_get(build_info))
+        .route("/alertmanager/api/v1/status/buildinfo", open_get(build_info))
+        .route("/api/v1/status/walreplay", open_get(|| async { plain("{\"min\":0,\"max\":0,\"current\":0}") }))
+        .route("/api/v1/notifications", open_get(|| async { plain("[]") }))
+        .route("/api/v1/notifications/live", open_get(|| async { reply::empty(StatusCode::NO_CONTENT) }))
+        .route("/api/v1/status/flags", get(family, "prom_status", flags))
+        .route("/api/v1/status/config", get(family, "prom_status", config))
+        .route("/api/v1/status/runtimeinfo", get(family, "prom_status", runtime_info))
+        .route("/api/v1/status/self_metrics", get(family, "prom_status", self_metrics))
+        .route("/api/v1/status/tsdb", get(family, "prom_status_tsdb", tsdb::status))
+        .route("/api/v1/status/tsdb/blocks", get(family, "prom_status", tsdb::blocks))
+        .route("/api/v1/features", get(family, "prom_status", features::features))
 }
 
+/// No `features` of Mimir's: with them Grafana would offer to edit rules.
 async fn build_info() -> Response {
     plain(&format!(
         "{{\"version\":\"{API_VERSION}\",\"revision\":\"{}\",\"branch\":\"trine\",\"buildUser\":\"\",\"buildDate\":\"\",\"goVersion\":\"\"}}",
@@ -51,37 +45,96 @@ async fn build_info() -> Response {
     ))
 }
 
-async fn runtime_info(State(api): State<Api>) -> Response {
+/// The settings that have a counterpart among Prometheus' flags.
+async fn flags(call: Call) -> Outcome {
+    let config = call.api.config();
+    let seconds = |ms: i64| format!("{}s", ms / 1000);
+    let flags = [
+        ("enable-feature", "promql-experimental-functions,exemplar-storage,native-histograms".to_owned()),
+        ("query.lookback-delta", seconds(config.lookback_ms)),
+        ("query.max-samples", trine_query::promql::SAMPLES_MAX.to_string()),
+        ("query.timeout", seconds(i64::try_from(config.query_timeout_ms).unwrap_or(i64::MAX))),
+        ("storage.tsdb.retention.time", seconds(config.retention_ms)),
+        ("web.enable-admin-api", "false".to_owned()),
+        ("web.enable-lifecycle", "false".to_owned()),
+        ("web.enable-otlp-receiver", "true".to_owned()),
+        ("web.enable-remote-write-receiver", "true".to_owned()),
+    ];
+    let mut data = String::new();
+    crate::json::push_json_map(&mut data, flags.iter().map(|(name, value)| (*name, value.as_str())));
+    Ok(plain(&data))
+}
+
+/// What of Prometheus' configuration file has a counterpart here.
+async fn config(call: Call) -> Outcome {
+    let mut yaml = String::from("global:\n  scrape_interval: 1m\n  scrape_timeout: 10s\n  evaluation_interval: 1m\n");
+    let external = &call.api.config().external_labels;
+    if !external.is_empty() {
+        yaml.push_str("  external_labels:\n");
+        for (name, value) in external {
+            let (mut n, mut v) = (String::new(), String::new());
+            push_json_str(&mut n, name);
+            push_json_str(&mut v, value);
+            yaml.push_str(&format!("    {n}: {v}\n"));
+        }
+    }
+    let mut data = String::from("{\"yaml\":");
+    push_json_str(&mut data, &yaml);
+    data.push('}');
+    Ok(plain(&data))
+}
+
+async fn runtime_info(call: Call) -> Outcome {
+    let api = &call.api;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut data = String::from("{\"startTime\":");
     push_json_str(&mut data, &rfc3339_text(api.started_ns()));
     data.push_str(",\"CWD\":\"\",\"hostname\":\"\",\"serverTime\":");
     push_json_str(&mut data, &rfc3339_text(api.now_ns()));
     data.push_str(",\"reloadConfigSuccess\":true,\"lastConfigTime\":");
     push_json_str(&mut data, &rfc3339_text(api.started_ns()));
-    data.push_str(",\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":0,\"GOMEMLIMIT\":0,\"GOGC\":\"\",\"GODEBUG\":\"\",\"storageRetention\":\"\"}");
-    plain(&data)
+    data.push_str(&format!(
+        ",\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":{threads},\"GOMEMLIMIT\":0,\"GOGC\":\"\",\"GODEBUG\":\"\",\"storageRetention\":\"{}s\"}}",
+        api.config().retention_ms / 1000
+    ));
+    Ok(plain(&data))
 }
 
-async fn ruler_list() -> Response {
-    reply::with_type(StatusCode::OK, "application/yaml", "{}\n")
+/// This node's own metrics as protobuf's JSON has them.
+async fn self_metrics(call: Call) -> Outcome {
+    let pattern = call.params.get("metric_name_pattern");
+    let filter = pattern
+        .map(|p| trine_store::index::Matcher::new("__name__", trine_store::index::MatchOp::Regex, p))
+        .transpose()
+        .map_err(|e| ApiError::BadRequest(format!("invalid metric_name_pattern: {e}")))?;
+    let families = call.api.families();
+    let wanted = families.iter().filter(|f| filter.as_ref().is_none_or(|m| m.matches(f.name)));
+    let mut data = String::new();
+    crate::json::push_json_list(&mut data, wanted, push_family);
+    Ok(plain(&data))
 }
 
-async fn ruler_namespace(Path(_namespace): Path<String>) -> Response {
-    reply::with_type(StatusCode::OK, "application/yaml", "{}\n")
-}
-
-async fn ruler_group() -> Response {
-    reply::text(StatusCode::NOT_FOUND, "group does not exist\n")
-}
-
-/// `/api/v1/query_exemplars`. Stored exemplars are not indexed yet, so a valid question has an empty answer.
-pub(super) async fn exemplars(call: Call) -> Outcome {
-    let p = &call.params;
-    time_param(p, "start", Some(TIME_MS_MIN))?;
-    time_param(p, "end", Some(TIME_MS_MAX))?;
-    let query = p.get("query").unwrap_or_default();
-    trine_query::promql::format(query).map_err(query_error)?;
-    Ok(plain("[]"))
+fn push_family(out: &mut String, family: &MetricFamily) {
+    let (kind, field) = match family.kind {
+        MetricKind::Counter => ("COUNTER", "counter"),
+        MetricKind::Gauge => ("GAUGE", "gauge"),
+    };
+    out.push_str("{\"name\":");
+    push_json_str(out, family.name);
+    out.push_str(",\"help\":");
+    push_json_str(out, family.help);
+    out.push_str(&format!(",\"type\":\"{kind}\",\"metric\":"));
+    crate::json::push_json_list(out, &family.samples, |out, sample| {
+        out.push_str("{\"label\":");
+        crate::json::push_json_list(out, &sample.labels, |out, (name, value)| {
+            crate::json::push_json_map(out, [("name", *name), ("value", value.as_str())]);
+        });
+        let value = float_text(sample.value);
+        // Numbers that JSON has no form for are texts.
+        let value = if sample.value.is_finite() { value } else { format!("\"{}\"", value.replace('+', "")) };
+        out.push_str(&format!(",\"{field}\":{{\"value\":{value}}}}}"));
+    });
+    out.push('}');
 }
 
 /// `/api/v1/format_query`.
@@ -93,12 +146,9 @@ pub(super) async fn format(call: Call) -> Outcome {
     Ok(plain(&data))
 }
 
-/// `/api/v1/parse_query`: checks the text; its tree is not given.
+/// `/api/v1/parse_query`: the syntax tree.
 pub(super) async fn parse(call: Call) -> Outcome {
-    let query = call
-        .params
-        .get("query")
-        .ok_or_else(|| bad_parameter("query", "unknown position: parse error: no expression found in input"))?;
-    trine_query::promql::format(query).map_err(query_error)?;
-    Err(ApiError::Execution("unsupported: parse_query does not give the syntax tree".to_owned()))
+    let query = call.params.get("query").unwrap_or_default();
+    let tree = trine_query::promql::parse_tree(query).map_err(query_error)?;
+    Ok(plain(&tree.to_string()))
 }

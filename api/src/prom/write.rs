@@ -2,19 +2,24 @@
 use std::sync::Arc;
 
 use axum::response::Response;
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use trine_store::model::{Labels, Signal, Slot};
 use trine_store::part::PartRef;
 use trine_store::shard::PartOutcome;
 
 use super::decode::{Decoded, WriteLimits, decode};
-use super::decode_v2;
-use crate::backend::ShardPart;
+use super::{decode_v2, replica};
+use crate::backend::{Election, ReplicaClaim, ShardPart};
+use crate::budget::Held;
 use crate::call::{Call, Outcome, decode_off_thread};
 use crate::error::{ApiError, Family};
 use crate::number::float_text;
 use crate::state::Api;
 use crate::{reply, snappy};
+
+const FAMILY: Family = Family::RemoteWrite;
 
 /// Which of the two paths was asked; they differ in the success status and in what they enforce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +46,30 @@ pub(super) async fn push(call: Call) -> Outcome {
 }
 
 async fn store(call: Call, flavor: Flavor) -> Outcome {
-    match check_media_type(&call, flavor)? {
+    let attempt = call.header("retry-attempt").parse().unwrap_or(0);
+    let now_ns = call.api.now_ns();
+    let outcome = match check_media_type(&call, flavor)? {
         Version::V1 => store_v1(call, flavor).await,
-        Version::V2 => store_v2(call).await,
+        Version::V2 => store_v2(call, flavor).await,
+    };
+    match outcome {
+        Err(error) if flavor == Flavor::Mimir => Ok(with_retry_after(error.respond(FAMILY), attempt, now_ns)),
+        outcome => outcome,
     }
+}
+
+/// Mimir's pause: six seconds, doubled with each attempt, up to half more or less, never beyond 96 s. `jitter` spreads it.
+fn with_retry_after(mut response: Response, attempt: u32, jitter: i64) -> Response {
+    const SECONDS: f64 = 6.0;
+    const SECONDS_MAX: f64 = 96.0;
+    let status = response.status();
+    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+        let doubled = SECONDS * f64::from(1u32 << attempt.saturating_sub(1).min(5));
+        let spread = 0.5 + jitter.rem_euclid(1000) as f64 / 1000.0;
+        let seconds = (doubled.min(SECONDS_MAX) * spread).clamp(SECONDS, SECONDS_MAX);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
+    }
+    response
 }
 
 fn check_media_type(call: &Call, flavor: Flavor) -> Result<Version, ApiError> {
@@ -72,46 +97,121 @@ fn check_media_type(call: &Call, flavor: Flavor) -> Result<Version, ApiError> {
     }
 }
 
-fn limits_of(api: &Api) -> WriteLimits {
-    let config = api.config();
-    WriteLimits {
-        now_ms: api.now_ms(),
-        future_ms_max: config.future_ms_max,
-        retention_ms: config.retention_ms,
-        series_bytes_max: config.series_bytes_max,
+/// A request on its way to its decoder.
+enum Body {
+    Compressed(Bytes),
+    Message(Bytes),
+}
+
+impl Body {
+    fn len(&self) -> usize {
+        match self {
+            Self::Compressed(bytes) | Self::Message(bytes) => bytes.len(),
+        }
+    }
+
+    fn message(self, bytes_max: usize, held: &mut Held) -> Result<Bytes, ApiError> {
+        match self {
+            Self::Compressed(bytes) => snappy::decode_block(&bytes, bytes_max, held),
+            Self::Message(bytes) => Ok(bytes),
+        }
+    }
+}
+
+/// What a replica's election says of a request.
+enum Admitted {
+    /// To be stored under these limits.
+    Yes(Body, WriteLimits, Held),
+    /// Another replica's samples are stored.
+    No(Response),
+}
+
+/// Asks which replica of a pair counts, where the request names one. Only then the message is looked into beforehand.
+async fn admit(api: &Api, tenant: &str, body: Bytes, mut held: Held, version: Version) -> Result<Admitted, ApiError> {
+    let limits = WriteLimits::of(api.config(), api.now_ms());
+    let ha = api.config().ha.clone();
+    if !ha.concerns(tenant) {
+        return Ok(Admitted::Yes(Body::Compressed(body), limits, held));
+    }
+    let bytes_max = api.config().remote_write_decoded_bytes_max;
+    let names = ha.clone();
+    let (message, pair, held) = decode_off_thread(body.len(), move || {
+        let message = snappy::decode_block(&body, bytes_max, &mut held)?;
+        // As when it is decoded: a slice for each symbol.
+        held.grow(if version == Version::V2 { 8 * message.len() } else { 0 })?;
+        let pair = replica::of(&message, version == Version::V2, &names.cluster_label, &names.replica_label)?;
+        Ok((message, pair, held))
+    })
+    .await?;
+    let Some((cluster, replica)) = pair else { return Ok(Admitted::Yes(Body::Message(message), limits, held)) };
+    let claim = ReplicaClaim {
+        tenant: tenant.to_owned(),
+        cluster,
+        replica,
+        now_ms: limits.now_ms,
+        failover_ms: ha.failover_ms,
+        renew_ms: ha.renew_ms,
+    };
+    match api.backend().elect(&claim).await? {
+        Election::Elected => {
+            let limits = WriteLimits { replica_label: Some(ha.replica_label.into()), ..limits };
+            Ok(Admitted::Yes(Body::Message(message), limits, held))
+        }
+        Election::Other(elected) => {
+            let text =
+                format!("replicas did not match, rejecting sample: replica={}, elected={elected}\n", claim.replica);
+            Ok(Admitted::No(reply::text(StatusCode::ACCEPTED, text)))
+        }
+        Election::TooMany(most) => Err(ApiError::BadRequest(format!(
+            "the write request has been rejected because the maximum number of high-availability (HA) clusters has been reached (limit: {most}) (err-mimir-tenant-too-many-ha-clusters)"
+        ))),
     }
 }
 
 /// 2.0 tells with every answer how much of the request was written.
-async fn store_v2(call: Call) -> Outcome {
-    let Call { api, tenant, body, mut held, .. } = call;
-    let (limits, decoder_api, owner) = (limits_of(&api), api.clone(), Arc::clone(&tenant));
+async fn store_v2(call: Call, flavor: Flavor) -> Outcome {
+    let Call { api, tenant, body, held, .. } = call;
+    let (body, limits, mut held) = match admit(&api, &tenant, body, held, Version::V2).await? {
+        Admitted::Yes(body, limits, held) => (body, limits, held),
+        Admitted::No(response) => return Ok(with_counts(response, [0; 3])),
+    };
+    let (decoder_api, owner) = (api.clone(), Arc::clone(&tenant));
     let decoded_bytes_max = api.config().remote_write_decoded_bytes_max;
-    let (decoded, held) = decode_off_thread(body.len(), move || {
-        let message = snappy::decode_block(&body, decoded_bytes_max, &mut held)?;
+    let decoded = decode_off_thread(body.len(), move || {
+        let message = body.message(decoded_bytes_max, &mut held)?;
         // Symbols are a slice each, which may be more than their bytes.
         held.grow(8 * message.len())?;
         let shard_of = |slot: Slot| decoder_api.shard_of(slot);
         let decoded = decode_v2::decode(&tenant, &message, &limits, &shard_of, &mut held)?;
         Ok((decoded, held))
     })
-    .await?;
+    .await;
+    let (decoded, held) = match decoded {
+        Ok(decoded) => decoded,
+        Err(error) => return Ok(with_counts(error.respond(FAMILY), [0; 3])),
+    };
     api.reject(&owner, Signal::Metrics, "invalid", decoded.rejected);
     let outcomes = match api.write(decoded.parts.clone()).await {
         Ok(outcomes) => outcomes,
-        Err(error) => return Ok(with_counts(error.respond(Family::RemoteWrite), [0; 3])),
+        Err(error) => return Ok(with_counts(error.respond(FAMILY), [0; 3])),
     };
     drop(held);
     let conflicts: u64 = outcomes.iter().map(|o| u64::from(o.conflicts_count)).sum();
     let mut texts = decoded.texts;
     texts.extend(conflict_texts(&decoded.parts, &outcomes));
     let response = if texts.is_empty() && decoded.rejected == 0 && conflicts == 0 {
-        reply::empty(StatusCode::NO_CONTENT)
+        reply::empty(success(flavor))
     } else {
-        ApiError::Rejected(texts.join("\n")).respond(Family::RemoteWrite)
+        ApiError::Rejected(texts.join("\n")).respond(FAMILY)
     };
+    // Conflicts are not told apart by kind; histograms come after samples.
     let samples = decoded.samples.saturating_sub(conflicts);
-    Ok(with_counts(response, [samples, decoded.histograms, decoded.exemplars]))
+    let histograms = decoded.histograms.saturating_sub(conflicts.saturating_sub(decoded.samples));
+    Ok(with_counts(response, [samples, histograms, decoded.exemplars]))
+}
+
+fn success(flavor: Flavor) -> StatusCode {
+    if flavor == Flavor::Mimir { StatusCode::OK } else { StatusCode::NO_CONTENT }
 }
 
 fn with_counts(mut response: Response, counts: [u64; 3]) -> Response {
@@ -127,12 +227,15 @@ fn with_counts(mut response: Response, counts: [u64; 3]) -> Response {
 }
 
 async fn store_v1(call: Call, flavor: Flavor) -> Outcome {
-    let Call { api, tenant, body, mut held, .. } = call;
-    let limits = limits_of(&api);
+    let Call { api, tenant, body, held, .. } = call;
+    let (body, limits, mut held) = match admit(&api, &tenant, body, held, Version::V1).await? {
+        Admitted::Yes(body, limits, held) => (body, limits, held),
+        Admitted::No(response) => return Ok(response),
+    };
     let decoded_bytes_max = api.config().remote_write_decoded_bytes_max;
     let (decoder_api, decoder_tenant) = (api.clone(), Arc::clone(&tenant));
     let (decoded, held) = decode_off_thread(body.len(), move || {
-        let message = snappy::decode_block(&body, decoded_bytes_max, &mut held)?;
+        let message = body.message(decoded_bytes_max, &mut held)?;
         let shard_of = |slot: Slot| decoder_api.shard_of(slot);
         let decoded = decode(&decoder_tenant, &message, &limits, &shard_of, &mut held)?;
         Ok((decoded, held))
@@ -174,8 +277,7 @@ fn answer(flavor: Flavor, decoded: &Decoded, outcomes: &[PartOutcome]) -> Outcom
         say(text, "sample-duplicate-timestamp");
     }
     if texts.is_empty() {
-        let status = if flavor == Flavor::Mimir { StatusCode::OK } else { StatusCode::NO_CONTENT };
-        return Ok::<Response, _>(reply::empty(status));
+        return Ok::<Response, _>(reply::empty(success(flavor)));
     }
     let conflicts: u64 = outcomes.iter().map(|o| u64::from(o.conflicts_count)).sum();
     let rejected = conflicts + decoded.too_new + decoded.too_old + decoded.too_large + decoded.bad_histograms;
@@ -201,4 +303,27 @@ pub(crate) fn conflict_texts(parts: &[ShardPart], outcomes: &[PartOutcome]) -> V
         }
     }
     texts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mimirs_pauses_grow_and_spread() {
+        let pause = |status: StatusCode, attempt, jitter| {
+            let response = with_retry_after(reply::empty(status), attempt, jitter);
+            response.headers().get(RETRY_AFTER).map(|v| v.to_str().unwrap().parse::<u64>().unwrap())
+        };
+        for (status, attempt, jitter, expected) in [
+            (StatusCode::TOO_MANY_REQUESTS, 0, 500, Some(6)),
+            (StatusCode::SERVICE_UNAVAILABLE, 2, 0, Some(6)),
+            (StatusCode::SERVICE_UNAVAILABLE, 3, 500, Some(24)),
+            (StatusCode::SERVICE_UNAVAILABLE, 3, 999, Some(35)),
+            (StatusCode::INTERNAL_SERVER_ERROR, 99, 999, Some(96)),
+            (StatusCode::BAD_REQUEST, 1, 500, None),
+        ] {
+            assert_eq!(pause(status, attempt, jitter), expected, "{status} {attempt}");
+        }
+    }
 }

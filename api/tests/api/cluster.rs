@@ -9,7 +9,7 @@ use trine_api::admin::model::{
     AdminCluster, AdminLedger, AdminLedgerRow, AdminNode, AdminScrub, AdminScrubNode, AdminShard, AdminSpread,
     AdminSpreads, AdminVerification, FlushReport,
 };
-use trine_api::backend::{Backend, ShardPart, WriteError};
+use trine_api::backend::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
 use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
@@ -88,6 +88,8 @@ pub(crate) struct Cluster {
     pub(crate) written: Mutex<Vec<u32>>,
     /// What queries may hold.
     pub(crate) queries: QueryMemory,
+    /// What every claim of a replica is told.
+    pub(crate) election: Mutex<Election>,
 }
 
 impl Cluster {
@@ -107,6 +109,7 @@ impl Cluster {
             settled: Mutex::new(Vec::new()),
             written: Mutex::new(Vec::new()),
             queries,
+            election: Mutex::new(Election::Elected),
         }
     }
 }
@@ -196,6 +199,10 @@ impl Backend for Cluster {
         let outcomes = outcomes?;
         self.outcomes.lock().unwrap().extend(outcomes.clone());
         Ok(outcomes)
+    }
+
+    async fn elect(&self, _claim: &ReplicaClaim) -> Result<Election, WriteError> {
+        Ok(self.election.lock().unwrap().clone())
     }
 
     fn scatter(&self) -> Arc<dyn Scatter> {

@@ -37,7 +37,7 @@ async fn metrics_become_series() {
     let body = format!(
         r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"shop"}}}}]}},"scopeMetrics":[{{"metrics":[
         {{"name":"http.requests","description":"Requests.","sum":{{"aggregationTemporality":2,"isMonotonic":true,"dataPoints":[{{"timeUnixNano":"{NOW_S}000000000","asInt":"7"}}]}}}},
-        {{"name":"e","exponentialHistogram":{{"aggregationTemporality":2,"dataPoints":[{{}}]}}}}]}}]}}]}}"#
+        {{"name":"e","exponentialHistogram":{{"aggregationTemporality":2,"dataPoints":[{{"scale":-9}}]}}}}]}}]}}]}}"#
     );
     let a = client.post("/otlp/v1/metrics", &JSON, body).await;
     assert_eq!(a.status, 200);

@@ -226,5 +226,7 @@ async fn cors_and_compression() {
     }
     let a = client.get_with("/api/v1/label/__name__/values", &[("accept-encoding", "gzip")]).await;
     assert_eq!(a.header("content-encoding"), "gzip");
+    let deflated = client.get_with("/api/v1/label/__name__/values", &[("accept-encoding", "deflate")]).await;
+    assert_eq!(deflated.header("content-encoding"), "deflate");
     assert!(a.headers.get_all("vary").iter().any(|v| v.to_str().unwrap().eq_ignore_ascii_case("accept-encoding")));
 }

@@ -43,6 +43,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts three nodes and waits until each is ready.
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`Self::start`], with settings (`section.key=value`) for all nodes.
+    pub(crate) async fn start_with(settings: &[&str]) -> Self {
         let turn = TURN.lock().await;
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let tcp = free_tcp_ports(2 * NODES + 2);
@@ -52,10 +57,14 @@ impl Cluster {
         let mut programs = Vec::new();
         for n in 0..NODES {
             let mut command = command(dir.path(), n, &join);
+            command.args(settings.iter().flat_map(|pair| ["--set", pair]));
             command.args(["--http", &format!("127.0.0.1:{}", http[n]), "--rpc", &format!("127.0.0.1:{}", rpc[n])]);
             for (listener, port) in ["otlp_grpc", "otlp_http"].into_iter().zip(otlp) {
                 let at = if n == 0 { format!("127.0.0.1:{port}") } else { String::new() };
                 command.args(["--set", &format!("listen.{listener}={at:?}")]);
+            }
+            for setting in settings {
+                command.args(["--set", setting]);
             }
             programs.push(Program::start(&name(n), &mut command, dir.path()));
         }

@@ -10,6 +10,7 @@ mod otlp_json;
 mod ports;
 mod process;
 mod protobuf;
+pub(crate) mod remote;
 mod until;
 
 pub(crate) use cluster::Cluster;

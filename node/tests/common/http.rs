@@ -52,7 +52,16 @@ impl Http {
 
     /// `POST path` with a form, as Grafana asks Prometheus.
     pub(crate) async fn post_form(&self, path: &str, form: &Pairs<'_>) -> Reply {
-        self.read(self.client.post(self.at(path)).form(form)).await.expect("the server answers")
+        self.post_form_with(path, form, &[]).await
+    }
+
+    /// As [`Self::post_form`], with headers.
+    pub(crate) async fn post_form_with(&self, path: &str, form: &Pairs<'_>, headers: &Pairs<'_>) -> Reply {
+        let mut request = self.client.post(self.at(path)).form(form);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.read(request).await.expect("the server answers")
     }
 
     /// `POST path` with a body.

@@ -3,10 +3,12 @@
 //!
 //! Each test starts three nodes, writes through node 1, and asks every node.
 mod grafana_first_contact;
+mod ha_pairs;
 #[path = "../common/harness.rs"]
 mod harness;
 mod loghub_push;
 mod otel_sdk_traces;
+mod prometheus_reads;
 mod prometheus_remote_write;
 mod promtool;
 mod shop_jsonl;

@@ -26,6 +26,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
@@ -189,10 +190,14 @@ def export_logs(resource, exporter):
 
 def export_metrics(resource, exporter):
     reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
-    provider = MeterProvider(resource=resource, metric_readers=[reader])
+    exponential = View(instrument_name="sdk.sizes", aggregation=ExponentialBucketHistogramAggregation())
+    provider = MeterProvider(resource=resource, metric_readers=[reader], views=[exponential])
     meter = provider.get_meter("otel_sdk.metrics", "7.8.9")
     meter.create_counter("sdk.requests", "1", "Requests served.").add(41, {"http.route": "/a"})
     meter.create_up_down_counter("sdk.inflight", "{request}").add(-3)
+    sizes = meter.create_histogram("sdk.sizes", "By")
+    for value in (1, 2, 3, 1000):
+        sizes.record(value)
     histogram = meter.create_histogram("sdk.latency", "s", explicit_bucket_boundaries_advisory=[0.1, 0.5, 2.5])
     for value in [0.05, 0.2, 0.3, 1.0, 9.0]:
         histogram.record(value)

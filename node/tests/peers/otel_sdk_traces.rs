@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
 use serde_json::{Value, json};
 
+use crate::harness::remote::{Count, LabelMatcher, Query, ReadRequest, ReadResponse};
 use crate::harness::{Cluster, Http, Ids, Spans, json_of, now_ms, now_ns, output_of, spans_of};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/otel_sdk.py");
@@ -175,7 +176,28 @@ async fn metrics_come_back(node: &Http, protocol: &str) {
         assert_eq!(result.len(), 1, "{query}: {answer}");
         assert_eq!(result[0]["value"][1], expected, "{query}");
     }
+    exponential_histogram_comes_back(node, protocol).await;
     let metadata = node.json("/api/v1/metadata", &[("metric", "sdk_requests_total")]).await;
     assert_eq!(metadata["data"]["sdk_requests_total"][0]["type"], "counter", "{metadata}");
     assert_eq!(metadata["data"]["sdk_requests_total"][0]["help"], "Requests served.", "{metadata}");
+}
+
+/// As a native histogram, whatever its resolution.
+async fn exponential_histogram_comes_back(node: &Http, protocol: &str) {
+    let matcher = |name: &str, value: String| LabelMatcher { kind: 0, name: name.to_owned(), value };
+    let matchers =
+        vec![matcher("__name__", "sdk_sizes_bytes".to_owned()), matcher("job", format!("tests/sdk-{protocol}"))];
+    let query = Query { start_timestamp_ms: now_ms() - 600_000, end_timestamp_ms: now_ms(), matchers };
+    let request = ReadRequest { queries: vec![query], accepted_response_types: Vec::new() };
+    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).expect("a small message");
+    let reply = node.post("/api/v1/read", &[("Content-Encoding", "snappy")], body).await;
+    let message = snap::raw::Decoder::new().decompress_vec(&reply.body).expect("a snappy block");
+    let found = ReadResponse::decode(&message[..]).expect("a message").results.remove(0).timeseries;
+    let histogram = &found[0].histograms[0];
+    assert_eq!((found.len(), histogram.count, histogram.sum), (1, Some(Count::Int(4)), 1006.0));
+    let counts = histogram.positive_deltas.iter().scan(0, |count, delta| {
+        *count += delta;
+        Some(*count)
+    });
+    assert_eq!(counts.sum::<i64>(), 4, "{histogram:?}");
 }

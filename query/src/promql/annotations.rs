@@ -2,6 +2,8 @@
 use super::ast::{Span, line_col};
 use super::functions::buckets::Forced;
 use super::functions::calendar::rfc3339;
+use super::functions::native::{Note, Notes};
+use super::histogram::NanObservations;
 use super::numbers::format_general;
 
 /// Annotations of each kind that an answer shows.
@@ -18,8 +20,16 @@ struct Annotation {
     kind: Kind,
     text: String,
     span: Span,
-    /// Of an info about forced monotonicity: what was forced, when, and how often.
-    forced: Option<(Forced, i64, i64, u64)>,
+    more: More,
+}
+
+/// What an annotation says besides its text, gathered over all that it stands for.
+#[derive(Clone, Copy, Debug)]
+enum More {
+    Nothing,
+    /// Of forced monotonicity: what was forced, when, and how often.
+    Forced(Forced, i64, i64, u64),
+    Occurrences(u64),
 }
 
 /// Annotations in the order in which they first arose.
@@ -33,7 +43,7 @@ fn for_metric(name: &str) -> String {
 impl Annotations {
     fn add(&mut self, kind: Kind, text: String, span: Span) {
         if !self.0.iter().any(|a| a.text == text) {
-            self.0.push(Annotation { kind, text, span, forced: None });
+            self.0.push(Annotation { kind, text, span, more: More::Nothing });
         }
     }
 
@@ -63,9 +73,103 @@ impl Annotations {
         self.add(Kind::Info, text, span);
     }
 
-    pub(super) fn incompatible_types(&mut self, op: &str, span: Span) {
-        let text = format!("incompatible sample types encountered for binary operator {op:?}: float {op} float");
+    /// `lhs` and `rhs` are `float` or `histogram`.
+    pub(super) fn incompatible_types(&mut self, op: &str, lhs: &str, rhs: &str, span: Span) {
+        let text = format!("incompatible sample types encountered for binary operator {op:?}: {lhs} {op} {rhs}");
         self.add(Kind::Info, text, span);
+    }
+
+    pub(super) fn incompatible_buckets(&mut self, op: &str, span: Span) {
+        self.add(Kind::Warning, format!("incompatible bucket layout encountered for binary operator {op}"), span);
+    }
+
+    /// `during` is `addition`, `subtraction` or `aggregation`.
+    pub(super) fn resets_collide(&mut self, during: &str, span: Span) {
+        self.add(Kind::Warning, format!("conflicting counter resets during histogram {during}"), span);
+    }
+
+    /// As [`Self::resets_collide`].
+    pub(super) fn bounds_reconciled(&mut self, during: &str, span: Span) {
+        self.add(Kind::Info, format!("mismatched custom buckets were reconciled during {during}"), span);
+    }
+
+    pub(super) fn mixed_in_aggregation(&mut self, span: Span) {
+        self.add(Kind::Warning, "encountered a mix of histograms and floats for aggregation".to_owned(), span);
+    }
+
+    pub(super) fn mixed_buckets(&mut self, metric: &str, span: Span) {
+        let text = format!(
+            "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {metric:?}"
+        );
+        self.add(Kind::Warning, text, span);
+    }
+
+    pub(super) fn mixed_classic_native(&mut self, metric: &str, span: Span) {
+        let text = format!("vector contains a mix of classic and native histograms{}", for_metric(metric));
+        self.add(Kind::Warning, text, span);
+    }
+
+    pub(super) fn ignored_in_aggregation(&mut self, aggregation: &str, span: Span) {
+        self.add(Kind::Info, format!("ignored histogram in {aggregation} aggregation"), span);
+    }
+
+    pub(super) fn nan_observations(&mut self, nan: NanObservations, metric: &str, span: Span) {
+        let text = match nan {
+            NanObservations::Result => "input to histogram_quantile has NaN observations, result is NaN",
+            NanObservations::Skew => "input to histogram_quantile has NaN observations, result is skewed higher",
+            NanObservations::LeftOut => {
+                "input to histogram_fraction has NaN observations, which are excluded from all fractions"
+            }
+        };
+        self.add(Kind::Info, format!("{text}{}", for_metric(metric)), span);
+    }
+
+    fn start_overlap(&mut self, metric: &str, count: u64, span: Span) {
+        let text = format!("sample has start time that overlaps with previous sample timestamp for metric {metric:?}");
+        match self.0.iter_mut().find(|a| a.text == text) {
+            Some(Annotation { more: More::Occurrences(known), .. }) => *known = known.saturating_add(count),
+            Some(_) => {}
+            None => self.0.push(Annotation { kind: Kind::Warning, text, span, more: More::Occurrences(count) }),
+        }
+    }
+
+    /// What a function of a range, at `span`, says of a metric; `expr_span` is what is aggregated.
+    pub(super) fn note(&mut self, note: Note, metric: &str, count: u64, span: Span, expr_span: Span) {
+        match note {
+            Note::MixedFloatsHistograms => {
+                let text = format!("encountered a mix of histograms and floats for metric name {metric:?}");
+                self.add(Kind::Warning, text, span);
+            }
+            Note::NotCounter => {
+                let text = format!("this native histogram metric is not a counter: {metric:?}");
+                self.add(Kind::Warning, text, span);
+            }
+            Note::NotGauge => {
+                let text = format!("this native histogram metric is not a gauge: {metric:?}");
+                self.add(Kind::Warning, text, span);
+            }
+            Note::MixedExponentialCustom => self.mixed_buckets(metric, span),
+            Note::IgnoredInMixedRange => {
+                let text = format!(
+                    "ignored histograms in a range containing both floats and histograms for metric name {metric:?}"
+                );
+                self.add(Kind::Info, text, span);
+            }
+            Note::ReconciledAddition => self.bounds_reconciled("addition", span),
+            Note::ReconciledSubtraction => self.bounds_reconciled("subtraction", span),
+            Note::ReconciledAggregation => self.bounds_reconciled("aggregation", span),
+            Note::ResetsCollideInAggregation => self.resets_collide("aggregation", span),
+            Note::StartOverlap => self.start_overlap(metric, count, span),
+            Note::IgnoredInMin => self.ignored_in_aggregation("min", expr_span),
+            Note::IgnoredInMax => self.ignored_in_aggregation("max", expr_span),
+            // An error, raised where the fragments' replies are taken apart.
+            Note::HistogramInfoMetric => {}
+        }
+    }
+
+    /// All notes of one series.
+    pub(super) fn notes(&mut self, notes: &mut Notes, metric: &str, span: Span) {
+        notes.drain().for_each(|(note, count)| self.note(note, metric, count, span, span));
     }
 
     pub(super) fn forced_monotonicity(&mut self, metric: &str, forced: Forced, time_ms: i64, span: Span) {
@@ -75,11 +179,11 @@ impl Annotations {
             for_metric(metric)
         );
         let Some(known) = self.0.iter_mut().find(|a| a.text == text) else {
-            let forced = Some((forced, time_ms, time_ms, 1));
-            self.0.push(Annotation { kind: Kind::Info, text, span, forced });
+            let more = More::Forced(forced, time_ms, time_ms, 1);
+            self.0.push(Annotation { kind: Kind::Info, text, span, more });
             return;
         };
-        if let Some((all, from_ms, to_ms, count)) = &mut known.forced {
+        if let More::Forced(all, from_ms, to_ms, count) = &mut known.more {
             all.min_bucket = all.min_bucket.min(forced.min_bucket);
             all.max_bucket = all.max_bucket.max(forced.max_bucket);
             all.max_diff = all.max_diff.max(forced.max_diff);
@@ -107,16 +211,18 @@ impl Annotation {
     fn text_in(&self, query: &str) -> String {
         let word = if self.kind == Kind::Warning { "warning" } else { "info" };
         let (line, column) = line_col(query, self.span.start);
-        let details = self.forced.map_or(String::new(), |(f, from_ms, to_ms, count)| {
-            format!(
+        let details = match self.more {
+            More::Nothing | More::Occurrences(..=1) => String::new(),
+            More::Occurrences(count) => format!(" ({count} occurrences)"),
+            More::Forced(f, from_ms, to_ms, count) => format!(
                 ", from buckets {} to {}, with a max diff of {}, over {count} samples from {} to {}",
                 format_general(f.min_bucket),
                 format_general(f.max_bucket),
                 two_digits(f.max_diff),
                 rfc3339(from_ms),
                 rfc3339(to_ms)
-            )
-        });
+            ),
+        };
         format!("PromQL {word}: {}{details} ({line}:{column})", self.text)
     }
 }

@@ -6,8 +6,9 @@ use trine_store::model::Labels;
 use super::annotations::Annotations;
 use super::ast::{Expr, ValueType};
 use super::eval::{self, Evaluator, Series, Val, drop_names};
-use super::fetch::{self, Fetched, Replies};
+use super::fetch::{self, Fetched, RawSeries, Replies};
 use super::functions::is_absent;
+use super::functions::native::Note;
 use super::plan::{self, Grid, Plan};
 use super::value::{Answer, MatrixSeries, Value, VectorSample};
 use super::{SAMPLES_MAX, labels, parser};
@@ -98,16 +99,25 @@ fn evaluate(
     is_range: bool,
     limit: usize,
 ) -> Result<Answer> {
-    let Replies { data, non_counters, mut stats, completeness } = replies;
+    let Replies { data, non_counters, notes, mut stats, completeness } = replies;
     let mut annotations = Annotations::default();
     for (select, name) in non_counters {
         if let Some(select) = plan.selects.get(select) {
             annotations.possible_non_counter(&name, select.span);
         }
     }
+    for ((select, note, metric), count) in notes {
+        let Some(select) = plan.selects.get(select) else { continue };
+        if note == Note::HistogramInfoMetric {
+            let message = format!("this should be an info metric, with float samples: {metric}");
+            return Err(Error::Execution { message });
+        }
+        annotations.note(note, &metric, count, select.span, select.expr_span);
+    }
     let left = SAMPLES_MAX.saturating_sub(stats.samples_peak);
     let data: Vec<Option<(Fetched, Charge)>> = data.into_iter().map(Some).collect();
-    let mut evaluator = Evaluator { data, annotations, stop, held, left, least_left: left, is_range };
+    let selects = plan.selects.clone();
+    let mut evaluator = Evaluator { data, selects, annotations, stop, held, left, least_left: left, is_range };
     let value = evaluator.eval(&plan.root, &plan.grid)?;
     stats.samples_peak = SAMPLES_MAX - evaluator.least_left;
     let mut held = evaluator.held;
@@ -126,25 +136,26 @@ fn answer(value: Val, grid: &Grid, is_range: bool, held: &mut Charge) -> Result<
     let last = |values: &[f64]| values.first().copied().unwrap_or(f64::NAN);
     Ok(match (value, is_range) {
         (Val::Scalar(values), false) => Value::Scalar(grid.start_ms, last(&values)),
-        (Val::Scalar(values), true) => {
-            matrix(vec![Series { labels: Labels::empty(), drop_name: false, values }], grid, held)?
-        }
+        (Val::Scalar(values), true) => matrix(vec![Series::of(Labels::empty(), false, values)], grid, held)?,
         (Val::Text(text), _) => Value::String(grid.start_ms, text),
-        (Val::Vector(series), false) => Value::Vector(
-            drop_names(series)?
-                .into_iter()
-                .filter(|s| !is_absent(last(&s.values)))
-                .map(|s| VectorSample { labels: s.labels, time_ms: grid.start_ms, value: last(&s.values) })
-                .collect(),
-        ),
+        (Val::Vector(series), false) => {
+            let element = |s: Series| {
+                let histogram = s.histograms.get(0).cloned();
+                let value = if histogram.is_some() { f64::NAN } else { last(&s.values) };
+                VectorSample { labels: s.labels, time_ms: grid.start_ms, value, histogram }
+            };
+            Value::Vector(drop_names(series)?.into_iter().filter(|s| s.at(0).is_some()).map(element).collect())
+        }
         (Val::Vector(series), true) => matrix(drop_names(series)?, grid, held)?,
         (Val::Matrix(series), _) => {
             let mut out = Vec::with_capacity(series.len());
-            for s in series {
-                let points = (s.times_ms.len() * POINT_BYTES) as u64;
-                held.add(points)?;
-                out.push(MatrixSeries { labels: s.labels, points: s.times_ms.into_iter().zip(s.values).collect() });
-                held.sub(points);
+            for RawSeries { labels, samples } in series {
+                let bytes = ((samples.times_ms.len() + samples.histograms.len()) * POINT_BYTES) as u64;
+                held.add(bytes)?;
+                let points = samples.times_ms.into_iter().zip(samples.values).collect();
+                let histograms = samples.histogram_times_ms.into_iter().zip(samples.histograms).collect();
+                out.push(MatrixSeries { labels, points, histograms });
+                held.sub(bytes);
             }
             Value::Matrix(out)
         }
@@ -158,7 +169,8 @@ fn matrix(series: Vec<Series>, grid: &Grid, held: &mut Charge) -> Result<Value> 
     let mut out: Vec<MatrixSeries> = Vec::new();
     for s in series {
         let count = s.values.iter().filter(|v| !is_absent(**v)).count();
-        if count == 0 {
+        let histograms: Vec<_> = s.histograms.iter().map(|(step, h)| (grid.at(step), h.clone())).collect();
+        if count == 0 && histograms.is_empty() {
             held.sub(eval::series_bytes(&s));
             continue;
         }
@@ -166,7 +178,7 @@ fn matrix(series: Vec<Series>, grid: &Grid, held: &mut Charge) -> Result<Value> 
         let mut points = Vec::with_capacity(count);
         let present = s.values.iter().enumerate().filter(|(_, v)| !is_absent(**v));
         points.extend(present.map(|(step, v)| (grid.at(step), *v)));
-        out.push(MatrixSeries { labels: s.labels, points });
+        out.push(MatrixSeries { labels: s.labels, points, histograms });
         held.sub(size_of_val(s.values.as_slice()) as u64);
     }
     out.sort_by(|a, b| labels::compare(&a.labels, &b.labels));

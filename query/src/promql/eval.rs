@@ -4,33 +4,107 @@ mod binary;
 mod call;
 mod histogram;
 mod info;
+mod native;
 mod range;
 mod relabel;
 mod sort;
 mod topk;
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use trine_store::model::Labels;
 
 use super::annotations::Annotations;
-use super::fetch::{Fetched, RawSeries, SAMPLE_BYTES};
+use super::fetch::{Fetched, RawSeries};
+use super::functions::native::Column;
 use super::functions::{ABSENT, is_absent};
+use super::histogram::{Histogram, HistogramColumn};
 use super::labels;
 use super::local::too_many_samples;
-use super::plan::{Grid, Node};
+use super::plan::{Grid, Node, SelectPlan};
 use crate::error::{Error, Result};
 use crate::memory::{Charge, labels_bytes};
 use crate::stop::Stop;
 
 pub(super) use binary::scalar_binary;
 
-/// A series on a grid: a value or [`ABSENT`] at each step.
+/// A series on a grid: at each step a float, or a histogram, or nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub labels: Labels,
     /// The metric's name goes once the whole query is evaluated (Prometheus' delayed name removal).
     pub drop_name: bool,
+    /// [`ABSENT`] where there is no float.
     pub values: Vec<f64>,
+    pub histograms: HistogramColumn,
+}
+
+/// What a series has at one step.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sample<'a> {
+    Float(f64),
+    Histogram(&'a Arc<Histogram>),
+}
+
+/// As [`Sample`], computed.
+#[derive(Clone, Debug)]
+pub(super) enum Computed {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+}
+
+impl From<Sample<'_>> for Computed {
+    fn from(sample: Sample<'_>) -> Self {
+        match sample {
+            Sample::Float(v) => Self::Float(v),
+            Sample::Histogram(h) => Self::Histogram(h.clone()),
+        }
+    }
+}
+
+impl Series {
+    /// A series of floats.
+    pub(super) fn of(labels: Labels, drop_name: bool, values: Vec<f64>) -> Self {
+        Self { labels, drop_name, values, histograms: HistogramColumn::default() }
+    }
+
+    fn from_column(labels: Labels, drop_name: bool, column: Column) -> Self {
+        Self { labels, drop_name, values: column.values, histograms: column.histograms }
+    }
+
+    /// A series of `count` steps that are yet to be filled.
+    fn empty(labels: Labels, drop_name: bool, count: usize) -> Self {
+        Self::of(labels, drop_name, vec![ABSENT; count])
+    }
+
+    #[inline]
+    pub(super) fn at(&self, step: usize) -> Option<Sample<'_>> {
+        let value = self.values[step];
+        if is_absent(value) { self.histograms.get(step).map(Sample::Histogram) } else { Some(Sample::Float(value)) }
+    }
+
+    fn set(&mut self, step: usize, value: Computed) {
+        match value {
+            Computed::Float(v) => {
+                self.values[step] = v;
+                self.histograms.remove(step);
+            }
+            Computed::Histogram(h) => {
+                self.values[step] = ABSENT;
+                self.histograms.set(self.values.len(), step, h);
+            }
+        }
+    }
+
+    fn remove(&mut self, step: usize) {
+        self.values[step] = ABSENT;
+        self.histograms.remove(step);
+    }
+
+    fn has_any(&self) -> bool {
+        self.values.iter().any(|v| !is_absent(*v)) || self.histograms.has_any()
+    }
 }
 
 /// What a node evaluates to.
@@ -48,7 +122,7 @@ const SERIES_BYTES: u64 = 128;
 
 /// What a series weighs.
 pub(super) fn series_bytes(series: &Series) -> u64 {
-    size_of_val(series.values.as_slice()) as u64 + labels_bytes(&series.labels)
+    size_of_val(series.values.as_slice()) as u64 + series.histograms.bytes() + labels_bytes(&series.labels)
 }
 
 impl Val {
@@ -57,9 +131,7 @@ impl Val {
             Self::Scalar(values) => size_of_val(values.as_slice()) as u64,
             Self::Vector(series) => series.iter().map(series_bytes).sum(),
             Self::Text(text) => text.len() as u64,
-            Self::Matrix(series) => {
-                series.iter().map(|s| s.times_ms.len() as u64 * SAMPLE_BYTES + labels_bytes(&s.labels)).sum()
-            }
+            Self::Matrix(series) => series.iter().map(RawSeries::bytes).sum(),
         }
     }
 }
@@ -67,6 +139,7 @@ impl Val {
 pub(super) struct Evaluator {
     /// Of each selector, with what it weighs, until a node takes it.
     pub data: Vec<Option<(Fetched, Charge)>>,
+    pub selects: Vec<SelectPlan>,
     pub annotations: Annotations,
     pub stop: Stop,
     /// What the values of the nodes being evaluated weigh.
@@ -131,7 +204,7 @@ impl Evaluator {
             Node::Subquery { inner, inner_grid, call } => {
                 self.over_subquery(inner, inner_grid, call, grid).map(Val::Vector)
             }
-            Node::RawMatrix { select } => self.raw_matrix(*select),
+            Node::RawMatrix { select, windows } => self.raw_matrix(*select, windows),
             Node::SubqueryMatrix { inner, inner_grid } => self.subquery_matrix(inner, inner_grid),
             Node::Absent { expr, labels } => self.absent(expr, labels, grid).map(Val::Vector),
             Node::Info(info) => self.info(info, grid).map(Val::Vector),
@@ -164,25 +237,33 @@ impl Evaluator {
     }
 
     fn fetched(&mut self, select: usize, drop_name: bool, grid: &Grid) -> Result<Vec<Series>> {
-        let Some((Fetched::Vectors(series), charge)) = self.data[select].take() else {
+        let Some((fetched, charge)) = self.data[select].take() else {
             return execution("a selector's replies are missing");
         };
         self.held.absorb(charge);
-        if grid.count > 1 && series.first().is_some_and(|(_, values)| values.len() == 1) {
-            self.hold_columns(series.len(), grid)?;
-        }
-        let stretch = |values: Vec<f64>| {
-            if values.len() == 1 && grid.count != 1 { vec![values[0]; grid.count] } else { values }
+        let series: Vec<Series> = match fetched {
+            Fetched::Vectors(all) => all.into_iter().map(|(l, c)| Series::from_column(l, drop_name, c)).collect(),
+            Fetched::Groups { cells, loose } => self.group_loose(select, cells, loose, drop_name)?,
+            Fetched::Samples(_) => return execution("a selector's replies are samples"),
         };
-        Ok(series.into_iter().map(|(labels, values)| Series { labels, drop_name, values: stretch(values) }).collect())
+        if grid.count == 1 || series.first().is_none_or(|s| s.values.len() != 1) {
+            return Ok(series);
+        }
+        self.hold_columns(series.len(), grid)?;
+        let stretch = |s: Series| Series {
+            values: vec![s.values[0]; grid.count],
+            histograms: s.histograms.stretched(grid.count),
+            ..s
+        };
+        Ok(series.into_iter().map(stretch).collect())
     }
 
     fn absent(&mut self, expr: &Node, labels: &Labels, grid: &Grid) -> Result<Vec<Series>> {
         let series = self.vector(expr, grid)?;
         self.hold_columns(1, grid)?;
-        let is_absent_at = |step: usize| series.iter().all(|s| is_absent(s.values[step]));
+        let is_absent_at = |step: usize| series.iter().all(|s| s.at(step).is_none());
         let values: Vec<f64> = (0..grid.count).map(|i| if is_absent_at(i) { 1.0 } else { ABSENT }).collect();
-        let mut out = vec![Series { labels: labels.clone(), drop_name: false, values }];
+        let mut out = vec![Series::of(labels.clone(), false, values)];
         retain_present(&mut out);
         Ok(out)
     }
@@ -193,6 +274,11 @@ impl Evaluator {
             Val::Vector(mut series) => {
                 for s in &mut series {
                     map_present(&mut s.values, |v| -v);
+                    s.histograms.map(|h| {
+                        let mut negated = h.clone();
+                        negated.mul(-1.0);
+                        negated
+                    });
                     s.drop_name = true;
                 }
                 Val::Vector(series)
@@ -211,7 +297,7 @@ fn map_present(values: &mut [f64], f: impl Fn(f64) -> f64) {
 
 /// Removes series without any value.
 fn retain_present(series: &mut Vec<Series>) {
-    series.retain(|s| s.values.iter().any(|v| !is_absent(*v)));
+    series.retain(Series::has_any);
 }
 
 /// Joins series of equal labels whose values do not overlap; order of first appearance. Errors if they overlap.
@@ -225,11 +311,12 @@ pub(super) fn merge_same_labels(series: Vec<Series>) -> Result<Vec<Series>> {
             out.push(s);
             continue;
         }
-        for (kept, v) in out[position].values.iter_mut().zip(&s.values) {
-            match (is_absent(*kept), is_absent(*v)) {
-                (_, true) => {}
-                (true, false) => *kept = *v,
-                (false, false) => return same_labelset(),
+        let kept = &mut out[position];
+        for step in 0..s.values.len() {
+            match (kept.at(step), s.at(step)) {
+                (_, None) => {}
+                (None, Some(sample)) => kept.set(step, sample.into()),
+                (Some(_), Some(_)) => return same_labelset(),
             }
         }
     }

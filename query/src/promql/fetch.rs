@@ -1,4 +1,5 @@
 //! Sends a fragment and gathers the frames that come back.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +11,8 @@ use trine_store::model::Labels;
 use super::aggregate::Cells;
 use super::fragment::{self, Frame, Request, SamplesMessage, VectorMessage};
 use super::functions::ABSENT;
+use super::functions::native::{Column, Note, Samples};
+use super::histogram::{Histogram, HistogramColumn};
 use super::local::too_many_samples;
 use super::plan::{SelectKind, SelectPlan};
 use super::value::Stats;
@@ -26,16 +29,29 @@ pub(super) const SAMPLE_BYTES: u64 = 24;
 #[derive(Debug)]
 pub(super) enum Fetched {
     Samples(Vec<RawSeries>),
-    /// A value or [`ABSENT`] at each step.
-    Vectors(Vec<(Labels, Vec<f64>)>),
+    /// A value or none at each step.
+    Vectors(Vec<(Labels, Column)>),
+    /// Partial aggregates of floats, and series that are yet to be aggregated, since they have histograms.
+    Groups {
+        cells: Vec<(Labels, Cells)>,
+        loose: Vec<(Labels, Column)>,
+    },
 }
 
 /// Samples of a series, with stale markers.
 #[derive(Clone, Debug)]
 pub(super) struct RawSeries {
     pub labels: Labels,
-    pub times_ms: Vec<i64>,
-    pub values: Vec<f64>,
+    pub samples: Samples,
+}
+
+impl RawSeries {
+    /// What it weighs.
+    pub(super) fn bytes(&self) -> u64 {
+        let Samples { times_ms, histograms, .. } = &self.samples;
+        let histograms: u64 = histograms.iter().map(|h| h.bytes() + SAMPLE_BYTES).sum();
+        times_ms.len() as u64 * SAMPLE_BYTES + histograms + labels_bytes(&self.labels)
+    }
 }
 
 /// All that came back for a plan.
@@ -45,6 +61,8 @@ pub(super) struct Replies {
     pub data: Vec<(Fetched, Charge)>,
     /// Metrics that may not be counters, with the selector they came from.
     pub non_counters: Vec<(usize, String)>,
+    /// How often functions had something to say of a metric, by selector.
+    pub notes: BTreeMap<(usize, Note, String), u64>,
     pub stats: Stats,
     pub completeness: Completeness,
 }
@@ -66,7 +84,7 @@ pub(super) async fn fetch(
             version: fragment::VERSION,
             selects: selects.iter().map(SelectPlan::message).collect(),
             samples_max,
-            lookup: None,
+            ..Request::default()
         };
         gather.completeness = stream(scatter, ctx, &request, |frame| gather.frame(frame)).await?;
     }
@@ -99,9 +117,9 @@ pub(super) fn decode(bytes: Bytes) -> Result<Frame> {
 }
 
 enum Store {
-    Samples(HashMap<Labels, (Vec<i64>, Vec<f64>)>),
-    Vectors(HashMap<Labels, Vec<f64>>),
-    Groups(HashMap<Labels, Cells>),
+    Samples(HashMap<Labels, Samples>),
+    Vectors(HashMap<Labels, Column>),
+    Groups { cells: HashMap<Labels, Cells>, loose: HashMap<Labels, Column> },
 }
 
 struct Gather<'a> {
@@ -111,6 +129,7 @@ struct Gather<'a> {
     /// Of each store.
     held: Vec<Charge>,
     non_counters: Vec<(usize, String)>,
+    notes: BTreeMap<(usize, Note, String), u64>,
     stats: Stats,
     left: u64,
     samples_max: u64,
@@ -122,7 +141,7 @@ impl<'a> Gather<'a> {
         let store = |s: &SelectPlan| match s.kind {
             SelectKind::Raw => Store::Samples(HashMap::new()),
             SelectKind::Steps { .. } => Store::Vectors(HashMap::new()),
-            SelectKind::Groups { .. } => Store::Groups(HashMap::new()),
+            SelectKind::Groups { .. } => Store::Groups { cells: HashMap::new(), loose: HashMap::new() },
         };
         Self {
             selects,
@@ -130,6 +149,7 @@ impl<'a> Gather<'a> {
             stores: selects.iter().map(store).collect(),
             held: selects.iter().map(|_| memory.open()).collect(),
             non_counters: Vec::new(),
+            notes: BTreeMap::new(),
             stats: Stats::default(),
             left: samples_max,
             samples_max,
@@ -153,6 +173,12 @@ impl<'a> Gather<'a> {
                 self.non_counters.push(known);
             }
         }
+        for n in frame.notes {
+            // A note that only a later version knows is worth no failure.
+            let Some(note) = Note::from_u32(n.note) else { continue };
+            let count = self.notes.entry((n.select as usize, note, n.metric)).or_default();
+            *count = count.saturating_add(n.count);
+        }
         Ok(())
     }
 
@@ -165,20 +191,32 @@ impl<'a> Gather<'a> {
         let key = Labels::decode(&message.labels).map_err(|e| corrupt(e.to_string()))?;
         let (mut ts, mut vs) = (Vec::new(), Vec::new());
         columns::decode_samples(&message.samples, &mut ts, &mut vs)?;
-        self.charge(ts.len() as u64)?;
+        let mut histograms = Vec::with_capacity(message.histograms.len());
+        for h in &message.histograms {
+            histograms.push((h.timestamp, Arc::new(h.clone().into_histogram()?)));
+        }
+        let histogram_bytes: u64 = histograms.iter().map(|(_, h)| h.bytes() + SAMPLE_BYTES).sum();
+        self.charge(ts.len() as u64 + histograms.iter().map(|(_, h)| h.weight()).sum::<u64>())?;
         let position = message.select as usize;
         let Some(Store::Samples(series)) = self.stores.get_mut(position) else {
             return Err(corrupt("samples for a selector that did not ask for them"));
         };
         let new_labels = if series.contains_key(&key) { 0 } else { labels_bytes(&key) };
-        self.held[position].add(ts.len() as u64 * SAMPLE_BYTES + new_labels)?;
-        let (all_ts, all_vs) = series.entry(key).or_default();
-        let in_order = ts.first().zip(all_ts.last()).is_none_or(|(next, last)| last < next);
-        all_ts.extend(ts);
-        all_vs.extend(vs);
+        self.held[position].add(ts.len() as u64 * SAMPLE_BYTES + histogram_bytes + new_labels)?;
+        let all = series.entry(key).or_default();
+        let in_order = ts.first().zip(all.times_ms.last()).is_none_or(|(next, last)| last < next);
+        all.times_ms.extend(ts);
+        all.values.extend(vs);
         if !in_order {
-            let _both = self.memory.charge(all_ts.len() as u64 * SAMPLE_BYTES)?;
-            merge_by_time(all_ts, all_vs);
+            let _both = self.memory.charge(all.times_ms.len() as u64 * SAMPLE_BYTES)?;
+            merge_by_time(&mut all.times_ms, &mut all.values);
+        }
+        let in_order = histograms.first().zip(all.histogram_times_ms.last()).is_none_or(|(next, last)| *last < next.0);
+        let (times, histograms): (Vec<i64>, Vec<Arc<Histogram>>) = histograms.into_iter().unzip();
+        all.histogram_times_ms.extend(times);
+        all.histograms.extend(histograms);
+        if !in_order {
+            merge_by_time(&mut all.histogram_times_ms, &mut all.histograms);
         }
         Ok(())
     }
@@ -189,10 +227,11 @@ impl<'a> Gather<'a> {
         let select = self.selects.get(position).ok_or_else(|| corrupt("unknown selector"))?;
         let total = select.windows.count as u64;
         let is_inside = message.first_step.checked_add(message.steps).is_some_and(|end| end <= total);
-        let columns_count = match &select.kind {
-            SelectKind::Groups { partial, .. } => partial.columns_count(),
-            SelectKind::Steps { .. } | SelectKind::Raw => 1,
+        let partial = match &select.kind {
+            SelectKind::Groups { partial, .. } if !message.is_loose => Some(*partial),
+            SelectKind::Groups { .. } | SelectKind::Steps { .. } | SelectKind::Raw => None,
         };
+        let columns_count = partial.map_or(1, |p| p.columns_count());
         if !is_inside || message.columns.len() != columns_count {
             return Err(corrupt("step columns do not fit their request"));
         }
@@ -201,29 +240,33 @@ impl<'a> Gather<'a> {
             message.columns.iter().map(|c| columns::decode_steps(c, steps)).collect::<Result<_>>()?;
         let is_new = match &self.stores[position] {
             Store::Vectors(series) => !series.contains_key(&key),
-            Store::Groups(groups) => !groups.contains_key(&key),
+            Store::Groups { loose, .. } if message.is_loose => !loose.contains_key(&key),
+            Store::Groups { cells, .. } => !cells.contains_key(&key),
             Store::Samples(_) => return Err(corrupt("steps for a selector that asked for samples")),
         };
         if is_new {
             self.charge((columns_count * total) as u64)?;
-            let values = match &select.kind {
-                SelectKind::Groups { partial, .. } => Cells::bytes(*partial, total),
-                SelectKind::Steps { .. } | SelectKind::Raw => (total * size_of::<f64>()) as u64,
-            };
+            let values = partial.map_or((total * size_of::<f64>()) as u64, |p| Cells::bytes(p, total));
             self.held[position].add(values + labels_bytes(&key))?;
             self.stats.series += 1;
         }
-        match (&mut self.stores[position], &select.kind) {
-            (Store::Vectors(series), _) => {
-                let values = series.entry(key).or_insert_with(|| vec![ABSENT; total]);
-                values[first..first + steps].copy_from_slice(&decoded[0]);
+        let new_column = || Column { values: vec![ABSENT; total], histograms: HistogramColumn::default() };
+        let column = match (&mut self.stores[position], partial) {
+            (Store::Groups { cells, .. }, Some(partial)) => {
+                cells.entry(key).or_insert_with(|| Cells::new(partial, total)).merge(first, &decoded);
+                return Ok(());
             }
-            (Store::Groups(groups), SelectKind::Groups { partial, .. }) => {
-                groups.entry(key).or_insert_with(|| Cells::new(*partial, total)).merge(first, &decoded);
+            (Store::Vectors(series) | Store::Groups { loose: series, .. }, _) => {
+                series.entry(key).or_insert_with(new_column)
             }
-            (Store::Groups(_) | Store::Samples(_), _) => {}
-        }
-        Ok(())
+            (Store::Samples(_), _) => return Ok(()),
+        };
+        column.values[first..first + steps].copy_from_slice(&decoded[0]);
+        let before = column.histograms.bytes();
+        let weight = put_histograms(&mut column.histograms, message, total)?;
+        let grown = column.histograms.bytes().saturating_sub(before);
+        self.held[position].add(grown)?;
+        self.charge(weight)
     }
 
     fn finish(mut self) -> Result<Replies> {
@@ -231,46 +274,73 @@ impl<'a> Gather<'a> {
         let data = self.stores.into_iter().map(|store| match store {
             Store::Samples(series) => {
                 self.stats.series += series.len() as u64;
-                let raw = |(labels, (times_ms, values))| RawSeries { labels, times_ms, values };
-                let mut all: Vec<RawSeries> = series.into_iter().map(raw).collect();
-                all.sort_by(|a, b| labels::compare(&a.labels, &b.labels));
-                Fetched::Samples(all)
+                let all = in_order(series.into_iter().collect());
+                Fetched::Samples(all.into_iter().map(|(labels, samples)| RawSeries { labels, samples }).collect())
             }
             Store::Vectors(series) => Fetched::Vectors(in_order(series.into_iter().collect())),
-            Store::Groups(groups) => {
-                Fetched::Vectors(in_order(groups.into_iter().map(|(l, cells)| (l, cells.finish())).collect()))
+            Store::Groups { cells, loose } if loose.is_empty() => {
+                let floats = |cells: Cells| Column { values: cells.finish(), histograms: HistogramColumn::default() };
+                Fetched::Vectors(in_order(cells.into_iter().map(|(l, cells)| (l, floats(cells))).collect()))
             }
+            Store::Groups { cells, loose } => Fetched::Groups {
+                cells: in_order(cells.into_iter().collect()),
+                loose: in_order(loose.into_iter().collect()),
+            },
         });
         let data: Vec<Fetched> = data.collect();
         let mut data: Vec<(Fetched, Charge)> = data.into_iter().zip(self.held).collect();
         for (fetched, held) in &mut data {
-            held.set(fetched.bytes().min(held.bytes()))?;
+            held.set(fetched.bytes().unwrap_or(held.bytes()).min(held.bytes()))?;
         }
-        Ok(Replies { data, non_counters: self.non_counters, stats: self.stats, completeness: self.completeness })
+        Ok(Replies {
+            data,
+            non_counters: self.non_counters,
+            notes: self.notes,
+            stats: self.stats,
+            completeness: self.completeness,
+        })
     }
+}
+
+/// Puts a message's histograms where they belong; samples that they count for.
+fn put_histograms(column: &mut HistogramColumn, message: &VectorMessage, total: usize) -> Result<u64> {
+    let mut weight = 0;
+    for run in &message.histograms {
+        let inside = run.step.checked_add(run.count).is_some_and(|end| end <= message.steps);
+        let (true, Some(h)) = (inside, &run.histogram) else {
+            return Err(corrupt("histograms outside their steps"));
+        };
+        let h = Arc::new(h.clone().into_histogram()?);
+        weight += h.weight();
+        for step in run.step..run.step + run.count {
+            column.set(total, (message.first_step + step) as usize, h.clone());
+        }
+    }
+    Ok(weight)
 }
 
 impl Fetched {
-    /// What the columns and labels weigh.
-    fn bytes(&self) -> u64 {
-        let values = |v: &[f64]| size_of_val(v) as u64;
-        match self {
-            Self::Samples(all) => {
-                all.iter().map(|s| s.times_ms.len() as u64 * SAMPLE_BYTES + labels_bytes(&s.labels)).sum()
-            }
-            Self::Vectors(all) => all.iter().map(|(l, v)| values(v) + labels_bytes(l)).sum(),
-        }
+    /// What the columns and labels weigh, where that is known better than from the messages.
+    fn bytes(&self) -> Option<u64> {
+        Some(match self {
+            Self::Samples(all) => all.iter().map(RawSeries::bytes).sum(),
+            Self::Vectors(all) => all
+                .iter()
+                .map(|(l, c)| size_of_val(c.values.as_slice()) as u64 + c.histograms.bytes() + labels_bytes(l))
+                .sum(),
+            Self::Groups { .. } => return None,
+        })
     }
 }
 
-fn in_order(mut series: Vec<(Labels, Vec<f64>)>) -> Vec<(Labels, Vec<f64>)> {
+fn in_order<T>(mut series: Vec<(Labels, T)>) -> Vec<(Labels, T)> {
     series.sort_by(|a, b| labels::compare(&a.0, &b.0));
     series
 }
 
 /// Sorts samples of one series that came from two shards; the first of equal times stays.
-fn merge_by_time(ts: &mut Vec<i64>, vs: &mut Vec<f64>) {
-    let mut both: Vec<(i64, f64)> = ts.iter().copied().zip(vs.iter().copied()).collect();
+pub(super) fn merge_by_time<T: Clone>(ts: &mut Vec<i64>, vs: &mut Vec<T>) {
+    let mut both: Vec<(i64, T)> = ts.iter().copied().zip(vs.iter().cloned()).collect();
     both.sort_by_key(|(t, _)| *t);
     both.dedup_by_key(|(t, _)| *t);
     (*ts, *vs) = both.into_iter().unzip();

@@ -6,6 +6,7 @@ use trine_store::index::{MatchOp, Matcher};
 use super::ast::AggregateOp;
 use super::functions::extended::Extension;
 use super::functions::range::{RangeFn, Windows};
+use super::histogram::wire::HistogramMessage;
 use crate::error::{Error, Result};
 
 /// The only version of requests and frames.
@@ -31,6 +32,42 @@ pub struct Request {
     pub samples_max: u64,
     #[prost(message, optional, tag = "4")]
     pub lookup: Option<Lookup>,
+    #[prost(message, optional, tag = "20")]
+    pub records: Option<Records>,
+    #[prost(message, optional, tag = "21")]
+    pub census: Option<Census>,
+}
+
+/// Asks for records as they are stored: for exemplars, remote read and federation.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Records {
+    /// Frames refer to a set by its position; a series that several match is sent for each.
+    #[prost(message, repeated, tag = "1")]
+    pub sets: Vec<MatcherSet>,
+    #[prost(sint64, tag = "2")]
+    pub min_ms: i64,
+    #[prost(sint64, tag = "3")]
+    pub max_ms: i64,
+    /// Numbers of [`trine_store::part::SampleKind`].
+    #[prost(uint32, repeated, tag = "4")]
+    pub kinds: Vec<u32>,
+    /// Of each series only the newest record of any of the kinds.
+    #[prost(bool, tag = "5")]
+    pub last_only: bool,
+}
+
+/// Asks how many series there are, by label and value.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Census {
+    #[prost(message, repeated, tag = "1")]
+    pub matchers: Vec<MatcherMessage>,
+    #[prost(sint64, tag = "2")]
+    pub min_ms: i64,
+    #[prost(sint64, tag = "3")]
+    pub max_ms: i64,
+    /// Labels to count values of; all if there is none.
+    #[prost(string, repeated, tag = "4")]
+    pub names: Vec<String>,
 }
 
 /// One selector of a query. Frames refer to it by its position.
@@ -48,6 +85,9 @@ pub struct Select {
     /// Aggregate over series beside the data; only with `steps`.
     #[prost(message, optional, tag = "5")]
     pub group: Option<Group>,
+    /// Of histograms only count and sum are needed.
+    #[prost(bool, tag = "6")]
+    pub stats_only: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -213,9 +253,58 @@ pub struct Frame {
     pub texts: Vec<String>,
     #[prost(message, repeated, tag = "9")]
     pub families: Vec<FamilyMessage>,
+    #[prost(message, repeated, tag = "10")]
+    pub notes: Vec<NoteMessage>,
+    #[prost(message, repeated, tag = "20")]
+    pub records: Vec<RecordsMessage>,
+    #[prost(message, repeated, tag = "21")]
+    pub counts: Vec<CountsMessage>,
+    #[prost(message, optional, tag = "22")]
+    pub totals: Option<TotalsMessage>,
 }
 
-/// Raw samples of a series: [`super::columns::encode_samples`].
+/// Records of a series that are bytes, all of one kind, by time; a long list is cut into several.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RecordsMessage {
+    #[prost(uint32, tag = "1")]
+    pub set: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub labels: Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub kind: u32,
+    #[prost(sint64, repeated, tag = "4")]
+    pub times_ms: Vec<i64>,
+    /// As many as there are times, in the encoding of their producer.
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub payloads: Vec<Vec<u8>>,
+}
+
+/// Series of a shard by value of one label; a label with many values has several.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CountsMessage {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, repeated, tag = "2")]
+    pub values: Vec<String>,
+    /// Of each value.
+    #[prost(uint64, repeated, tag = "3")]
+    pub series: Vec<u64>,
+}
+
+/// Sizes of a tenant's part of a shard.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct TotalsMessage {
+    #[prost(uint64, tag = "1")]
+    pub series: u64,
+    /// Compressed pieces that their samples are in.
+    #[prost(uint64, tag = "2")]
+    pub chunks: u64,
+    /// Series that have native histograms.
+    #[prost(uint64, tag = "3")]
+    pub histogram_series: u64,
+}
+
+/// Raw samples of a series: [`super::columns::encode_samples`] for floats.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SamplesMessage {
     #[prost(uint32, tag = "1")]
@@ -225,6 +314,9 @@ pub struct SamplesMessage {
     pub labels: Vec<u8>,
     #[prost(bytes = "vec", tag = "3")]
     pub samples: Vec<u8>,
+    /// With their times, which rise.
+    #[prost(message, repeated, tag = "4")]
+    pub histograms: Vec<HistogramMessage>,
 }
 
 /// Step columns of a series or group: [`super::columns::encode_steps`]. A series has one, a group
@@ -242,6 +334,37 @@ pub struct VectorMessage {
     pub first_step: u64,
     #[prost(uint64, tag = "5")]
     pub steps: u64,
+    #[prost(message, repeated, tag = "6")]
+    pub histograms: Vec<StepHistograms>,
+    /// One series of a grouped request, which is to be aggregated by the asker: it has histograms. It has one column.
+    #[prost(bool, tag = "7")]
+    pub is_loose: bool,
+}
+
+/// One histogram at some steps in a row.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StepHistograms {
+    /// Counted from the message's first step.
+    #[prost(uint64, tag = "1")]
+    pub step: u64,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    #[prost(message, optional, tag = "3")]
+    pub histogram: Option<HistogramMessage>,
+}
+
+/// What a function had to say of a metric, and how often.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NoteMessage {
+    #[prost(uint32, tag = "1")]
+    pub select: u32,
+    /// Number of a [`super::functions::native::Note`].
+    #[prost(uint32, tag = "2")]
+    pub note: u32,
+    #[prost(string, tag = "3")]
+    pub metric: String,
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
 }
 
 /// A metric to which `rate` or `increase` was applied and that is not named like a counter.

@@ -4,6 +4,7 @@ pub mod calendar;
 pub mod extended;
 pub mod kahan;
 pub mod math;
+pub mod native;
 pub mod over_time;
 pub mod range;
 pub mod rate;

@@ -1,35 +1,37 @@
 //! Runs a fragment over the views of one node's shards: reads, evaluates per series, aggregates, sends frames.
+mod census;
 mod frames;
+mod groups;
+mod records;
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use prost::Message;
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 use trine_store::shard::ShardView;
 
-use super::aggregate::Cells;
-use super::fragment::{self, Lookup, LookupKind, MatcherSet, Partial, Request, Select};
+use super::fragment::{self, Lookup, LookupKind, MatcherSet, Request, Select};
 use super::functions::extended::Extension;
-use super::functions::is_absent;
-use super::functions::range::{RangeFn, Windows, drop_stale, eval_steps};
-use super::labels;
+use super::functions::native::{self, Column, Notes, Samples};
+use super::functions::range::{RangeFn, Windows, eval_steps};
+use super::histogram::HistogramColumn;
 use super::metadata::FamilyMetadata;
 use super::parser::METRIC_NAME;
-use super::source::{SeriesSource, StoreSource};
+use super::source::{SeriesSource, StoreSource, Wants};
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentLimits, Sink};
-use crate::memory::{Charge, labels_bytes, text_bytes};
+use crate::memory::{labels_bytes, text_bytes};
 use frames::Frames;
+use groups::Groups;
 
 /// Prometheus' words for a query that needs too much.
 pub(super) fn too_many_samples() -> Error {
     Error::Limit { message: "query processing would load too many samples into memory in query execution".to_owned() }
 }
 
-/// Decodes `payload`, reads the shards, and sends frames to `sink`. Errors: [`Error::Unsupported`] for samples that are
-/// not evaluated, [`Error::Limit`], [`Error::Timeout`], [`Error::Corrupt`].
+/// Decodes `payload`, reads the shards, and sends frames to `sink`. Errors: [`Error::Limit`], [`Error::Timeout`],
+/// [`Error::Corrupt`].
 pub fn run(
     payload: &[u8],
     tenant: &str,
@@ -60,10 +62,16 @@ pub fn run_over(
     if let Some(lookup) = &request.lookup {
         return run.lookup(lookup, sources);
     }
+    if let Some(records) = &request.records {
+        return run.records(records, sources);
+    }
+    if let Some(census) = &request.census {
+        return run.census(census, sources);
+    }
     for (position, select) in request.selects.iter().enumerate() {
         run.select(position as u32, select, sources)?;
     }
-    run.frames.flush()
+    run.frames.finish()
 }
 
 struct Run<'a, 's> {
@@ -95,23 +103,27 @@ impl Run<'_, '_> {
             _ => None,
         };
         let _column = memory.charge(pushed.as_ref().map_or(0, |p| p.windows.count as u64) * size_of::<f64>() as u64)?;
+        let starts = pushed.as_ref().is_some_and(|p| p.function.uses_starts());
+        let wants = Wants { starts, stats_only: select.stats_only };
+        let mut notes = Notes::default();
         for (shard, source) in sources {
             self.frames.begin(*shard)?;
-            source.for_each(&matchers, (select.min_ms, select.max_ms), memory, &mut |labels, ts, vs| {
-                self.charge(ts.len() as u64)?;
+            source.for_each(&matchers, (select.min_ms, select.max_ms), wants, memory, &mut |labels, samples| {
+                self.charge(samples.weight())?;
                 let Some(pushed) = &pushed else {
-                    return self.frames.samples(position, labels, ts, vs);
+                    return self.frames.samples(position, labels, samples);
                 };
-                let column = pushed.eval(ts, vs);
-                if column.iter().all(|v| is_absent(*v)) {
+                let column = pushed.eval(samples, &mut notes);
+                notes.drain().for_each(|(note, count)| self.frames.note(position, labels, note, count));
+                if !column.has_any() {
                     return Ok(());
                 }
-                if pushed.function.wants_counter() {
+                if pushed.function.wants_counter() && column.has_floats() {
                     self.frames.non_counter(position, labels);
                 }
                 match &mut groups {
-                    Some(groups) => groups.add(labels, &column, &mut self.samples_left),
-                    None => self.frames.vector(position, labels, &[column]),
+                    Some(groups) => groups.add(position, labels, column, &mut self.samples_left, &mut self.frames),
+                    None => self.frames.vector(position, labels, &[column.values], &column.histograms, false),
                 }
             })?;
         }
@@ -187,54 +199,16 @@ impl Run<'_, '_> {
 }
 
 impl Pushed {
-    fn eval(&self, ts: &mut Vec<i64>, vs: &mut Vec<f64>) -> Vec<f64> {
+    fn eval(&self, samples: &mut Samples, notes: &mut Notes) -> Column {
         if !self.function.wants_stale_markers() || self.windows.extension != Extension::None {
-            drop_stale(ts, vs);
+            samples.drop_stale();
         }
-        eval_steps(self.function, ts, vs, &self.windows, |_| &self.params)
-    }
-}
-
-/// The groups of a partial aggregation over all shards of the node.
-struct Groups {
-    partial: Partial,
-    without: bool,
-    labels: Vec<String>,
-    steps: usize,
-    cells: HashMap<Labels, Cells>,
-    held: Charge,
-}
-
-impl Groups {
-    fn new(group: &fragment::Group, steps: usize, held: Charge) -> Result<Self> {
-        let partial = Partial::from_u32(group.partial).ok_or_else(|| Error::Corrupt {
-            what: "PromQL fragment",
-            reason: format!("unknown aggregation {}", group.partial),
-        })?;
-        Ok(Self { partial, without: group.without, labels: group.labels.clone(), steps, cells: HashMap::new(), held })
-    }
-
-    fn add(&mut self, series: &Labels, column: &[f64], samples_left: &mut u64) -> Result<()> {
-        let key = labels::group(series, self.without, &self.labels);
-        if let Some(cells) = self.cells.get_mut(&key) {
-            cells.add(column);
-            return Ok(());
+        if !samples.is_plain() {
+            return native::eval_steps(self.function, samples, &self.windows, |_| &self.params, notes);
         }
-        let held = Cells::values_count(self.partial, self.steps);
-        *samples_left = samples_left.checked_sub(held).ok_or_else(too_many_samples)?;
-        self.held.add(Cells::bytes(self.partial, self.steps) + labels_bytes(&key))?;
-        let mut cells = Cells::new(self.partial, self.steps);
-        cells.add(column);
-        self.cells.insert(key, cells);
-        Ok(())
-    }
-
-    fn send(mut self, position: u32, frames: &mut Frames<'_, '_>) -> Result<()> {
-        // The columns of the group that is being sent.
-        self.held.add(Cells::values_count(self.partial, self.steps) * size_of::<f64>() as u64)?;
-        let mut sorted: Vec<(Labels, Cells)> = self.cells.into_iter().collect();
-        sorted.sort_by(|a, b| labels::compare(&a.0, &b.0));
-        sorted.into_iter().try_for_each(|(key, cells)| frames.vector(position, &key, &cells.columns()))
+        let Samples { times_ms, values, .. } = samples;
+        let values = eval_steps(self.function, times_ms, values, &self.windows, |_| &self.params);
+        Column { values, histograms: HistogramColumn::default() }
     }
 }
 

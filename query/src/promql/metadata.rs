@@ -137,7 +137,7 @@ async fn ask(
     mut take: impl FnMut(Frame) -> Result<()>,
 ) -> Result<Completeness> {
     let request =
-        Request { version: fragment::VERSION, selects: Vec::new(), samples_max: SAMPLES_MAX, lookup: Some(lookup) };
+        Request { version: fragment::VERSION, samples_max: SAMPLES_MAX, lookup: Some(lookup), ..Request::default() };
     let one = |bytes: Bytes| {
         let _decoding = memory::decoding(&ctx.memory, bytes.len())?;
         take(fetch::decode(bytes)?)

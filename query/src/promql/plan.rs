@@ -8,6 +8,7 @@ use trine_store::index::Matcher;
 use trine_store::model::Labels;
 
 use super::ast::{AggregateOp, BinaryOp, Expr, Matching, Span};
+use super::functions::extended::Extension;
 use super::functions::range::{RangeFn, Windows};
 use crate::error::{Error, Result};
 
@@ -71,6 +72,7 @@ pub(super) enum Node {
     /// Raw samples as the answer of an instant query.
     RawMatrix {
         select: usize,
+        windows: Windows,
     },
     /// A subquery as the answer of an instant query.
     SubqueryMatrix {
@@ -136,6 +138,9 @@ pub(super) struct AggregateNode {
     pub param: Option<Node>,
     pub grouping: Vec<String>,
     pub without: bool,
+    pub span: Span,
+    /// Of what is aggregated.
+    pub expr_span: Span,
     pub param_span: Span,
 }
 
@@ -154,7 +159,7 @@ pub(super) fn plan(expr: &Expr, request: &Request) -> Result<Plan> {
     } else {
         Grid::new(request.start_ms, request.end_ms, request.step_ms)
     };
-    let mut planner = Planner { request: *request, selects: Vec::new() };
+    let mut planner = Planner { request: *request, selects: Vec::new(), stats: 0, whole: 0 };
     let root = planner.root(expr, &grid)?;
     Ok(Plan { root, grid, selects: planner.selects })
 }
@@ -162,6 +167,10 @@ pub(super) fn plan(expr: &Expr, request: &Request) -> Result<Plan> {
 struct Planner {
     request: Request,
     selects: Vec<SelectPlan>,
+    /// Calls around the present node that need no more of histograms than count and sum.
+    stats: usize,
+    /// Calls, operators and subqueries around it that need whole histograms.
+    whole: usize,
 }
 
 fn unsupported<T>(what: impl Into<String>) -> Result<T> {
@@ -172,9 +181,10 @@ impl Planner {
     fn root(&mut self, expr: &Expr, grid: &Grid) -> Result<Node> {
         match expr.unparen() {
             Expr::Matrix { selector, range, .. } => {
-                let windows = self.range_windows(selector, range, grid)?;
-                let select = self.add(selector, &windows, SelectKind::Raw)?;
-                Ok(Node::RawMatrix { select })
+                let mut windows = self.range_windows(selector, range, grid)?;
+                windows.extension = Extension::of(selector.anchored, selector.smoothed);
+                let select = self.add(selector, &windows, SelectKind::Raw);
+                Ok(Node::RawMatrix { select, windows })
             }
             Expr::Subquery { .. } => {
                 let (inner, inner_grid, _) = self.subquery(expr.unparen(), grid)?;
@@ -203,10 +213,14 @@ impl Planner {
         let Expr::Binary { op, lhs, rhs, is_bool, matching, .. } = expr else {
             return unsupported("another expression in place of a binary one");
         };
+        let trims = usize::from(matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower));
+        self.whole += trims;
+        let (lhs, rhs) = (self.node(lhs, grid)?, self.node(rhs, grid)?);
+        self.whole -= trims;
         Ok(Node::Binary(Box::new(BinaryNode {
             op: *op,
-            lhs: self.node(lhs, grid)?,
-            rhs: self.node(rhs, grid)?,
+            lhs,
+            rhs,
             is_bool: *is_bool,
             matching: matching.clone(),
             span: expr.span(),
@@ -214,14 +228,14 @@ impl Planner {
     }
 
     fn aggregate(&mut self, expr: &Expr, grid: &Grid) -> Result<Node> {
-        let Expr::Aggregate { op, expr: inner, param, grouping, without, .. } = expr else {
+        let Expr::Aggregate { op, expr: inner, param, grouping, without, span } = expr else {
             return unsupported("another expression in place of an aggregation");
         };
         let first_select = self.selects.len();
         let node = self.node(inner, grid)?;
         if let Node::Fetched { drop_name, .. } = node
             && self.selects.len() == first_select + 1
-            && self.selects[first_select].push_group(*op, *without, grouping)
+            && self.selects[first_select].push_group(*op, *without, grouping, inner.span())
         {
             return Ok(Node::Fetched { select: first_select, drop_name });
         }
@@ -231,6 +245,8 @@ impl Planner {
             param: param.as_ref().map(|p| self.node(p, grid)).transpose()?,
             grouping: grouping.clone(),
             without: *without,
+            span: *span,
+            expr_span: inner.span(),
             param_span: param.as_ref().map_or(Span::default(), |p| p.span()),
         })))
     }
@@ -257,7 +273,9 @@ impl Planner {
         if inner_grid.count as u64 > super::SAMPLES_MAX {
             return Err(super::local::too_many_samples());
         }
+        self.whole += 1;
         let inner = self.node(expr, &inner_grid)?;
+        self.whole -= 1;
         Ok((inner, inner_grid, windows))
     }
 }
@@ -296,6 +314,21 @@ mod tests {
     }
 
     #[test]
+    fn whole_histograms_are_asked_for_only_where_they_matter() {
+        let stats = |query: &str| selects(query).iter().map(|s| s.stats_only).collect::<Vec<_>>();
+        for (query, want) in [
+            ("histogram_count(m)", &[true][..]),
+            ("histogram_sum(sum(rate(m[5m])))", &[true]),
+            ("m", &[false]),
+            ("histogram_avg(m) + histogram_quantile(0.5, m)", &[true, false]),
+            ("histogram_count(m </ 3)", &[false]),
+            ("histogram_count(max_over_time(m[5m:1m]))", &[false]),
+        ] {
+            assert_eq!(stats(query), want, "{query}");
+        }
+    }
+
+    #[test]
     fn requests_reach_exactly_as_far_as_the_query_looks() {
         for (query, span) in [
             ("m", (300_001, 1_200_000)),
@@ -305,6 +338,7 @@ mod tests {
             ("m @ end()", (900_001, 1_200_000)),
             ("max_over_time(m[2m:1m])", (240_001, 1_200_000)),
             ("increase(m[1m] anchored)", (240_001, 1_200_000)),
+            ("m smoothed", (300_001, 1_500_000)),
         ] {
             assert_eq!(selects(query)[0].windows.span_ms(), span, "{query}");
         }

@@ -1,9 +1,13 @@
 //! Where a fragment's series come from: a shard's view, or memory in tests.
+mod native;
+
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 use trine_store::part::SampleKind;
 use trine_store::tsdb::{self, MetricsView};
 
+use super::functions::native::Samples;
+use super::histogram::{Histogram, Seen, settle_hints};
 use super::metadata::FamilyMetadata;
 use crate::error::{Error, Result};
 use crate::memory::Account;
@@ -11,12 +15,53 @@ use crate::memory::Account;
 /// What a sample weighs while its series is decoded: time, value, and the bits that it is decoded from, which grow.
 const SAMPLE_BYTES: u64 = 40;
 
+/// What a visitor wants to know of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Start timestamps, where there are any.
+    pub starts: bool,
+    /// Of histograms only count and sum.
+    pub stats_only: bool,
+}
+
 /// The series of one tenant on one shard.
 pub trait SeriesSource {
-    /// Calls `visit(labels, times in ms, values)` for every series that satisfies all matchers and has samples in
-    /// `min_ms..=max_ms`, in label order. Times strictly rise; stale markers are among the values.
+    /// Calls `visit` for every series that satisfies all matchers and has samples in `min_ms..=max_ms`, in label order.
+    /// Stale markers are among the samples; hints of histograms are those of [`settle_histograms`].
     /// `memory` is charged for the selection and for the columns while they are visited.
-    fn for_each(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account, visit: &mut Visit<'_>) -> Result<()>;
+    fn for_each(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        wants: Wants,
+        memory: &Account,
+        visit: &mut Visit<'_>,
+    ) -> Result<()>;
+
+    /// Calls `visit` for every series that matches and has records of one of `kinds` in the range, in label order.
+    /// `memory` is charged for the selection and for a series' records while they are visited. None by default.
+    fn for_each_recorded(
+        &self,
+        _matchers: &[Matcher],
+        _range: (i64, i64),
+        _kinds: &[SampleKind],
+        _memory: &Account,
+        _visit: &mut VisitRecorded<'_>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Calls `visit(labels, compressed pieces, kinds of samples)` for every series that matches and has samples in the range.
+    fn for_each_series(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+        visit: &mut VisitSeries<'_>,
+    ) -> Result<()> {
+        let series = self.series_labels(matchers, range, memory)?;
+        series.iter().try_for_each(|labels| visit(labels, 1, &[SampleKind::Float]))
+    }
 
     /// Labels of the series that match and have samples in the range.
     fn series_labels(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<Vec<Labels>>;
@@ -43,8 +88,51 @@ pub trait SeriesSource {
     fn metadata(&self, family: Option<&str>) -> Result<Vec<FamilyMetadata>>;
 }
 
-/// Takes one series: labels, times in ms, values. It may change the columns; they are the visitor's until it returns.
-pub type Visit<'a> = dyn FnMut(&Labels, &mut Vec<i64>, &mut Vec<f64>) -> Result<()> + 'a;
+/// Takes one series: labels and samples. It may change the columns; they are the visitor's until it returns.
+pub type Visit<'a> = dyn FnMut(&Labels, &mut Samples) -> Result<()> + 'a;
+
+/// Makes histograms, as their writers sent them, ready for evaluation: their hints say what their neighbours say, and with
+/// `stats_only` there is nothing but count and sum. `before` are the samples before the range, `None` for a float; of the
+/// range's own, floats come by their times.
+pub fn settle_histograms<'a>(
+    before: impl Iterator<Item = (i64, Option<&'a Histogram>)>,
+    min_ms: i64,
+    float_times: &[i64],
+    times: &[i64],
+    histograms: &mut [Histogram],
+    stats_only: bool,
+) {
+    let mut seen = Seen::default();
+    for (time_ms, sample) in before {
+        match sample {
+            None => seen.float(),
+            // A reader of statistics looks no further back than the open left edge.
+            Some(h) => seen.histogram(h, time_ms >= min_ms.saturating_sub(1)),
+        }
+    }
+    settle_hints(seen, float_times, times, histograms, stats_only);
+}
+
+/// Takes one series and gives back an error to stop.
+pub type VisitRecorded<'a> = dyn FnMut(&Labels, &mut Recorded) -> Result<()> + 'a;
+
+/// Takes one series: labels, compressed pieces, kinds of its samples.
+pub type VisitSeries<'a> = dyn FnMut(&Labels, u64, &[SampleKind]) -> Result<()> + 'a;
+
+/// Records that are bytes: (ms, payload) by time.
+pub type Blobs = Vec<(i64, Vec<u8>)>;
+
+/// What a series has in a range, as it is stored.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    pub times_ms: Vec<i64>,
+    /// Floats, stale markers included.
+    pub values: Vec<f64>,
+    /// Of each other kind that was asked for: (ms, payload) by time.
+    pub blobs: Vec<(SampleKind, Blobs)>,
+    /// Compressed pieces that it was read from.
+    pub chunks: u64,
+}
 
 fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts.sort_unstable();
@@ -71,25 +159,84 @@ fn read_error(error: tsdb::Error) -> Error {
 }
 
 impl SeriesSource for StoreSource<'_> {
-    fn for_each(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account, visit: &mut Visit<'_>) -> Result<()> {
-        let (mut ts, mut vs, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
+    fn for_each(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        wants: Wants,
+        memory: &Account,
+        visit: &mut Visit<'_>,
+    ) -> Result<()> {
+        let mut samples = Samples::default();
         let mut decoded = memory.open();
+        let mut native = native::Reader::new(self, matchers, range, wants, memory);
         for series in self.view.select_charged(self.tenant, matchers, range, memory).map_err(read_error)? {
-            for kind in [SampleKind::IntHistogram, SampleKind::FloatHistogram] {
-                if series.has(kind) {
-                    series.blobs_into(kind, &mut blobs).map_err(read_error)?;
-                    if !blobs.is_empty() {
-                        return Err(Error::Unsupported { what: "native histograms".to_owned() });
-                    }
-                }
-            }
             // The columns keep the size of the longest series so far.
             let bytes = series.samples_max().map_err(read_error)? * SAMPLE_BYTES;
             decoded.set(bytes.max(decoded.bytes()))?;
-            series.samples_into(&mut ts, &mut vs).map_err(read_error)?;
-            if !ts.is_empty() {
-                visit(&series.labels, &mut ts, &mut vs)?;
+            samples.clear();
+            series.samples_into(&mut samples.times_ms, &mut samples.values).map_err(read_error)?;
+            if native::HISTOGRAMS.iter().any(|kind| series.has(*kind)) {
+                native.histograms_into(&series, &mut samples)?;
             }
+            if wants.starts && series.has(SampleKind::StartTimestamp) {
+                native::starts_into(&series, &mut samples)?;
+            }
+            if !samples.is_empty() {
+                visit(&series.labels, &mut samples)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn for_each_recorded(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        kinds: &[SampleKind],
+        memory: &Account,
+        visit: &mut VisitRecorded<'_>,
+    ) -> Result<()> {
+        let (mut recorded, mut decoded) = (Recorded::default(), memory.open());
+        for series in self.view.select_kinds(self.tenant, matchers, range, kinds, memory).map_err(read_error)? {
+            let mut bytes = 0;
+            recorded.times_ms.clear();
+            recorded.values.clear();
+            recorded.blobs.clear();
+            recorded.chunks = series.chunks_count();
+            for kind in kinds.iter().filter(|kind| series.has(**kind)) {
+                if *kind == SampleKind::Float {
+                    bytes += series.samples_max().map_err(read_error)? * SAMPLE_BYTES;
+                    decoded.set(bytes.max(decoded.bytes()))?;
+                    series.samples_into(&mut recorded.times_ms, &mut recorded.values).map_err(read_error)?;
+                    continue;
+                }
+                let mut blobs = Vec::new();
+                series.blobs_into(*kind, &mut blobs).map_err(read_error)?;
+                bytes += blobs.iter().map(|(_, payload)| payload.len() as u64 + SAMPLE_BYTES).sum::<u64>();
+                decoded.set(bytes.max(decoded.bytes()))?;
+                if !blobs.is_empty() {
+                    recorded.blobs.push((*kind, blobs));
+                }
+            }
+            if !(recorded.times_ms.is_empty() && recorded.blobs.is_empty()) {
+                visit(&series.labels, &mut recorded)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn for_each_series(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+        visit: &mut VisitSeries<'_>,
+    ) -> Result<()> {
+        let all = [SampleKind::Float, SampleKind::IntHistogram, SampleKind::FloatHistogram];
+        for series in self.view.select_kinds(self.tenant, matchers, range, &all, memory).map_err(read_error)? {
+            let kinds: Vec<SampleKind> = all.into_iter().filter(|kind| series.has(*kind)).collect();
+            visit(&series.labels, series.chunks_count(), &kinds)?;
         }
         Ok(())
     }

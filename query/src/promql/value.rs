@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use trine_store::model::Labels;
 
+use super::histogram::Histogram;
 use crate::memory::Charge;
 use crate::scatter::Completeness;
 
@@ -11,15 +12,19 @@ use crate::scatter::Completeness;
 pub struct VectorSample {
     pub labels: Labels,
     pub time_ms: i64,
+    /// NaN where there is a histogram.
     pub value: f64,
+    pub histogram: Option<Arc<Histogram>>,
 }
 
-/// One series of a range vector; points rise in time.
+/// One series of a range vector; points and histograms rise in time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MatrixSeries {
     pub labels: Labels,
     /// (ms, value).
     pub points: Vec<(i64, f64)>,
+    /// (ms, histogram); no time is in both.
+    pub histograms: Vec<(i64, Arc<Histogram>)>,
 }
 
 /// A query's result, in Prometheus' order: a matrix by labels, a vector as its outermost function orders it.

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use trine_query::fragment::Fragment;
+use trine_query::promql::histogram::{Buckets, Histogram, ResetHint};
 use trine_query::promql::{self, Answer, InstantQuery, RangeQuery, Value, parse_selector};
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 use trine_query::{Error, Result};
 use trine_store::model::Labels;
 
-use crate::memory::{MemoryScatter, Series};
+use crate::load::Series;
+use crate::memory::MemoryScatter;
 use crate::stored::{StoreScatter, TENANT};
 use trine_query::memory::Account;
 
@@ -19,7 +21,7 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 }
 
 fn series(pairs: &[(&str, &str)], samples: impl Iterator<Item = (i64, f64)>) -> Series {
-    Series { labels: labels(pairs), samples: samples.map(|(t, v)| (t, Some(v))).collect() }
+    Series { floats: samples.map(|(t, v)| (t, v, 0)).collect(), ..Series::new(labels(pairs)) }
 }
 
 fn three_series() -> Vec<Series> {
@@ -169,4 +171,37 @@ async fn garbage_is_refused() {
     assert!(matches!(instant(&scatter, "a", 0).await, Err(Error::Corrupt { .. })));
     let names = promql::label_names(&scatter, &ctx(), &[], 0, 1, 0).await;
     assert!(matches!(names, Err(Error::Corrupt { .. })));
+}
+
+fn counts(times_and_counts: &[(i64, f64)]) -> Series {
+    let histogram = |(minute, count): &(i64, f64)| {
+        let positive = Buckets { index: vec![0], count: vec![*count] };
+        // What the writer says of resets is of another neighbour than the one that is here.
+        let h = Histogram { count: *count, sum: *count, positive, hint: ResetHint::NotReset, ..Histogram::default() };
+        (minute * 60_000, Arc::new(h), 0)
+    };
+    Series { histograms: times_and_counts.iter().map(histogram).collect(), ..Series::new(labels(&[("__name__", "h")])) }
+}
+
+#[tokio::test]
+async fn resets_are_found_between_pieces_of_a_series() {
+    use ResetHint::{NotReset, Unknown};
+    let (block, open) = ([counts(&[(0, 1.0), (2, 2.0), (4, 7.0)])], [counts(&[(1, 5.0), (3, 6.0), (5, 3.0)])]);
+    let scatter: Arc<dyn Scatter> = Arc::new(StoreScatter::in_pieces(&block, &open));
+    let answer = instant(&scatter, "h[1h]", 300_000).await.unwrap();
+    let Value::Matrix(series) = &answer.value else { panic!("{:?}", answer.value) };
+    let hints: Vec<ResetHint> = series[0].histograms.iter().map(|(_, h)| h.hint).collect();
+    assert_eq!(hints, [Unknown, NotReset, Unknown, NotReset, NotReset, Unknown]);
+    for (query, time_ms, want) in [
+        ("resets(h[1h])", 300_000, 2.0),
+        ("histogram_count(increase(h[5m] anchored))", 300_000, 4.0 + 2.0 + 4.0 + 1.0 + 3.0),
+        ("histogram_count(irate(h[2m])) * 60", 120_000, 2.0),
+        ("histogram_count(irate(h[2m])) * 60", 240_000, 1.0),
+    ] {
+        let answer = instant(&scatter, query, time_ms).await.unwrap();
+        assert!(matches!(&answer.value, Value::Vector(v) if (v[0].value - want).abs() < 1e-9), "{query} {answer:?}");
+    }
+    // The sample before a range says what its first one is.
+    let answer = instant(&scatter, "h", 60_000).await.unwrap();
+    assert!(matches!(&answer.value, Value::Vector(v) if v[0].histogram.as_ref().unwrap().hint == NotReset));
 }

@@ -1,99 +1,71 @@
 //! Shards in memory that a test's query is scattered over.
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use trine_query::Result;
 use trine_query::fragment::{Fragment, FragmentLimits};
-use trine_query::promql::FamilyMetadata;
-use trine_query::promql::local::run_over;
-use trine_query::promql::source::{SeriesSource, Visit};
-use trine_query::scatter::{Item as ScatterItem, QueryContext, Scatter, ShardAnswer};
-use trine_query::{Error, Result};
-use trine_store::index::{Matcher, compare_labels};
-use trine_store::model::{Labels, STALE_NAN_BITS};
-
-use crate::script::{Item, Loaded};
 use trine_query::memory::Account;
+use trine_query::promql::FamilyMetadata;
+use trine_query::promql::functions::native::Samples;
+use trine_query::promql::histogram::Histogram;
+use trine_query::promql::local::run_over;
+use trine_query::promql::source::{SeriesSource, Visit, Wants, settle_histograms};
+use trine_query::scatter::{Item as ScatterItem, QueryContext, Scatter, ShardAnswer};
+use trine_store::index::Matcher;
+use trine_store::model::Labels;
 
-/// One series; `None` stands for a sample that the engine does not know yet.
-#[derive(Clone, Debug)]
-pub(crate) struct Series {
-    pub(crate) labels: Labels,
-    pub(crate) samples: Vec<(i64, Option<f64>)>,
-}
-
-/// Adds what a `load` says.
-pub(crate) fn load(series: &mut Vec<Series>, loaded: Vec<Loaded>) {
-    // A metric that one `load` spells out twice has the later samples.
-    let later = |i: usize| loaded[i + 1..].iter().any(|l| l.labels == loaded[i].labels);
-    let last: Vec<&Loaded> = loaded.iter().enumerate().filter(|(i, _)| !later(*i)).map(|(_, l)| l).collect();
-    for l in last {
-        let value = |item: &Item| match item {
-            Item::Missing => None,
-            Item::Float(_) if l.has_starts => Some(None),
-            Item::Float(v) => Some(Some(*v)),
-            Item::Stale => Some(Some(f64::from_bits(STALE_NAN_BITS))),
-            Item::Histogram => Some(None),
-        };
-        let samples: Vec<(i64, Option<f64>)> =
-            l.items.iter().enumerate().filter_map(|(i, item)| value(item).map(|v| (i as i64 * l.step_ms, v))).collect();
-        if l.with_nhcb
-            && let Some(native) = native_labels(&l.labels)
-        {
-            add(series, native, samples.iter().map(|(t, _)| (*t, None)).collect());
-        }
-        add(series, l.labels.clone(), samples);
-    }
-    series.sort_by(|a, b| compare_labels(a.labels.as_bytes(), b.labels.as_bytes()));
-}
-
-fn add(series: &mut Vec<Series>, labels: Labels, samples: Vec<(i64, Option<f64>)>) {
-    let position = series.iter().position(|s| s.labels == labels).unwrap_or_else(|| {
-        series.push(Series { labels, samples: Vec::new() });
-        series.len() - 1
-    });
-    let all = &mut series[position].samples;
-    all.extend(samples);
-    all.sort_by_key(|(t, _)| *t);
-    all.dedup_by_key(|(t, _)| *t);
-}
-
-/// Labels of the native histogram that Prometheus makes of a classic bucket.
-fn native_labels(bucket: &Labels) -> Option<Labels> {
-    let name = bucket.get("__name__")?.strip_suffix("_bucket")?.to_owned();
-    let rest = bucket.iter().filter(|(n, _)| *n != "__name__" && *n != "le");
-    Labels::from_pairs(rest.chain(std::iter::once(("__name__", name.as_str())))).ok()
-}
+use crate::load::Series;
 
 struct Shard(Vec<Series>);
 
 impl Shard {
     fn matching<'a>(&'a self, matchers: &'a [Matcher], min_ms: i64, max_ms: i64) -> impl Iterator<Item = &'a Series> {
+        let inside = move |t: &i64| (min_ms..=max_ms).contains(t);
         self.0.iter().filter(move |s| {
-            matchers.iter().all(|m| m.matches(s.labels.get(&m.name).unwrap_or_default()))
-                && s.samples.iter().any(|(t, _)| (min_ms..=max_ms).contains(t))
+            let mut times = s.floats.iter().map(|f| &f.0).chain(s.histograms.iter().map(|h| &h.0));
+            matchers.iter().all(|m| m.matches(s.labels.get(&m.name).unwrap_or_default())) && times.any(inside)
         })
     }
+}
+
+/// The samples in a range, as a shard's view gives them.
+fn samples(s: &Series, (min_ms, max_ms): (i64, i64), wants: Wants) -> Samples {
+    let inside = |t: i64| (min_ms..=max_ms).contains(&t);
+    let mut out = Samples::default();
+    let floats: Vec<_> = s.floats.iter().filter(|(t, ..)| inside(*t)).collect();
+    out.times_ms = floats.iter().map(|f| f.0).collect();
+    out.values = floats.iter().map(|f| f.1).collect();
+    if wants.starts && floats.iter().any(|f| f.2 != 0) {
+        out.starts_ms = floats.iter().map(|f| f.2).collect();
+    }
+    let native: Vec<_> = s.histograms.iter().filter(|(t, ..)| inside(*t)).collect();
+    let mut histograms: Vec<Histogram> = native.iter().map(|(_, h, _)| Histogram::clone(h)).collect();
+    out.histogram_times_ms = native.iter().map(|h| h.0).collect();
+    let mut before: Vec<(i64, Option<&Histogram>)> = s.floats.iter().map(|f| (f.0, None)).collect();
+    before.extend(s.histograms.iter().map(|(t, h, _)| (*t, Some(&**h))));
+    before.sort_by_key(|(t, _)| *t);
+    let before = before.into_iter().filter(|(t, _)| *t < min_ms);
+    let times = &out.histogram_times_ms;
+    settle_histograms(before, min_ms, &out.times_ms, times, &mut histograms, wants.stats_only);
+    out.histograms = histograms.into_iter().map(Arc::new).collect();
+    if wants.starts {
+        out.histogram_starts_ms = native.iter().map(|h| h.2).collect();
+    }
+    out
 }
 
 impl SeriesSource for Shard {
     fn for_each(
         &self,
         matchers: &[Matcher],
-        (min_ms, max_ms): (i64, i64),
+        range: (i64, i64),
+        wants: Wants,
         _memory: &Account,
         visit: &mut Visit<'_>,
     ) -> Result<()> {
-        for s in self.matching(matchers, min_ms, max_ms) {
-            let (mut ts, mut vs) = (Vec::new(), Vec::new());
-            for (t, v) in s.samples.iter().filter(|(t, _)| (min_ms..=max_ms).contains(t)) {
-                let v = v.ok_or_else(|| Error::Unsupported { what: "native histograms".to_owned() })?;
-                ts.push(*t);
-                vs.push(v);
-            }
-            visit(&s.labels, &mut ts, &mut vs)?;
-        }
-        Ok(())
+        self.matching(matchers, range.0, range.1).try_for_each(|s| visit(&s.labels, &mut samples(s, range, wants)))
     }
 
     fn series_labels(

@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use prost::Message;
 use trine_query::Result;
 use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
+use trine_query::memory::Account;
+use trine_query::promql::histogram::wire::HistogramMessage;
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
+use trine_store::codec::put_ivarint;
 use trine_store::model::signal::key_hash;
 use trine_store::part::{MetricsPartBuilder, PartRef, SampleKind};
 use trine_store::shard::ShardView;
 use trine_store::tsdb::{Block, HeadConfig, MetricsHead, MetricsView, seal};
 
-use crate::memory::Series;
-use trine_query::memory::Account;
+use crate::load::Series;
 
 pub(crate) const TENANT: &str = "tenant";
 
@@ -47,16 +50,33 @@ impl StoreScatter {
     }
 }
 
+impl StoreScatter {
+    /// One shard that has the same series in a sealed block and in its open head.
+    pub(crate) fn in_pieces(block: &[Series], open: &[Series]) -> Self {
+        let all = |series: &'_ [Series]| head(&series.iter().collect::<Vec<_>>());
+        let mut file = Vec::new();
+        seal(&all(block).view(), &mut file).unwrap();
+        let block = Block::open(Arc::new(Bytes::from(file))).unwrap();
+        let metrics = MetricsView { heads: vec![all(open).view()], blocks: vec![Arc::new(block)] };
+        Self(vec![Arc::new(ShardView { shard: 0, position: 1, metrics, ..ShardView::default() })])
+    }
+}
+
 fn head(series: &[&Series]) -> MetricsHead {
     let tenant: Arc<str> = Arc::from(TENANT);
     let mut builder = MetricsPartBuilder::new(TENANT);
     for s in series {
         let key = s.labels.as_bytes();
         let position = builder.series(key_hash(TENANT, key), key);
-        let floats: Vec<(i64, u64)> = s.samples.iter().filter_map(|(t, v)| v.map(|v| (*t, v.to_bits()))).collect();
-        builder.floats(position, floats.into_iter());
-        for (t, _) in s.samples.iter().filter(|(_, v)| v.is_none()) {
-            builder.blob(position, SampleKind::IntHistogram, *t, b"histogram");
+        builder.floats(position, s.floats.iter().map(|(t, v, _)| (*t, v.to_bits())));
+        for (time_ms, _, start_ms) in s.floats.iter().filter(|(.., start_ms)| *start_ms != 0) {
+            let mut payload = Vec::new();
+            put_ivarint(&mut payload, *start_ms);
+            builder.blob(position, SampleKind::StartTimestamp, *time_ms, &payload);
+        }
+        for (time_ms, h, start_ms) in &s.histograms {
+            let message = HistogramMessage { start_timestamp: *start_ms, ..HistogramMessage::from(&**h) };
+            builder.blob(position, SampleKind::FloatHistogram, *time_ms, &message.encode_to_vec());
         }
     }
     let bytes = builder.finish();

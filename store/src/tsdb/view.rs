@@ -78,8 +78,8 @@ impl MetricsView {
         self.select_kinds(tenant, matchers, range, &ALL_KINDS, memory)
     }
 
-    /// The series that have records of one of `kinds`.
-    fn select_kinds(
+    /// As [`Self::select_charged`], only the series that have records of one of `kinds`.
+    pub fn select_kinds(
         &self,
         tenant: &str,
         matchers: &[Matcher],

@@ -7,9 +7,11 @@ use crate::harness::Http;
 /// One counter with two points, one gauge.
 pub(super) fn request(at_ns: i64) -> Value {
     let point = |time: i64, value: i64| {
+        let exemplar =
+            json!({"traceId": super::TRACE_ID, "timeUnixNano": time.to_string(), "asInt": value.to_string()});
         let attributes = json!([{"key": "http.route", "value": {"stringValue": "/cart"}}]);
         json!({"attributes": attributes, "startTimeUnixNano": (at_ns - 60_000_000_000).to_string(),
-            "timeUnixNano": time.to_string(), "asInt": value.to_string()})
+            "timeUnixNano": time.to_string(), "asInt": value.to_string(), "exemplars": [exemplar]})
     };
     let metrics = json!([
         {"name": "shop.orders", "description": "Orders taken.", "unit": "{order}", "sum": {"isMonotonic": true,
@@ -73,6 +75,12 @@ async fn panels(node: &Http, prefix: &str, seeded: &Seeded) {
     for reply in [node.get(&path, &exemplars).await, node.post_form(&path, &exemplars).await] {
         assert_eq!(reply.json(), json!({"status": "success", "data": []}));
     }
+    let about = [("query", "sum(rate(shop_orders_total[1m]))"), ("start", start.as_str()), ("end", end.as_str())];
+    let reply = node.post_form(&path, &about).await;
+    assert_order(&reply.text(), "seriesLabels", "exemplars");
+    let found = &reply.json()["data"][0]["exemplars"];
+    let newest = json!({"labels": {"trace_id": super::TRACE_ID}, "value": "25", "timestamp": time});
+    assert_eq!((found.as_array().map(Vec::len), &found[1]), (Some(2), &newest));
     let reply = node.post_form(&query, &[("query", "sum(")]).await;
     assert_eq!((reply.status, reply.content_type()), (400, "application/json"));
     let answer: Value = serde_json::from_slice(&reply.body).expect("errors are JSON");

@@ -2,12 +2,13 @@
 use hashbrown::HashMap;
 use trine_store::model::Labels;
 
-use super::{Evaluator, Series, Val, execution, retain_present};
+use super::{Evaluator, Sample, Series, Val, execution, retain_present};
 use crate::error::Result;
 use crate::memory::labels_bytes;
 use crate::promql::aggregate::Cells;
-use crate::promql::ast::AggregateOp;
+use crate::promql::ast::{AggregateOp, Span};
 use crate::promql::fragment::Partial;
+use crate::promql::functions::native::Column;
 use crate::promql::functions::over_time::quantile;
 use crate::promql::functions::{ABSENT, is_absent};
 use crate::promql::labels;
@@ -55,10 +56,17 @@ impl Evaluator {
                 if !series.is_empty() {
                     self.judge_quantile(&q, node);
                 }
+                self.ignore_histograms(node, &series, node.expr_span);
                 self.reduce(node, &series, grid, |step, values| quantile(q[step], values))?
             }
-            AggregateOp::Stddev => self.reduce(node, &series, grid, |_, values| variance(values).sqrt())?,
-            AggregateOp::Stdvar => self.reduce(node, &series, grid, |_, values| variance(values))?,
+            AggregateOp::Stddev => {
+                self.ignore_histograms(node, &series, node.expr_span);
+                self.reduce(node, &series, grid, |_, values| variance(values).sqrt())?
+            }
+            AggregateOp::Stdvar => {
+                self.ignore_histograms(node, &series, node.expr_span);
+                self.reduce(node, &series, grid, |_, values| variance(values))?
+            }
             AggregateOp::Sum
             | AggregateOp::Avg
             | AggregateOp::Count
@@ -108,8 +116,13 @@ impl Evaluator {
         let mut out: Vec<Series> = Vec::new();
         for s in &series {
             self.stop.check()?;
-            for (step, v) in s.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
-                let labelled = labels::set(&s.labels, &label, &format_number(*v));
+            for step in 0..grid.count {
+                let text = match s.at(step) {
+                    None => continue,
+                    Some(Sample::Float(v)) => format_number(v),
+                    Some(Sample::Histogram(h)) => h.to_string(),
+                };
+                let labelled = labels::set(&s.labels, &label, &text);
                 let key = labels::group(&labelled, node.without, &grouping);
                 let next = out.len();
                 let position = *positions.entry(key.clone()).or_insert(next);
@@ -117,7 +130,7 @@ impl Evaluator {
                     self.charge(grid.count as u64)?;
                     self.hold_columns(1, grid)?;
                     self.hold(labels_bytes(&key))?;
-                    out.push(Series { labels: key, drop_name: false, values: vec![ABSENT; grid.count] });
+                    out.push(Series::empty(key, false, grid.count));
                 }
                 out[position].drop_name |= s.drop_name;
                 let cell = &mut out[position].values[step];
@@ -171,7 +184,7 @@ impl Evaluator {
                 column.push(if values.is_empty() { ABSENT } else { f(step, &mut values) });
             }
             let drop_name = members.iter().any(|i| series[*i].drop_name);
-            out.push(Series { labels, drop_name, values: column });
+            out.push(Series::of(labels, drop_name, column));
         }
         Ok(out)
     }
@@ -185,11 +198,41 @@ impl Evaluator {
         let mut out = Vec::with_capacity(grouped.labels.len());
         for (labels, members) in grouped.labels.into_iter().zip(grouped.members) {
             self.stop.check()?;
-            let mut cells = Cells::new(partial, grid.count);
-            members.iter().for_each(|i| cells.add(&series[*i].values));
             let drop_name = members.iter().any(|i| series[*i].drop_name);
-            out.push(Series { labels, drop_name, values: cells.finish() });
+            let members: Vec<&Series> = members.iter().map(|i| &series[*i]).collect();
+            let column = self.merged(partial, &members, node, grid)?;
+            out.push(Series::from_column(labels, drop_name, column));
         }
         Ok(out)
+    }
+
+    /// One group's aggregate at every step.
+    fn merged(&mut self, partial: Partial, members: &[&Series], node: &AggregateNode, grid: &Grid) -> Result<Column> {
+        let mut cells = Cells::new(partial, grid.count);
+        if matches!(partial, Partial::Sum | Partial::Avg) {
+            return self.sum_or_avg(partial, cells, members, node.expr_span);
+        }
+        let counts = matches!(partial, Partial::Count | Partial::Group);
+        for s in members {
+            if s.histograms.is_empty() || !counts {
+                cells.add(&s.values);
+                continue;
+            }
+            // To a count, a histogram is a sample like any other.
+            let mut values = s.values.clone();
+            s.histograms.iter().for_each(|(step, _)| values[step] = 1.0);
+            cells.add(&values);
+        }
+        if !counts && members.iter().any(|s| s.histograms.has_any()) {
+            self.annotations.ignored_in_aggregation(node.op.as_str(), node.expr_span);
+        }
+        Ok(Column { values: cells.finish(), ..Column::default() })
+    }
+
+    /// Says so once if there are histograms that the aggregation has no use for.
+    pub(super) fn ignore_histograms(&mut self, node: &AggregateNode, series: &[Series], span: Span) {
+        if series.iter().any(|s| s.histograms.has_any()) {
+            self.annotations.ignored_in_aggregation(node.op.as_str(), span);
+        }
     }
 }

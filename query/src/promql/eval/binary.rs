@@ -1,12 +1,15 @@
 //! Binary operators between scalars, vectors, and both, with vector matching.
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use trine_store::model::Labels;
 
-use super::{Evaluator, Series, Val, execution, retain_present, same_labelset};
+use super::{Computed, Evaluator, Sample, Series, Val, execution, retain_present, same_labelset};
 use crate::error::Result;
 use crate::memory::{Charge, labels_bytes};
 use crate::promql::ast::{BinaryOp, Cardinality, Matching};
 use crate::promql::functions::{ABSENT, is_absent};
+use crate::promql::histogram::{Histogram, Keep, ResetHint};
 use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
 use crate::promql::plan::{BinaryNode, Grid};
@@ -38,7 +41,7 @@ fn compare(op: BinaryOp, a: f64, b: f64) -> bool {
     }
 }
 
-/// The value of `a op b` in a vector: `None` if a comparison filters it out.
+/// The value of `a op b` between floats of a vector: `None` if a comparison filters it out.
 fn element(op: BinaryOp, is_bool: bool, a: f64, b: f64) -> Option<f64> {
     if !op.is_comparison() {
         return scalar_binary(op, a, b);
@@ -48,6 +51,84 @@ fn element(op: BinaryOp, is_bool: bool, a: f64, b: f64) -> Option<f64> {
         (false, true) => Some(a),
         (false, false) => None,
     }
+}
+
+/// What an operator has to say of two samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remark {
+    /// It is not for samples of these types.
+    Types(&'static str, &'static str),
+    /// Exponential and custom buckets do not go together.
+    Buckets,
+    ResetsCollide(&'static str),
+    Reconciled(&'static str),
+}
+
+/// As [`element`], for samples of any type; `Err` where there is no result at all.
+fn sample_element(
+    op: BinaryOp,
+    is_bool: bool,
+    a: Sample<'_>,
+    b: Sample<'_>,
+) -> std::result::Result<(Option<Computed>, Option<Remark>), Remark> {
+    let histogram = |h: Histogram| Ok((Some(Computed::Histogram(Arc::new(h))), None));
+    let is_trim = matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+    match (a, b) {
+        (Sample::Float(_), Sample::Float(_)) if is_trim => Err(Remark::Types("float", "float")),
+        (Sample::Float(a), Sample::Float(b)) => Ok((element(op, is_bool, a, b).map(Computed::Float), None)),
+        (Sample::Float(factor), Sample::Histogram(h)) => match op {
+            BinaryOp::Mul => histogram(scaled(h, |h| h.mul(factor))),
+            _ => Err(Remark::Types("float", "histogram")),
+        },
+        (Sample::Histogram(h), Sample::Float(v)) => match op {
+            BinaryOp::Mul => histogram(scaled(h, |h| h.mul(v))),
+            BinaryOp::Div => histogram(scaled(h, |h| h.div(v))),
+            BinaryOp::TrimUpper => histogram(Histogram::clone(h).trimmed(v, Keep::Below)),
+            BinaryOp::TrimLower => histogram(Histogram::clone(h).trimmed(v, Keep::Above)),
+            _ => Err(Remark::Types("histogram", "float")),
+        },
+        (Sample::Histogram(a), Sample::Histogram(b)) => match op {
+            BinaryOp::Add | BinaryOp::Sub => joined(op, a, b),
+            BinaryOp::Eq | BinaryOp::NotEq => {
+                let holds = a.same_data(b) == (op == BinaryOp::Eq);
+                let value = match (is_bool, holds) {
+                    (true, holds) => Some(Computed::Float(f64::from(holds))),
+                    (false, true) => Some(Computed::Histogram(a.clone())),
+                    (false, false) => None,
+                };
+                Ok((value, None))
+            }
+            _ => Err(Remark::Types("histogram", "histogram")),
+        },
+    }
+}
+
+fn scaled(h: &Histogram, f: impl FnOnce(&mut Histogram)) -> Histogram {
+    let mut out = h.clone();
+    f(&mut out);
+    out.compacted()
+}
+
+/// A sum or a difference, which is a gauge.
+fn joined(
+    op: BinaryOp,
+    a: &Histogram,
+    b: &Histogram,
+) -> std::result::Result<(Option<Computed>, Option<Remark>), Remark> {
+    let mut out = a.clone();
+    let (outcome, during) = match op {
+        BinaryOp::Add => (out.add(b), "addition"),
+        _ => (out.sub(b), "subtraction"),
+    };
+    let outcome = outcome.map_err(|_| Remark::Buckets)?;
+    if outcome.resets_collide {
+        return Err(Remark::ResetsCollide(during));
+    }
+    if op == BinaryOp::Sub {
+        out.hint = ResetHint::Gauge;
+    }
+    let remark = outcome.bounds_reconciled.then_some(Remark::Reconciled(during));
+    Ok((Some(Computed::Histogram(Arc::new(out.compacted()))), remark))
 }
 
 /// Arithmetic makes another quantity of it, so that the metric's name and type no longer hold.
@@ -72,13 +153,13 @@ impl Evaluator {
     }
 
     fn with_scalar(&mut self, node: &BinaryNode, mut series: Vec<Series>, scalar: &[f64], swap: bool) -> Val {
-        if matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
-            if !series.is_empty() {
-                self.annotations.incompatible_types(node.op.as_str(), node.span);
-            }
-            return Val::Vector(Vec::new());
-        }
+        let is_trim = matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
         for s in &mut series {
+            s.drop_name |= node.is_bool || changes_metric(node.op);
+            if is_trim || !s.histograms.is_empty() {
+                self.samples_with_scalar(node, s, scalar, swap);
+                continue;
+            }
             for (v, scalar) in s.values.iter_mut().zip(scalar).filter(|(v, _)| !is_absent(**v)) {
                 let (a, b) = if swap { (*scalar, *v) } else { (*v, *scalar) };
                 *v = match element(node.op, node.is_bool, a, b) {
@@ -88,10 +169,37 @@ impl Evaluator {
                     None => ABSENT,
                 };
             }
-            s.drop_name |= node.is_bool || changes_metric(node.op);
         }
         retain_present(&mut series);
         Val::Vector(series)
+    }
+
+    fn samples_with_scalar(&mut self, node: &BinaryNode, s: &mut Series, scalar: &[f64], swap: bool) {
+        for (step, scalar) in scalar.iter().enumerate() {
+            let Some(sample) = s.at(step) else { continue };
+            let own = Computed::from(sample);
+            let scalar = Sample::Float(*scalar);
+            let (a, b) = if swap { (scalar, sample) } else { (sample, scalar) };
+            match sample_element(node.op, node.is_bool, a, b) {
+                Ok((Some(_), _)) if node.op.is_comparison() && !node.is_bool => s.set(step, own),
+                Ok((Some(value), _)) => s.set(step, value),
+                Ok((None, _)) => s.remove(step),
+                Err(remark) => {
+                    self.remark(remark, node);
+                    s.remove(step);
+                }
+            }
+        }
+    }
+
+    fn remark(&mut self, remark: Remark, node: &BinaryNode) {
+        let (op, span) = (node.op.as_str(), node.span);
+        match remark {
+            Remark::Types(lhs, rhs) => self.annotations.incompatible_types(op, lhs, rhs, span),
+            Remark::Buckets => self.annotations.incompatible_buckets(op, span),
+            Remark::ResetsCollide(during) => self.annotations.resets_collide(during, span),
+            Remark::Reconciled(during) => self.annotations.bounds_reconciled(during, span),
+        }
     }
 
     fn vectors(&mut self, node: &BinaryNode, lhs: Vec<Series>, rhs: Vec<Series>, grid: &Grid) -> Result<Vec<Series>> {
@@ -107,10 +215,6 @@ impl Evaluator {
             let mut out = set_operation(node.op, lhs, &lhs_groups, rhs, &rhs_groups, signatures.count(), grid)?;
             retain_present(&mut out);
             return Ok(out);
-        }
-        if matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
-            self.annotations.incompatible_types(node.op.as_str(), node.span);
-            return Ok(Vec::new());
         }
         let swap = matching.cardinality == Cardinality::OneToMany;
         let (many, many_groups, one, one_groups) =
@@ -128,10 +232,15 @@ impl Evaluator {
             outcomes: Vec::new(),
             by_labels: HashMap::new(),
             by_pair: HashMap::new(),
+            remark: None,
         };
         for step in 0..grid.count {
             self.stop.check()?;
             join.step(step, &many_groups, &one_groups)?;
+            // Of all that there is to say of a step, Prometheus says the last.
+            if let Some(remark) = join.remark.take() {
+                self.remark(remark, node);
+            }
         }
         let (mut out, held) = join.finish();
         self.held.absorb(held);
@@ -173,7 +282,7 @@ fn match_labels(series: &Labels, matching: &Matching) -> Labels {
 /// A result's labels, the series of it once it has a value, and the match that yielded it last.
 struct Outcome {
     labels: Labels,
-    values: Vec<f64>,
+    series: Option<Series>,
     last_match: Option<(usize, usize)>,
 }
 
@@ -193,6 +302,8 @@ struct Join<'a> {
     outcomes: Vec<Outcome>,
     by_labels: HashMap<Labels, usize>,
     by_pair: HashMap<(usize, usize), usize>,
+    /// The last one of the present step.
+    remark: Option<Remark>,
 }
 
 /// What a series or outcome of a match weighs besides its labels' bytes and its values.
@@ -207,7 +318,7 @@ impl Join<'_> {
         self.one_of_group.fill(FILLED);
         self.matched.fill(false);
         for (i, group) in one_groups.iter().enumerate() {
-            if is_absent(self.one[i].values[step]) {
+            if self.one[i].at(step).is_none() {
                 continue;
             }
             let known = std::mem::replace(&mut self.one_of_group[*group], i);
@@ -215,30 +326,40 @@ impl Join<'_> {
                 return self.duplicate_on_one_side(i, known);
             }
         }
+        let (many, one) = (self.many, self.one);
         for (i, group) in many_groups.iter().enumerate() {
-            let value = self.many[i].values[step];
-            if is_absent(value) {
-                continue;
-            }
-            let one = self.one_of_group[*group];
-            let other = match (one, self.matching.fill_right) {
+            let Some(value) = many[i].at(step) else { continue };
+            let matched = self.one_of_group[*group];
+            let other = match (matched, self.matching.fill_right) {
                 (FILLED, None) => continue,
-                (FILLED, Some(fill)) => fill,
-                (one, _) => self.one[one].values[step],
+                (FILLED, Some(fill)) => Some(Sample::Float(fill)),
+                (matched, _) => one[matched].at(step),
             };
-            self.pair(step, *group, (i, one), value, other)?;
+            if let Some(other) = other {
+                self.pair(step, *group, (i, matched), value, other)?;
+            }
         }
         let Some(fill) = self.matching.fill_left else { return Ok(()) };
         for (i, group) in one_groups.iter().enumerate() {
-            let value = self.one[i].values[step];
-            if !is_absent(value) && !self.matched[*group] {
-                self.pair(step, *group, (FILLED, i), fill, value)?;
+            if let Some(value) = one[i].at(step)
+                && !self.matched[*group]
+            {
+                self.pair(step, *group, (FILLED, i), Sample::Float(fill), value)?;
             }
         }
         Ok(())
     }
 
-    fn pair(&mut self, step: usize, group: usize, pair: (usize, usize), a: f64, b: f64) -> Result<()> {
+    fn pair(&mut self, step: usize, group: usize, pair: (usize, usize), a: Sample<'_>, b: Sample<'_>) -> Result<()> {
+        let (left, right) = if self.swap { (b, a) } else { (a, b) };
+        let (value, remark) = match sample_element(self.node.op, self.node.is_bool, left, right) {
+            Ok(found) => found,
+            Err(remark) => {
+                self.remark = Some(remark);
+                return Ok(());
+            }
+        };
+        self.remark = remark.or(self.remark);
         let id = self.outcome(pair)?;
         if self.matching.cardinality == Cardinality::OneToOne {
             if self.matched[group] {
@@ -250,24 +371,26 @@ impl Join<'_> {
             return execution("multiple matches for labels: grouping labels must ensure unique matches");
         }
         self.matched[group] = true;
-        let (left, right) = if self.swap { (b, a) } else { (a, b) };
-        let Some(value) = element(self.node.op, self.node.is_bool, left, right) else { return Ok(()) };
+        let Some(value) = value else { return Ok(()) };
         let outcome = &mut self.outcomes[id];
-        if outcome.values.is_empty() {
+        if outcome.series.is_none() {
             self.held.add((self.steps * size_of::<f64>()) as u64)?;
-            outcome.values = vec![ABSENT; self.steps];
         }
-        if !is_absent(std::mem::replace(&mut outcome.values[step], value)) {
+        let (labels, drop_name, steps) = (&outcome.labels, self.node.is_bool, self.steps);
+        let series = outcome.series.get_or_insert_with(|| Series::empty(labels.clone(), drop_name, steps));
+        if series.at(step).is_some() {
             return same_labelset();
         }
+        if let Computed::Histogram(h) = &value {
+            self.held.add(h.bytes())?;
+        }
+        series.set(step, value);
         Ok(())
     }
 
     /// The results that have a value, in the order in which they first matched.
     fn finish(self) -> (Vec<Series>, Charge) {
-        let drop_name = self.node.is_bool;
-        let with_values = self.outcomes.into_iter().filter(|o| !o.values.is_empty());
-        (with_values.map(|o| Series { labels: o.labels, drop_name, values: o.values }).collect(), self.held)
+        (self.outcomes.into_iter().filter_map(|o| o.series).collect(), self.held)
     }
 
     fn side(&self, series: &[Series], index: usize, other: &Labels) -> Labels {
@@ -284,7 +407,7 @@ impl Join<'_> {
         let id = *self.by_labels.entry(labels.clone()).or_insert(next);
         if id == next {
             self.held.add(labels_bytes(&labels) + MATCH_BYTES)?;
-            self.outcomes.push(Outcome { labels, values: Vec::new(), last_match: None });
+            self.outcomes.push(Outcome { labels, series: None, last_match: None });
         }
         self.by_pair.insert(pair, id);
         Ok(id)
@@ -334,15 +457,15 @@ fn set_operation(
     let (decider, decider_groups) = if op == BinaryOp::Or { (&lhs, lhs_groups) } else { (&rhs, rhs_groups) };
     let mut present = vec![false; groups * grid.count];
     for (s, group) in decider.iter().zip(decider_groups) {
-        for (step, v) in s.values.iter().enumerate() {
-            present[group * grid.count + step] |= !is_absent(*v);
+        for step in 0..grid.count {
+            present[group * grid.count + step] |= s.at(step).is_some();
         }
     }
     let filter = |mut series: Vec<Series>, series_groups: &[usize], wanted: bool| {
         for (s, group) in series.iter_mut().zip(series_groups) {
-            for (step, v) in s.values.iter_mut().enumerate() {
+            for step in 0..grid.count {
                 if present[group * grid.count + step] != wanted {
-                    *v = ABSENT;
+                    s.remove(step);
                 }
             }
         }

@@ -5,6 +5,7 @@ use super::{Evaluator, Series, Val, execution, map_present, retain_present, sort
 use crate::error::{Error, Result};
 use crate::promql::ast::Span;
 use crate::promql::functions::{ABSENT, calendar, is_absent, math};
+use crate::promql::histogram::Histogram;
 use crate::promql::plan::{Grid, Node};
 
 impl Evaluator {
@@ -26,7 +27,7 @@ impl Evaluator {
             "scalar" => self.single_value(&args[0], grid).map(Val::Scalar),
             "vector" => {
                 let values = self.scalar(&args[0], grid)?;
-                Ok(Val::Vector(vec![Series { labels: Labels::empty(), drop_name: false, values }]))
+                Ok(Val::Vector(vec![Series::of(Labels::empty(), false, values)]))
             }
             "min_of" | "max_of" => {
                 let (a, b) = (self.scalar(&args[0], grid)?, self.scalar(&args[1], grid)?);
@@ -45,11 +46,13 @@ impl Evaluator {
             "histogram_quantile" => self.histogram_quantile(args, spans, grid).map(Val::Vector),
             "histogram_quantiles" => self.histogram_quantiles(args, spans, grid).map(Val::Vector),
             "histogram_fraction" => self.histogram_fraction(args, spans, grid).map(Val::Vector),
-            // They look at native histograms only, and a source that has any refuses to be read.
-            "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar" | "histogram_sum" => {
-                self.vector(&args[0], grid)?;
-                Ok(Val::Vector(Vec::new()))
-            }
+            // What an expression yields has no start.
+            "start_timestamp" => self.vector(&args[0], grid).map(|_| Val::Vector(Vec::new())),
+            "histogram_avg" => self.of_histograms(&args[0], grid, |h| h.sum / h.count),
+            "histogram_count" => self.of_histograms(&args[0], grid, |h| h.count),
+            "histogram_stddev" => self.of_histograms(&args[0], grid, |h| h.variance().sqrt()),
+            "histogram_stdvar" => self.of_histograms(&args[0], grid, Histogram::variance),
+            "histogram_sum" => self.of_histograms(&args[0], grid, |h| h.sum),
             other => Err(Error::Unsupported { what: format!("function {other}()") }),
         }
     }
@@ -60,7 +63,21 @@ impl Evaluator {
             map_present(&mut s.values, f);
             s.drop_name = true;
         }
+        only_floats(&mut series);
         Ok(series)
+    }
+
+    /// A number of each histogram; floats are left out.
+    fn of_histograms(&mut self, arg: &Node, grid: &Grid, f: fn(&Histogram) -> f64) -> Result<Val> {
+        let mut series = self.vector(arg, grid)?;
+        series.retain(|s| s.histograms.has_any());
+        for s in &mut series {
+            s.values.fill(ABSENT);
+            let histograms = std::mem::take(&mut s.histograms);
+            histograms.iter().for_each(|(step, h)| s.values[step] = f(h));
+            s.drop_name = true;
+        }
+        Ok(Val::Vector(series))
     }
 
     fn calendar(&mut self, args: &[Node], grid: &Grid, f: fn(f64) -> f64) -> Result<Vec<Series>> {
@@ -69,7 +86,7 @@ impl Evaluator {
             None => {
                 self.hold_columns(1, grid)?;
                 let values = (0..grid.count).map(|i| f(grid.at(i).div_euclid(1000) as f64)).collect();
-                Ok(vec![Series { labels: Labels::empty(), drop_name: false, values }])
+                Ok(vec![Series::of(Labels::empty(), false, values)])
             }
         }
     }
@@ -101,6 +118,7 @@ impl Evaluator {
             }
             s.drop_name = true;
         }
+        only_floats(&mut series);
         Ok(series)
     }
 
@@ -119,6 +137,7 @@ impl Evaluator {
                 *v = if max < min { ABSENT } else { math::max(min, math::min(max, *v)) };
             }
             s.drop_name = true;
+            s.histograms.clear();
         }
         retain_present(&mut series);
         Ok(series)
@@ -128,9 +147,12 @@ impl Evaluator {
     fn timestamp(&mut self, arg: &Node, grid: &Grid) -> Result<Vec<Series>> {
         let mut series = self.vector(arg, grid)?;
         for s in &mut series {
-            for (step, v) in s.values.iter_mut().enumerate().filter(|(_, v)| !is_absent(**v)) {
-                *v = grid.at(step) as f64 / 1000.0;
+            for step in 0..grid.count {
+                if s.at(step).is_some() {
+                    s.values[step] = grid.at(step) as f64 / 1000.0;
+                }
             }
+            s.histograms.clear();
             s.drop_name = true;
         }
         Ok(series)
@@ -138,6 +160,7 @@ impl Evaluator {
 
     fn sort(&mut self, arg: &Node, descending: bool, span: Span, grid: &Grid) -> Result<Vec<Series>> {
         let mut series = self.vector(arg, grid)?;
+        only_floats(&mut series);
         if self.is_range {
             self.annotations.sort_in_range_query(span);
         } else if grid.count == 1 {
@@ -158,5 +181,13 @@ impl Evaluator {
             sort::by_labels(&mut series, &names, descending);
         }
         Ok(series)
+    }
+}
+
+/// Leaves histograms out, and series that have nothing else.
+fn only_floats(series: &mut Vec<Series>) {
+    if series.iter().any(|s| !s.histograms.is_empty()) {
+        series.iter_mut().for_each(|s| s.histograms.clear());
+        retain_present(series);
     }
 }

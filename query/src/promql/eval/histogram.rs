@@ -1,12 +1,13 @@
-//! `histogram_quantile`, `histogram_fraction` and `histogram_quantiles` over classic buckets.
-use hashbrown::HashMap;
+//! `histogram_quantile`, `histogram_fraction` and `histogram_quantiles` over classic buckets and native histograms.
+use hashbrown::{HashMap, HashSet};
 use trine_store::model::Labels;
 
 use super::{Evaluator, Series, retain_present};
 use crate::error::Result;
 use crate::promql::ast::Span;
-use crate::promql::functions::buckets::{self, Bucket};
+use crate::promql::functions::buckets::{self, Bucket, Forced};
 use crate::promql::functions::{ABSENT, is_absent};
+use crate::promql::histogram::{Histogram, NanObservations};
 use crate::promql::labels;
 use crate::promql::numbers::{format_general, parse_number};
 use crate::promql::parser::METRIC_NAME;
@@ -14,6 +15,8 @@ use crate::promql::plan::{Grid, Node};
 
 /// The label with a bucket's upper bound.
 const BOUND: &str = "le";
+/// What it weighs to know that a native histogram meets a classic one at a step.
+const BOTH_BYTES: u64 = 64;
 
 /// A classic histogram: its labels without the bound, and its buckets as positions of series.
 struct Classic {
@@ -29,12 +32,27 @@ impl Classic {
     }
 }
 
+/// The histograms among the series of a vector.
+struct Histograms {
+    classics: Vec<Classic>,
+    /// Positions of series with native histograms.
+    natives: Vec<usize>,
+    /// (labels, step) where there are both: neither counts.
+    both: HashSet<(Labels, usize)>,
+}
+
 impl Evaluator {
-    fn classics(&mut self, series: &[Series], span: Span) -> Result<Vec<Classic>> {
+    fn histograms(&mut self, series: &[Series], span: Span) -> Result<Histograms> {
         self.hold_groups(series)?;
         let mut positions: HashMap<Labels, usize> = HashMap::new();
-        let mut out: Vec<Classic> = Vec::new();
+        let mut out = Histograms { classics: Vec::new(), natives: Vec::new(), both: HashSet::new() };
         for (i, s) in series.iter().enumerate() {
+            if s.histograms.has_any() {
+                out.natives.push(i);
+            }
+            if s.values.iter().all(|v| is_absent(*v)) {
+                continue;
+            }
             let text = s.labels.get(BOUND).unwrap_or_default();
             let Some(bound) = parse_number(text) else {
                 let metric = s.labels.get(METRIC_NAME).unwrap_or_default();
@@ -42,22 +60,84 @@ impl Evaluator {
                 continue;
             };
             let key = labels::keep(&s.labels, |name| name != BOUND);
-            let next = out.len();
+            let next = out.classics.len();
             let position = *positions.entry(key.clone()).or_insert(next);
             if position == next {
-                out.push(Classic { labels: key, buckets: Vec::new() });
+                out.classics.push(Classic { labels: key, buckets: Vec::new() });
             }
-            out[position].buckets.push((bound, i));
+            out.classics[position].buckets.push((bound, i));
+        }
+        for native in &out.natives {
+            let native = &series[*native];
+            let Some(classic) = positions.get(&native.labels).map(|i| &out.classics[*i]) else { continue };
+            for (step, _) in native.histograms.iter() {
+                if classic.buckets.iter().any(|(_, i)| !is_absent(series[*i].values[step])) {
+                    let metric = native.labels.get(METRIC_NAME).unwrap_or_default();
+                    self.annotations.mixed_classic_native(metric, span);
+                    self.held.add(BOTH_BYTES)?;
+                    out.both.insert((native.labels.clone(), step));
+                }
+            }
         }
         Ok(out)
+    }
+
+    /// One number of each histogram at each step, by a function for each kind; its annotations are about `span`.
+    fn of_each(
+        &mut self,
+        histograms: &Histograms,
+        series: &[Series],
+        grid: &Grid,
+        span: Span,
+        native: impl Fn(usize, &Histogram) -> (f64, Option<NanObservations>),
+        classic: impl Fn(usize, Vec<Bucket>) -> (f64, Option<Forced>),
+    ) -> Result<Vec<Series>> {
+        let count = histograms.classics.len() + histograms.natives.len();
+        self.hold_columns(count, grid)?;
+        let mut out = Vec::with_capacity(count);
+        let is_both = |labels: &Labels, step: usize| {
+            !histograms.both.is_empty() && histograms.both.contains(&(labels.clone(), step))
+        };
+        for s in histograms.natives.iter().map(|i| &series[*i]) {
+            self.stop.check()?;
+            let metric = s.labels.get(METRIC_NAME).unwrap_or_default();
+            let mut values = vec![ABSENT; grid.count];
+            for (step, h) in s.histograms.iter().filter(|(step, _)| !is_both(&s.labels, *step)) {
+                let (value, nan) = native(step, h);
+                if let Some(nan) = nan {
+                    self.annotations.nan_observations(nan, metric, span);
+                }
+                values[step] = value;
+            }
+            out.push(Series::of(s.labels.clone(), true, values));
+        }
+        for c in &histograms.classics {
+            self.stop.check()?;
+            let metric = c.labels.get(METRIC_NAME).unwrap_or_default();
+            let mut values = vec![ABSENT; grid.count];
+            for (step, cell) in values.iter_mut().enumerate() {
+                let present = c.at(series, step);
+                if present.is_empty() || is_both(&c.labels, step) {
+                    continue;
+                }
+                let (value, forced) = classic(step, present);
+                if let Some(forced) = forced {
+                    self.annotations.forced_monotonicity(metric, forced, grid.at(step), span);
+                }
+                *cell = value;
+            }
+            out.push(Series::of(c.labels.clone(), true, values));
+        }
+        retain_present(&mut out);
+        super::merge_same_labels(out)
     }
 
     pub(super) fn histogram_quantile(&mut self, args: &[Node], spans: &[Span], grid: &Grid) -> Result<Vec<Series>> {
         let q = self.scalar(&args[0], grid)?;
         let series = self.vector(&args[1], grid)?;
         self.judge(&q, spans[0]);
-        let classics = self.classics(&series, spans[1])?;
-        self.quantiles_of(&classics, &series, &q, spans[1], grid)
+        let histograms = self.histograms(&series, spans[1])?;
+        self.quantiles_of(&histograms, &series, &q, spans[1], grid)
     }
 
     fn judge(&mut self, q: &[f64], span: Span) {
@@ -68,45 +148,26 @@ impl Evaluator {
 
     fn quantiles_of(
         &mut self,
-        classics: &[Classic],
+        histograms: &Histograms,
         series: &[Series],
         q: &[f64],
         span: Span,
         grid: &Grid,
     ) -> Result<Vec<Series>> {
-        self.hold_columns(classics.len(), grid)?;
-        let mut out = Vec::with_capacity(classics.len());
-        for classic in classics {
-            self.stop.check()?;
-            let mut values = Vec::with_capacity(grid.count);
-            for (step, q) in q.iter().enumerate() {
-                let present = classic.at(series, step);
-                if present.is_empty() {
-                    values.push(ABSENT);
-                    continue;
-                }
-                let (value, forced) = buckets::quantile(*q, present);
-                if let Some(forced) = forced {
-                    let metric = classic.labels.get(METRIC_NAME).unwrap_or_default();
-                    self.annotations.forced_monotonicity(metric, forced, grid.at(step), span);
-                }
-                values.push(value);
-            }
-            out.push(Series { labels: classic.labels.clone(), drop_name: true, values });
-        }
-        retain_present(&mut out);
-        Ok(out)
+        let native = |step: usize, h: &Histogram| h.quantile(q[step]);
+        let classic = |step: usize, buckets: Vec<Bucket>| buckets::quantile(q[step], buckets);
+        self.of_each(histograms, series, grid, span, native, classic)
     }
 
     pub(super) fn histogram_quantiles(&mut self, args: &[Node], spans: &[Span], grid: &Grid) -> Result<Vec<Series>> {
         let series = self.vector(&args[0], grid)?;
         let label = self.texts(&args[1..2], grid)?.remove(0);
-        let classics = self.classics(&series, spans[0])?;
+        let histograms = self.histograms(&series, spans[0])?;
         let mut out = Vec::new();
         for (arg, span) in args.iter().zip(spans).skip(2) {
             let q = self.scalar(arg, grid)?;
             self.judge(&q, *span);
-            let all = self.quantiles_of(&classics, &series, &q, spans[0], grid)?;
+            let all = self.quantiles_of(&histograms, &series, &q, spans[0], grid)?;
             for s in all {
                 self.by_quantile(&s, &label, &q, grid, &mut out)?;
             }
@@ -126,7 +187,7 @@ impl Evaluator {
                 self.hold_columns(1, grid)?;
                 self.hold(s.labels.as_bytes().len() as u64)?;
                 let labels = labels::set(&s.labels, label, &open_metrics_float(q[step]));
-                out.push(Series { labels, drop_name: true, values: vec![ABSENT; grid.count] });
+                out.push(Series::empty(labels, true, grid.count));
             }
             out[position].values[step] = *value;
         }
@@ -137,20 +198,10 @@ impl Evaluator {
         let lower = self.scalar(&args[0], grid)?;
         let upper = self.scalar(&args[1], grid)?;
         let series = self.vector(&args[2], grid)?;
-        let classics = self.classics(&series, spans[2])?;
-        self.hold_columns(classics.len(), grid)?;
-        let mut out = Vec::with_capacity(classics.len());
-        for classic in &classics {
-            self.stop.check()?;
-            let value = |step: usize| {
-                let present = classic.at(&series, step);
-                if present.is_empty() { ABSENT } else { buckets::fraction(lower[step], upper[step], present) }
-            };
-            let values = (0..grid.count).map(value).collect();
-            out.push(Series { labels: classic.labels.clone(), drop_name: true, values });
-        }
-        retain_present(&mut out);
-        Ok(out)
+        let histograms = self.histograms(&series, spans[2])?;
+        let native = |step: usize, h: &Histogram| h.fraction(lower[step], upper[step]);
+        let classic = |step: usize, b: Vec<Bucket>| (buckets::fraction(lower[step], upper[step], b), None);
+        self.of_each(&histograms, &series, grid, spans[2], native, classic)
     }
 }
 

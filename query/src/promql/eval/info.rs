@@ -5,7 +5,7 @@ use trine_store::model::Labels;
 use super::{Evaluator, Series, execution, same_labelset};
 use crate::error::Result;
 use crate::memory::labels_bytes;
-use crate::promql::functions::{ABSENT, is_absent};
+use crate::promql::functions::is_absent;
 use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
 use crate::promql::plan::{Grid, InfoNode};
@@ -88,7 +88,8 @@ impl Evaluator {
                 .filter_map(|name| infos.by_identity.get(&(name.clone(), id.clone())))
                 .collect();
             let mut known: HashMap<Vec<usize>, Option<Labels>> = HashMap::new();
-            for (step, value) in s.values.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+            for step in 0..grid.count {
+                let Some(sample) = s.at(step) else { continue };
                 let found = infos.at(&candidates, step)?;
                 let labels = match known.get(&found) {
                     Some(labels) => labels.clone(),
@@ -105,11 +106,12 @@ impl Evaluator {
                     self.charge(grid.count as u64)?;
                     self.hold_columns(1, grid)?;
                     self.hold(labels_bytes(&labels))?;
-                    out.push(Series { labels, drop_name: s.drop_name, values: vec![ABSENT; grid.count] });
+                    out.push(Series::empty(labels, s.drop_name, grid.count));
                 }
-                if !is_absent(std::mem::replace(&mut out[position].values[step], *value)) {
+                if out[position].at(step).is_some() {
                     return same_labelset();
                 }
+                out[position].set(step, sample.into());
             }
         }
         Ok(out)

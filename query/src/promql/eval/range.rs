@@ -1,9 +1,14 @@
 //! Functions of ranges that are computed on the asking node: over subqueries, and with parameters that change.
+use std::sync::Arc;
+
 use super::{Evaluator, Series, Val, execution, retain_present};
 use crate::error::Result;
 use crate::promql::fetch::{Fetched, RawSeries};
+use crate::promql::functions::extended::{Extension, extend};
 use crate::promql::functions::is_absent;
-use crate::promql::functions::range::{RangeFn, drop_stale, eval_steps};
+use crate::promql::functions::native::{self, Column, Notes, Samples};
+use crate::promql::functions::range::{RangeFn, Windows, eval_steps};
+use crate::promql::histogram::{Histogram, ResetHint};
 use crate::promql::parser::METRIC_NAME;
 use crate::promql::plan::{Grid, Node, RangeCall};
 use trine_store::model::Labels;
@@ -13,10 +18,10 @@ impl Evaluator {
         let params = self.params(call, grid)?;
         let mut out = Vec::new();
         for mut raw in self.samples(select)? {
-            drop_stale(&mut raw.times_ms, &mut raw.values);
+            raw.samples.drop_stale();
             self.stop.check()?;
             self.hold_columns(1, grid)?;
-            out.push(self.apply(call, raw.labels, &raw.times_ms, &raw.values, &params));
+            out.push(self.apply(call, raw.labels, &raw.samples, &params));
         }
         self.finish_range(call, &params, out)
     }
@@ -36,8 +41,9 @@ impl Evaluator {
         for s in series {
             self.stop.check()?;
             self.hold_columns(1, grid)?;
-            let (ts, vs) = points(&s.values, inner_grid);
-            let mut applied = self.apply(call, s.labels, &ts, &vs, &params);
+            let mut samples = points(&s, inner_grid);
+            samples.histograms.iter_mut().for_each(forget_hint);
+            let mut applied = self.apply(call, s.labels, &samples, &params);
             applied.drop_name |= s.drop_name;
             out.push(applied);
         }
@@ -48,7 +54,7 @@ impl Evaluator {
     fn inner_vector(&mut self, inner: &Node, grid: &Grid) -> Result<Vec<Series>> {
         match self.eval(inner, grid)? {
             Val::Vector(series) => Ok(series),
-            Val::Scalar(values) => Ok(vec![Series { labels: Labels::empty(), drop_name: false, values }]),
+            Val::Scalar(values) => Ok(vec![Series::of(Labels::empty(), false, values)]),
             Val::Text(_) | Val::Matrix(_) => execution("expected an instant vector in a subquery"),
         }
     }
@@ -65,22 +71,33 @@ impl Evaluator {
         Ok(steps)
     }
 
-    fn apply(&mut self, call: &RangeCall, labels: Labels, ts: &[i64], vs: &[f64], params: &[Vec<f64>]) -> Series {
-        let values = eval_steps(call.function, ts, vs, &call.windows, |step| &params[step]);
+    fn apply(&mut self, call: &RangeCall, labels: Labels, samples: &Samples, params: &[Vec<f64>]) -> Series {
+        let params = |step: usize| params[step].as_slice();
+        let metric = labels.get(METRIC_NAME).unwrap_or_default();
+        let column = if samples.is_plain() {
+            let Samples { times_ms, values, .. } = samples;
+            let values = eval_steps(call.function, times_ms, values, &call.windows, params);
+            Column { values, ..Column::default() }
+        } else {
+            let mut notes = Notes::default();
+            let column = native::eval_steps(call.function, samples, &call.windows, params, &mut notes);
+            self.annotations.notes(&mut notes, metric, call.span);
+            column
+        };
         if call.function.wants_counter()
-            && values.iter().any(|v| !is_absent(*v))
-            && let Some(name) = labels.get(METRIC_NAME)
-            && !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
+            && column.has_floats()
+            && !metric.is_empty()
+            && !["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| metric.ends_with(suffix))
         {
-            self.annotations.possible_non_counter(name, call.span);
+            self.annotations.possible_non_counter(metric, call.span);
         }
-        Series { labels, drop_name: !call.function.keeps_name(), values }
+        Series::from_column(labels, !call.function.keeps_name(), column)
     }
 
     fn finish_range(&mut self, call: &RangeCall, params: &[Vec<f64>], mut out: Vec<Series>) -> Result<Vec<Series>> {
         retain_present(&mut out);
         for (step, params) in params.iter().enumerate() {
-            if out.iter().all(|s| is_absent(s.values[step])) {
+            if out.iter().all(|s| s.at(step).is_none()) {
                 continue;
             }
             match call.function {
@@ -113,11 +130,15 @@ impl Evaluator {
         }
     }
 
-    pub(super) fn raw_matrix(&mut self, select: usize) -> Result<Val> {
+    /// Raw samples at the only step of an instant query.
+    pub(super) fn raw_matrix(&mut self, select: usize, windows: &Windows) -> Result<Val> {
         let mut out = Vec::new();
         for mut raw in self.samples(select)? {
-            drop_stale(&mut raw.times_ms, &mut raw.values);
-            if !raw.times_ms.is_empty() {
+            raw.samples.drop_stale();
+            if windows.extension != Extension::None {
+                raw.samples = extended(&raw.samples, windows)?;
+            }
+            if !raw.samples.is_empty() {
                 out.push(raw);
             }
         }
@@ -130,9 +151,9 @@ impl Evaluator {
         for s in series {
             self.stop.check()?;
             self.hold((grid.count * size_of::<(i64, f64)>()) as u64)?;
-            let (times_ms, values) = points(&s.values, grid);
-            if !times_ms.is_empty() {
-                out.push(RawSeries { labels: s.labels, times_ms, values });
+            let samples = points(&s, grid);
+            if !samples.is_empty() {
+                out.push(RawSeries { labels: s.labels, samples });
             }
         }
         out.sort_by(|a, b| crate::promql::labels::compare(&a.labels, &b.labels));
@@ -140,7 +161,28 @@ impl Evaluator {
     }
 }
 
-/// The present values of a series with their times.
-fn points(values: &[f64], grid: &Grid) -> (Vec<i64>, Vec<f64>) {
-    values.iter().enumerate().filter(|(_, v)| !is_absent(**v)).map(|(i, v)| (grid.at(i), *v)).unzip()
+/// Floats with values at the edges of the range; of histograms there are none.
+fn extended(samples: &Samples, windows: &Windows) -> Result<Samples> {
+    let smoothed = windows.extension == Extension::Smoothed;
+    if !samples.histograms.is_empty() {
+        let word = if smoothed { "smoothed" } else { "anchored" };
+        return execution(format!("{word} modifier is not supported with histograms"));
+    }
+    let (times_ms, values) = extend(&samples.times_ms, &samples.values, &windows.at(0), smoothed);
+    Ok(Samples { times_ms, values, ..Samples::default() })
+}
+
+/// What a series has, with the times of the steps.
+fn points(s: &Series, grid: &Grid) -> Samples {
+    let floats = s.values.iter().enumerate().filter(|(_, v)| !is_absent(**v));
+    let (times_ms, values) = floats.map(|(i, v)| (grid.at(i), *v)).unzip();
+    let (histogram_times_ms, histograms) = s.histograms.iter().map(|(i, h)| (grid.at(i), h.clone())).unzip();
+    Samples { times_ms, values, histogram_times_ms, histograms, ..Samples::default() }
+}
+
+/// A subquery may leave out samples, or repeat them, so that what is known of neighbours no longer holds.
+fn forget_hint(h: &mut Arc<Histogram>) {
+    if matches!(h.hint, ResetHint::NotReset | ResetHint::Reset) {
+        *h = Arc::new(Histogram::clone(h).with_hint(ResetHint::Unknown));
+    }
 }

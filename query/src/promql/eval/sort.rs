@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use super::Series;
 use crate::promql::labels;
 
-/// By the value at the only step; NaN last.
+/// By the float at the only step; NaN last.
 pub(super) fn by_value(series: &mut [Series], descending: bool) {
     series.sort_by(|a, b| {
         let (a, b) = (a.values[0], b.values[0]);

@@ -1,9 +1,8 @@
 //! Aggregations that choose series: `topk`, `bottomk`, `limitk`, `limit_ratio`.
 use super::aggregate::group;
-use super::{Evaluator, Series, execution};
+use super::{Evaluator, Sample, Series, execution};
 use crate::error::Result;
 use crate::promql::ast::AggregateOp;
-use crate::promql::functions::{ABSENT, is_absent};
 use crate::promql::labels::prometheus_hash;
 use crate::promql::plan::{AggregateNode, Grid};
 
@@ -18,32 +17,39 @@ impl Evaluator {
         if !self.judge_param(node, &param)? || series.is_empty() {
             return Ok(Vec::new());
         }
+        let by_value = matches!(node.op, AggregateOp::TopK | AggregateOp::BottomK);
+        if by_value {
+            self.ignore_histograms(node, &series, node.span);
+        }
         let grouped = group(&series, node.without, &node.grouping);
         self.hold_columns(series.len(), grid)?;
-        let mut kept = vec![vec![ABSENT; grid.count]; series.len()];
+        let mut kept: Vec<Series> =
+            series.iter().map(|s| Series::empty(s.labels.clone(), s.drop_name, grid.count)).collect();
+        let is_candidate = |i: &usize, step: usize| match series[*i].at(step) {
+            None => false,
+            Some(Sample::Float(_)) => true,
+            Some(Sample::Histogram(_)) => !by_value,
+        };
         let mut order: Vec<usize> = Vec::new();
         for (step, param) in param.iter().enumerate() {
             order.clear();
             self.stop.check()?;
             for members in &grouped.members {
-                let present: Vec<usize> =
-                    members.iter().copied().filter(|i| !is_absent(series[*i].values[step])).collect();
+                let present: Vec<usize> = members.iter().copied().filter(|i| is_candidate(i, step)).collect();
                 order.extend(choose(node.op, *param, &present, &series, step));
             }
             for i in &order {
-                kept[*i][step] = series[*i].values[step];
+                if let Some(sample) = series[*i].at(step) {
+                    kept[*i].set(step, sample.into());
+                }
             }
         }
         // An instant query answers in the order of choice, any other in the order of the input.
         if self.is_range || grid.count != 1 {
             order = (0..series.len()).collect();
         }
-        let out = order.iter().map(|i| Series {
-            labels: series[*i].labels.clone(),
-            drop_name: series[*i].drop_name,
-            values: std::mem::take(&mut kept[*i]),
-        });
-        Ok(out.collect())
+        let mut kept: Vec<Option<Series>> = kept.into_iter().map(Some).collect();
+        Ok(order.iter().filter_map(|i| kept[*i].take()).collect())
     }
 
     /// Whether any series can be chosen; refuses parameters that mean nothing.

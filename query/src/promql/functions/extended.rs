@@ -20,6 +20,15 @@ impl Extension {
         [Self::None, Self::Anchored, Self::Smoothed].into_iter().find(|e| *e as u32 == number)
     }
 
+    /// By the modifiers of a selector, of which there is at most one.
+    pub fn of(anchored: bool, smoothed: bool) -> Self {
+        match (anchored, smoothed) {
+            (true, _) => Self::Anchored,
+            (_, true) => Self::Smoothed,
+            _ => Self::None,
+        }
+    }
+
     /// Names of the functions that such a range is for, sorted.
     pub fn functions(self) -> &'static [&'static str] {
         match self {
@@ -103,6 +112,34 @@ fn resets_correction(left: f64, right: f64, inside: &[f64]) -> f64 {
     correction
 }
 
+/// The samples of a range with values at both of its edges; nothing if there is no sample inside. `ts` and `vs` are
+/// equally long and reach beyond the edges. After Prometheus' `extendFloats`.
+pub(in crate::promql) fn extend(ts: &[i64], vs: &[f64], window: &Window, smoothed: bool) -> (Vec<i64>, Vec<f64>) {
+    let (start, end) = (window.end_ms.saturating_sub(window.range_ms), window.end_ms);
+    let Some(mut last) = ts.len().checked_sub(1) else { return Default::default() };
+    let first = ts[..last].partition_point(|t| *t <= start).saturating_sub(1);
+    if smoothed {
+        last = ts[..last].partition_point(|t| *t < end);
+    }
+    if ts[last] <= start {
+        return Default::default();
+    }
+    let sample = |i: usize| (ts[i], vs[i]);
+    let is_left = smoothed && ts[first] < start && first + 1 < ts.len();
+    let left = if is_left { interpolate(sample(first), sample(first + 1), start, false) } else { vs[first] };
+    let is_right = smoothed && last > 0 && ts[last] > end;
+    let right = if is_right { interpolate(sample(last - 1), sample(last), end, false) } else { vs[last] };
+    let from = if ts[first] <= start { first + 1 } else { first };
+    let to = if ts[last] >= end { last } else { last + 1 };
+    let inside = from..to.max(from);
+    let (mut times, mut values) = (vec![start], vec![left]);
+    times.extend(ts.get(inside.clone()).unwrap_or_default());
+    values.extend(vs.get(inside).unwrap_or_default());
+    times.push(end);
+    values.push(right);
+    (times, values)
+}
+
 /// The value at `t`: a sample's, one between two samples, or the last one's.
 fn smoothed_instant(ts: &[i64], vs: &[f64], t: i64) -> Option<f64> {
     let next = ts.partition_point(|s| *s < t);
@@ -129,6 +166,16 @@ mod tests {
         assert_eq!(of(RangeFn::Changes, Extension::Anchored, 3), Some(2.0));
         assert_eq!(of(RangeFn::Instant, Extension::Smoothed, 4), Some(6.0));
         assert_eq!(of(RangeFn::Increase, Extension::Anchored, 1), None);
+    }
+
+    #[test]
+    fn ranges_get_values_at_their_edges() {
+        let (ts, vs) = ([-15_000, 15_000, 45_000, 75_000], [1.0, 3.0, 5.0, 7.0]);
+        let smoothed = extend(&ts, &vs, &WINDOW, true);
+        assert_eq!(smoothed, (vec![0, 15_000, 45_000, 60_000], vec![2.0, 3.0, 5.0, 6.0]));
+        let anchored = extend(&ts[..3], &vs[..3], &WINDOW, false);
+        assert_eq!(anchored, (vec![0, 15_000, 45_000, 60_000], vec![1.0, 3.0, 5.0, 5.0]));
+        assert!(extend(&ts[..1], &vs[..1], &WINDOW, false).0.is_empty());
     }
 
     #[test]

@@ -36,11 +36,15 @@ pub enum RangeFn {
     TsOfMax = 26,
     TsOfMin = 27,
     Smoothing = 28,
+    /// The newest sample's start timestamp in seconds, 0 if it has none.
+    StartTimestamp = 29,
+    /// As [`RangeFn::InstantTimestamp`], of an info metric: histograms are an error.
+    InfoTimestamp = 30,
 }
 
 use RangeFn::*;
 
-/// Function names and numbers; [`RangeFn::Instant`] and its timestamp have no call of their own.
+/// Function names and numbers; the instant functions have no call of their own.
 const NAMES: [(&str, RangeFn); 26] = [
     ("rate", Rate),
     ("increase", Increase),
@@ -70,6 +74,9 @@ const NAMES: [(&str, RangeFn); 26] = [
     ("double_exponential_smoothing", Smoothing),
 ];
 
+/// Functions of the newest sample.
+const INSTANT: [RangeFn; 4] = [Instant, InstantTimestamp, StartTimestamp, InfoTimestamp];
+
 /// The samples a kernel sees end at `end_ms` and begin after `end_ms - range_ms`; the step asks for `eval_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -84,14 +91,14 @@ impl RangeFn {
         NAMES.iter().find(|(n, _)| *n == name).map(|(_, f)| *f)
     }
 
-    /// The name by which it is called; empty for the instant functions.
+    /// The name by which it is called over a range; empty for the instant functions.
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(_, f)| *f == self).map_or("", |(n, _)| n)
     }
 
     pub fn from_u32(number: u32) -> Option<Self> {
         let called = NAMES.iter().map(|(_, f)| *f);
-        [Instant, InstantTimestamp].into_iter().chain(called).find(|f| *f as u32 == number)
+        INSTANT.into_iter().chain(called).find(|f| *f as u32 == number)
     }
 
     /// Scalar parameters, in the order of [`RangeFn::eval`]'s `params`.
@@ -114,7 +121,12 @@ impl RangeFn {
     }
 
     pub fn wants_stale_markers(self) -> bool {
-        matches!(self, Instant | InstantTimestamp)
+        INSTANT.contains(&self)
+    }
+
+    /// Whether start timestamps of the samples matter.
+    pub fn uses_starts(self) -> bool {
+        matches!(self, Rate | Increase | Irate | Resets | StartTimestamp)
     }
 
     /// The result over the samples of one window, `None` where there is none. `ts` and `vs` are equally long, `ts` rises;
@@ -124,9 +136,11 @@ impl RangeFn {
         let param = |i: usize| params.get(i).copied().unwrap_or(f64::NAN);
         let seconds = |i: usize| ts[i] as f64 / 1000.0;
         Some(match self {
-            Instant | InstantTimestamp if is_absent(vs[last]) => return None,
+            Instant | InstantTimestamp | StartTimestamp | InfoTimestamp if is_absent(vs[last]) => return None,
             Instant | Last => vs[last],
-            InstantTimestamp | TsOfLast => seconds(last),
+            InstantTimestamp | InfoTimestamp | TsOfLast => seconds(last),
+            // Whatever has start timestamps is evaluated in `native`.
+            StartTimestamp => 0.0,
             Rate => return rate::extrapolated(ts, vs, window, true, true),
             Increase => return rate::extrapolated(ts, vs, window, true, false),
             Delta => return rate::extrapolated(ts, vs, window, false, false),
@@ -192,6 +206,12 @@ impl Windows {
         (first.saturating_sub(self.before_ms()), last.saturating_add(self.after_ms()))
     }
 
+    /// The samples that a window sees, beyond its edges too: those with `after < time <= end`.
+    pub fn reach(&self, window: &Window) -> (i64, i64) {
+        let after = window.end_ms.saturating_sub(window.range_ms).saturating_sub(self.before_ms());
+        (after, window.end_ms.saturating_add(self.after_ms()))
+    }
+
     fn before_ms(&self) -> i64 {
         if self.extension == Extension::None { 0 } else { self.lookback_ms }
     }
@@ -214,8 +234,7 @@ pub fn eval_steps<'p>(
     let mut out = Vec::with_capacity(windows.count);
     for step in 0..windows.count {
         let window = windows.at(step);
-        let after = window.end_ms.saturating_sub(window.range_ms).saturating_sub(windows.before_ms());
-        let end = window.end_ms.saturating_add(windows.after_ms());
+        let (after, end) = windows.reach(&window);
         while to < ts.len() && ts[to] <= end {
             to += 1;
         }
@@ -282,6 +301,9 @@ mod tests {
 
     #[test]
     fn numbers_and_names_are_unique() {
+        for f in INSTANT {
+            assert_eq!((RangeFn::from_u32(f as u32), f.name()), (Some(f), ""));
+        }
         for (name, f) in NAMES {
             assert_eq!(RangeFn::from_name(name), Some(f));
             assert_eq!(RangeFn::from_u32(f as u32), Some(f));

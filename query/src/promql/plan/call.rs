@@ -10,15 +10,33 @@ use crate::promql::functions::range::RangeFn;
 use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
 
-/// Functions that are not evaluated.
-const UNSUPPORTED: [&str; 1] = ["start_timestamp"];
+/// Functions that need no more of histograms than count and sum.
+const STATS: [&str; 3] = ["histogram_avg", "histogram_count", "histogram_sum"];
+/// Functions that need whole histograms, whatever is around them.
+const WHOLE: [&str; 3] = ["histogram_fraction", "histogram_quantile", "histogram_quantiles"];
 
 impl Planner {
     pub(super) fn call(&mut self, name: &'static str, args: &[Expr], span: Span, grid: &Grid) -> Result<Node> {
-        if UNSUPPORTED.contains(&name) {
-            return unsupported(format!("function {name}()"));
-        }
+        let (stats, whole) = (usize::from(STATS.contains(&name)), usize::from(WHOLE.contains(&name)));
+        self.stats += stats;
+        self.whole += whole;
+        let node = self.call_of(name, args, span, grid);
+        self.stats -= stats;
+        self.whole -= whole;
+        node
+    }
+
+    fn call_of(&mut self, name: &'static str, args: &[Expr], span: Span, grid: &Grid) -> Result<Node> {
         let seconds = |ms: i64| Node::Number(ms as f64 / 1000.0);
+        // Over anything but a selector these are about the step, not about samples.
+        let of_sample = match name {
+            "timestamp" => Some(RangeFn::InstantTimestamp),
+            "start_timestamp" => Some(RangeFn::StartTimestamp),
+            _ => None,
+        };
+        if let (Some(function), Some(Expr::Vector(selector))) = (of_sample, args.first().map(Expr::unparen)) {
+            return self.instant(selector, function, grid);
+        }
         match name {
             "time" => Ok(Node::Time),
             "pi" => Ok(Node::Number(std::f64::consts::PI)),
@@ -34,10 +52,6 @@ impl Planner {
                 self.push_presence(&node, first_select);
                 Ok(Node::Absent { expr: Box::new(node), labels: absent_labels(&args[0]) })
             }
-            "timestamp" if matches!(args[0].unparen(), Expr::Vector(_)) => match args[0].unparen() {
-                Expr::Vector(selector) => self.instant(selector, RangeFn::InstantTimestamp, grid),
-                other => self.node(other, grid),
-            },
             _ => match RangeFn::from_name(name) {
                 Some(function) => {
                     let is_range = |e: &&Expr| e.value_type() == crate::promql::ast::ValueType::Matrix;
@@ -63,7 +77,7 @@ impl Planner {
     /// Whether there is any series is all that matters: let the shards say so.
     fn push_presence(&mut self, node: &Node, first_select: usize) {
         if matches!(node, Node::Fetched { .. }) && self.selects.len() == first_select + 1 {
-            self.selects[first_select].push_group(AggregateOp::Group, false, &[]);
+            self.selects[first_select].push_group(AggregateOp::Group, false, &[], Span::default());
         }
     }
 
@@ -80,7 +94,7 @@ impl Planner {
                         self.pushed(selector, function, windows, constants)
                     }
                     _ => {
-                        let select = self.add(selector, &windows, SelectKind::Raw)?;
+                        let select = self.add(selector, &windows, SelectKind::Raw);
                         let params = params.iter().map(|p| self.node(p, grid)).collect::<Result<_>>()?;
                         Ok(Node::Ranged { select, call: RangeCall { function, windows, params, span } })
                     }
@@ -99,13 +113,9 @@ impl Planner {
 
 /// How the selector treats the edges of its range; refuses functions that this is not for.
 fn extension(selector: &Selector, function: RangeFn) -> Result<Extension> {
-    let extension = match (selector.anchored, selector.smoothed) {
-        (true, _) => Extension::Anchored,
-        (_, true) => Extension::Smoothed,
-        _ => return Ok(Extension::None),
-    };
+    let extension = Extension::of(selector.anchored, selector.smoothed);
     let name = function.name();
-    if extension.functions().contains(&name) {
+    if extension == Extension::None || extension.functions().contains(&name) {
         return Ok(extension);
     }
     let (word, functions) = (if selector.anchored { "anchored" } else { "smoothed" }, extension.functions().join(", "));

@@ -33,8 +33,8 @@ impl Planner {
             allows_empty: true,
             span: args.get(1).unwrap_or(&args[0]).span(),
         };
-        let kind = SelectKind::Steps { function: RangeFn::InstantTimestamp, params: Vec::new() };
-        let select = self.add(&selector, &windows, kind)?;
+        let kind = SelectKind::Steps { function: RangeFn::InfoTimestamp, params: Vec::new() };
+        let select = self.add(&selector, &windows, kind);
         Ok(Node::Info(Box::new(InfoNode { base, select, names, data })))
     }
 }

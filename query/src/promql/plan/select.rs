@@ -1,7 +1,7 @@
 //! Selectors of a plan: what is asked of the shards, and what is pushed down with it.
 use trine_store::index::Matcher;
 
-use super::{Grid, Node, Planner, unsupported};
+use super::{Grid, Node, Planner};
 use crate::error::Result;
 use crate::promql::ast::{AggregateOp, Selector, Span};
 use crate::promql::fragment::{self, Partial, Steps};
@@ -26,15 +26,20 @@ pub(in crate::promql) struct SelectPlan {
     pub windows: Windows,
     pub kind: SelectKind,
     pub span: Span,
+    /// Of the expression that is aggregated with it.
+    pub expr_span: Span,
+    /// Of histograms only count and sum are needed.
+    pub stats_only: bool,
 }
 
 impl SelectPlan {
     /// Turns step vectors into partial aggregates, if the aggregation can be merged from parts.
-    pub(super) fn push_group(&mut self, op: AggregateOp, without: bool, labels: &[String]) -> bool {
+    pub(super) fn push_group(&mut self, op: AggregateOp, without: bool, labels: &[String], expr_span: Span) -> bool {
         let SelectKind::Steps { function, params } = &self.kind else { return false };
         let Some(partial) = Partial::of(op) else { return false };
         let (function, params) = (*function, params.clone());
         self.kind = SelectKind::Groups { function, params, partial, without, labels: labels.to_vec() };
+        self.expr_span = expr_span;
         true
     }
 
@@ -50,31 +55,32 @@ impl SelectPlan {
                 Some(fragment::Group { partial: *partial as u32, without: *without, labels: labels.clone() }),
             ),
         };
-        fragment::Select { matchers: fragment::put_matchers(&self.matchers), min_ms, max_ms, steps, group }
+        let matchers = fragment::put_matchers(&self.matchers);
+        fragment::Select { matchers, min_ms, max_ms, steps, group, stats_only: self.stats_only }
     }
 }
 
 impl Planner {
     /// Adds a selector and returns its position.
-    pub(super) fn add(&mut self, selector: &Selector, windows: &Windows, kind: SelectKind) -> Result<usize> {
-        let is_extended = selector.anchored || selector.smoothed;
-        if is_extended && windows.extension == Extension::None {
-            return unsupported("anchored or smoothed selectors outside the functions they are for");
-        }
+    pub(super) fn add(&mut self, selector: &Selector, windows: &Windows, kind: SelectKind) -> usize {
         self.selects.push(SelectPlan {
             matchers: selector.matchers.clone(),
             windows: *windows,
             kind,
             span: selector.span,
+            expr_span: selector.span,
+            stats_only: self.stats > 0 && self.whole == 0,
         });
-        Ok(self.selects.len() - 1)
+        self.selects.len() - 1
     }
 
-    /// An instant selector with one of the instant functions.
+    /// An instant selector with one of the instant functions. `anchored` means nothing to it, `smoothed` nothing but for
+    /// its values.
     pub(super) fn instant(&mut self, selector: &Selector, function: RangeFn, grid: &Grid) -> Result<Node> {
         let mut windows = self.windows(&selector.shift, self.request.lookback_ms, grid)?;
         if selector.smoothed && function == RangeFn::Instant {
-            windows.extension = Extension::Smoothed;
+            // It looks for samples on both sides of the step, as far as the lookback.
+            (windows.extension, windows.range_ms) = (Extension::Smoothed, 0);
         }
         self.pushed(selector, function, windows, Vec::new())
     }
@@ -91,7 +97,7 @@ impl Planner {
         if windows.end_step_ms == 0 && function != RangeFn::PredictLinear {
             windows.count = windows.count.min(1);
         }
-        let select = self.add(selector, &windows, SelectKind::Steps { function, params })?;
+        let select = self.add(selector, &windows, SelectKind::Steps { function, params });
         Ok(Node::Fetched { select, drop_name: !function.keeps_name() })
     }
 }

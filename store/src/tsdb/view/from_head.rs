@@ -84,6 +84,12 @@ impl HeadSource {
             })
     }
 
+    /// Chunks of the series in all runs, and one for its tail.
+    pub(super) fn chunks_count(&self, series: u32) -> u64 {
+        let in_runs: usize = self.view.runs().iter().map(|run| run.chunks_of(series).len()).sum();
+        in_runs as u64 + u64::from(self.selected.binary_search(&series).is_ok())
+    }
+
     /// Float samples of chunks that overlap the range, and of the tail.
     pub(super) fn floats_count(&self, series: u32, (min_ms, max_ms): (i64, i64)) -> u64 {
         let of_run = |run: &Run| -> u64 {

@@ -144,6 +144,15 @@ impl Series {
         Ok(dropped)
     }
 
+    /// Compressed pieces that the series' records in the range are in; the tail of a head counts as one.
+    pub fn chunks_count(&self) -> u64 {
+        let of = |part: &Part| match part {
+            Part::Block { chunks, .. } => chunks.len() as u64,
+            Part::Head { source, series } => self.sources.heads[*source].chunks_count(*series),
+        };
+        self.parts.iter().map(of).sum()
+    }
+
     /// Whether there may be records of `kind` in the selected range: there are in a chunk that overlaps it.
     pub fn has(&self, kind: SampleKind) -> bool {
         self.parts.iter().any(|part| match part {
