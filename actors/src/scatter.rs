@@ -94,7 +94,7 @@ impl Drive {
         if pending.is_empty() {
             let error = Some("the cluster has not been created yet".to_owned());
             let first = ShardAnswer { node: me, error, ..ShardAnswer::default() };
-            return self.send(Err(Error::ShardMissing(first))).await;
+            return self.send(Err(Error::ShardMissing(first.into()))).await;
         }
         let shards_count = pending.len();
         let mut missed = Missed::default();
@@ -132,10 +132,10 @@ impl Drive {
         for shard in pending {
             let account = missed.account(shard, &me);
             if self.ctx.strict {
-                return self.send(Err(Error::ShardMissing(account))).await;
+                return self.send(Err(Error::ShardMissing(account.into()))).await;
             }
             if nothing {
-                return self.send(Err(Error::NoShard { shards_count, first: account })).await;
+                return self.send(Err(Error::NoShard { shards_count, first: account.into() })).await;
             }
             self.send(Ok(Item::ShardDone(account))).await;
         }
@@ -221,7 +221,7 @@ impl Drive {
                     open.remove(&shard);
                     let account = ShardAnswer { shard, node: name.clone(), replica, position, error };
                     if self.ctx.strict && account.error.is_some() {
-                        self.send(Err(Error::ShardMissing(account))).await;
+                        self.send(Err(Error::ShardMissing(account.into()))).await;
                         answer.over = true;
                         return answer;
                     }
@@ -282,7 +282,7 @@ impl Drive {
             let error = Some(format!("the answer broke off: {error}"));
             let account = ShardAnswer { shard, node: name.clone(), error, ..ShardAnswer::default() };
             if self.ctx.strict {
-                self.send(Err(Error::ShardMissing(account))).await;
+                self.send(Err(Error::ShardMissing(account.into()))).await;
                 answer.over = true;
                 return answer;
             }

@@ -27,12 +27,13 @@ pub enum Error {
     Timeout,
     #[error("query was canceled")]
     Canceled,
-    /// A shard did not answer, or not in full, and the request asked for strictness.
+    /// A shard did not answer, or not in full, and the request asked for strictness. Boxed, since recursive parsers have an
+    /// error's size on the stack for each level.
     #[error("{}", .0.account().unwrap_or_default())]
-    ShardMissing(ShardAnswer),
+    ShardMissing(Box<ShardAnswer>),
     /// No shard answered at all: that is no answer, whatever the request asked for.
     #[error("none of {shards_count} shards answered: {}", first.account().unwrap_or_default())]
-    NoShard { shards_count: usize, first: ShardAnswer },
+    NoShard { shards_count: usize, first: Box<ShardAnswer> },
     /// A message between nodes or bytes on disk do not decode.
     #[error("corrupt {what}: {reason}")]
     Corrupt { what: &'static str, reason: String },

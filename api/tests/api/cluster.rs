@@ -126,7 +126,7 @@ impl Scatter for Views {
         if let Some(shard) = self.missing.filter(|_| ctx.strict) {
             let (node, error) = ("n1".to_owned(), Some("down".to_owned()));
             let down = ShardAnswer { shard, node, error, ..ShardAnswer::default() };
-            return stream::iter([Err(trine_query::Error::ShardMissing(down))]).boxed();
+            return stream::iter([Err(trine_query::Error::ShardMissing(down.into()))]).boxed();
         }
         let here: Vec<Arc<ShardView>> = self.views.iter().filter(|v| Some(v.shard) != self.missing).cloned().collect();
         let mut items = Vec::new();
