@@ -2,6 +2,7 @@
 mod boot;
 mod deletions;
 mod election;
+pub(crate) mod flush;
 pub(crate) mod founding;
 mod membership;
 mod preflight;
@@ -10,9 +11,8 @@ mod shared;
 mod snapshots;
 mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -28,11 +28,12 @@ use crate::error::{Error, WriteError};
 use crate::healing::Healing;
 use crate::meta::MetaState;
 use crate::router::Router;
-use crate::rpc::proto;
+use crate::rpc::{LATE, proto, refusal};
 use crate::scatter::ClusterScatter;
 use crate::spread::SpreadView;
 
 pub use deletions::DeleteError;
+pub use flush::Flushed;
 pub use progress::Replayed;
 pub(crate) use shared::{NodeLog, remember, unix_ms};
 pub use shared::{Shared, resident_bytes};
@@ -41,11 +42,6 @@ pub use shared::{Shared, resident_bytes};
 const EXIT_GONE: i32 = 78;
 /// How long admin calls wait for a node.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a flush waits for a node: it writes and syncs blocks.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(90);
-/// Between two rounds of a flush.
-const FLUSH_PAUSE: Duration = Duration::from_millis(100);
-
 /// A running node; cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
@@ -53,13 +49,6 @@ pub struct Cluster {
     tasks: Arc<tokio::sync::Mutex<Vec<JoinHandle<()>>>>,
     /// Why the boot failed, if it does.
     failed: Arc<tokio::sync::Mutex<oneshot::Receiver<Error>>>,
-}
-
-/// What a flush did.
-#[derive(Clone, Debug, Default)]
-pub struct Flushed {
-    pub shards_sealed: u32,
-    pub errors: Vec<String>,
 }
 
 /// A node's scrub as the admin API shows it.
@@ -236,8 +225,8 @@ impl Cluster {
     async fn ask_healing(&self, node: u64) -> Result<Vec<proto::HealingRecord>, String> {
         let mut client = self.shared.peers.client(node)?;
         let ask = client.healing(proto::HealingRequest { to: self.shared.peers.to(node) });
-        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
-        reply.map(|r| r.into_inner().records).map_err(|s| s.message().to_owned())
+        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| LATE.to_owned())?;
+        reply.map(|r| r.into_inner().records).map_err(|s| refusal(&s))
     }
 
     /// Has a node's replicas made elsewhere, then forgets it and refuses it for good. `Err` says why not; a living node goes
@@ -275,45 +264,8 @@ impl Cluster {
     async fn ask_status(&self, node: u64) -> Result<proto::StatusReply, String> {
         let mut client = self.shared.peers.client(node)?;
         let ask = client.status(proto::StatusRequest { to: self.shared.peers.to(node) });
-        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
-        reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
-    }
-
-    /// Seals every shard of the cluster and waits until all blocks are durable on their leaders. A node that is down does
-    /// not matter as long as its shards are led by others; what moves meanwhile is asked for again.
-    pub async fn flush(&self) -> Flushed {
-        let deadline = Instant::now() + FLUSH_TIMEOUT;
-        let mut left: BTreeSet<u32> = self.shared.meta().shards.keys().copied().collect();
-        let mut flushed = Flushed::default();
-        let mut attempt = 0;
-        while !left.is_empty() && Instant::now() < deadline {
-            if attempt > 0 {
-                tokio::time::sleep(FLUSH_PAUSE).await;
-            }
-            attempt += 1;
-            let mut by_node: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
-            for shard in &left {
-                by_node.entry(self.shared.leader_of(*shard, attempt).unwrap_or(0)).or_default().push(*shard);
-            }
-            let asks = by_node.into_iter().map(|(node, shards)| self.flush_node(node, shards, deadline));
-            flushed.errors.clear();
-            for result in join_all(asks).await {
-                match result {
-                    Ok(reply) => {
-                        for shard in reply.shards_sealed {
-                            flushed.shards_sealed += u32::from(left.remove(&shard));
-                        }
-                        flushed.errors.extend(reply.errors);
-                    }
-                    Err(reason) => flushed.errors.push(reason),
-                }
-            }
-        }
-        match left.is_empty() {
-            true => flushed.errors.clear(),
-            false => flushed.errors.push(format!("not sealed: shards {left:?}")),
-        }
-        flushed
+        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| LATE.to_owned())?;
+        reply.map(tonic::Response::into_inner).map_err(|s| refusal(&s))
     }
 
     /// Asks every node how far its scrub is, after starting one where none runs if `start`.
@@ -338,8 +290,8 @@ impl Cluster {
     async fn scrub_there(&self, node: u64, start: bool) -> Result<proto::ScrubReply, String> {
         let mut client = self.shared.peers.client(node)?;
         let ask = client.scrub(proto::ScrubRequest { to: self.shared.peers.to(node), start });
-        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
-        reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
+        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| LATE.to_owned())?;
+        reply.map(tonic::Response::into_inner).map_err(|s| refusal(&s))
     }
 
     /// Every node's books, by its name, after starting a verification where none runs if `verify`; without those of the
@@ -378,17 +330,8 @@ impl Cluster {
     async fn ledger_there(&self, node: u64, verify: bool, books: bool) -> Result<proto::LedgerReply, String> {
         let mut client = self.shared.peers.client(node)?;
         let ask = client.ledger(proto::LedgerRequest { to: self.shared.peers.to(node), verify, books });
-        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| "no answer in time".to_owned())?;
-        reply.map(tonic::Response::into_inner).map_err(|s| s.message().to_owned())
-    }
-
-    async fn flush_node(&self, node: u64, shards: Vec<u32>, deadline: Instant) -> Result<proto::FlushReply, String> {
-        let name = self.shared.node_name(node);
-        let mut client = self.shared.peers.client(node).map_err(|e| format!("{name}: {e}"))?;
-        let ask = client.flush(proto::FlushRequest { to: self.shared.peers.to(node), shards });
-        let reply = tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), ask).await;
-        let reply = reply.map_err(|_| format!("{name}: no answer in time"))?;
-        reply.map(tonic::Response::into_inner).map_err(|s| format!("{name}: {}", s.message()))
+        let reply = tokio::time::timeout(ADMIN_TIMEOUT, ask).await.map_err(|_| LATE.to_owned())?;
+        reply.map(tonic::Response::into_inner).map_err(|s| refusal(&s))
     }
 
     /// The account of the queries on this node.

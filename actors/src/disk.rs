@@ -92,6 +92,16 @@ impl DiskGuard {
         )
     }
 
+    /// Why blocks cannot be written.
+    pub fn no_room(&self) -> String {
+        format!(
+            "the disk of node {} has no room for the blocks: {} MiB free at {}; free some space, they are written then",
+            self.node,
+            self.free_bytes() >> 20,
+            self.dir.display(),
+        )
+    }
+
     pub fn free_bytes(&self) -> u64 {
         self.free_bytes.load(Ordering::Relaxed)
     }
@@ -132,7 +142,9 @@ mod tests {
         guard.set_free(mib(12));
         let said = guard.refuse();
         assert!(said.contains("node n1 is full: 12 MiB free of the 160 MiB"), "{said}");
-        assert_eq!(guard.refused(), 1);
+        let said = guard.no_room();
+        assert!(said.contains("disk of node n1") && said.contains("12 MiB free at /"), "{said}");
+        assert_eq!(guard.refused(), 1, "no write was refused by it");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`Healing::found`], moves the files away with [`Healing::quarantine`], and reports with [`Healing::update`]. Files of
 //! healed records go after a while ([`Healing::sweep`]); files of others stay until they are healed or an operator removes
 //! them. Byte table: `docs/formats/healing.md`.
+mod adopt;
 mod file;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use adopt::RECORD_LOST;
 pub(crate) use file::{decode, encode};
 use tracing::{error, info, warn};
 
@@ -19,6 +21,8 @@ use tracing::{error, info, warn};
 pub const QUARANTINE_DIR: &str = "quarantine";
 /// File of the list in that directory.
 const FILE: &str = "records";
+/// [`Found::reason`] of a copy of the metadata that the cluster went on without.
+pub(crate) const SUPERSEDED: &str = "superseded";
 /// Records kept. Beyond it the oldest healed ones go first, then the oldest.
 const RECORDS_MAX: usize = 512;
 /// Longest text kept in a field, in bytes.
@@ -144,26 +148,38 @@ struct Inner {
 }
 
 impl Healing {
-    /// Reads the list of a data directory. One that does not decode is put aside under another name: it is a note, and
-    /// nothing depends on it.
+    /// Reads the list of a data directory. One that does not decode is put aside under another name, and goes on with the
+    /// lines that do. Directories that are not on the list, for whatever reason, are put on it: their ids are not used again,
+    /// and an operator sees them.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let dir = data_dir.join(QUARANTINE_DIR);
         fs::create_dir_all(&dir)?;
         let path = dir.join(FILE);
-        let records = match fs::read(&path) {
+        let mut damaged = false;
+        let mut records = match fs::read(&path) {
             Ok(bytes) => decode(&bytes).unwrap_or_else(|reason| {
-                warn!(path = %path.display(), reason, "the list of healed damage is itself damaged, beginning a new one");
-                if let Err(error) = fs::rename(&path, dir.join("records.damaged")) {
+                let sound = file::salvage(&bytes);
+                let (path, kept) = (path.display(), sound.len());
+                warn!(%path, reason, kept, "the list of healed damage is itself damaged, going on with its sound lines");
+                if let Err(error) = fs::rename(dir.join(FILE), dir.join("records.damaged")) {
                     warn!(%error, "it could not be put aside");
                 }
-                Vec::new()
+                damaged = true;
+                sound
             }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(e),
         };
-        let next_id = records.iter().map(|r| r.id).max().unwrap_or(0) + 1;
+        let adopted = adopt::adopt(&dir, &mut records, crate::cluster::unix_ms())?;
+        let next_id = records.iter().map(|r| r.id).max().unwrap_or(0).saturating_add(1);
         let inner = Inner { records, next_id, counts: Counts::default() };
-        Ok(Self { dir: dir.into(), inner: Arc::new(Mutex::new(inner)) })
+        let healing = Self { dir: dir.into(), inner: Arc::new(Mutex::new(inner)) };
+        if damaged || adopted > 0 {
+            let mut inner = healing.lock();
+            inner.bound();
+            healing.save(&inner);
+        }
+        Ok(healing)
     }
 
     /// Writes down that something is damaged; gives the record's id. What is on the list and not healed keeps its record.
@@ -202,7 +218,7 @@ impl Healing {
     /// none at `path`. The rename is durable on return.
     pub fn quarantine(&self, id: u64, path: &Path) -> io::Result<Option<PathBuf>> {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let folder = format!("{id:06}");
+        let folder = folder(id);
         let into = self.dir.join(&folder);
         if !path.try_exists()? {
             return Ok(None);
@@ -260,6 +276,7 @@ impl Healing {
     /// Removes the files of healed records that have been healed for `keep_ms`, and of the oldest healed ones while the
     /// quarantine has more than `bytes_max`. Files of anything else stay.
     pub fn sweep(&self, now_ms: u64, keep_ms: u64, bytes_max: u64) {
+        self.notice_removed(now_ms);
         let healed = |r: &Record| r.state == State::Healed && !r.kept.is_empty();
         let mut healed: Vec<Record> = self.lock().records.iter().filter(|r| healed(r)).cloned().collect();
         if healed.is_empty() {
@@ -289,6 +306,25 @@ impl Healing {
         }
     }
 
+    /// An operator may remove files; of what nothing but the files is known nothing is left then.
+    fn notice_removed(&self, now_ms: u64) {
+        let mut inner = self.lock();
+        let mut changed = false;
+        for record in inner.records.iter_mut().filter(|r| !r.kept.is_empty()) {
+            if matches!(self.dir.join(&record.kept).try_exists(), Ok(false)) {
+                record.kept.clear();
+                if record.reason == RECORD_LOST {
+                    (record.state, record.changed_ms) = (State::Healed, now_ms);
+                    record.detail = "its files were removed".to_owned();
+                }
+                changed = true;
+            }
+        }
+        if changed {
+            self.save(&inner);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -309,6 +345,11 @@ impl Inner {
             self.records.remove(gone);
         }
     }
+}
+
+/// Name of a record's directory.
+fn folder(id: u64) -> String {
+    format!("{id:06}")
 }
 
 fn short(mut text: String) -> String {
@@ -355,13 +396,45 @@ mod tests {
 
     #[test]
     fn a_damaged_list_does_not_stop_the_node() {
+        let tabs = |sound: &[u8]| sound.iter().map(|b| if *b == b'w' { b'\t' } else { *b }).collect();
+        type Harm<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+        let damages: [Harm<'_>; 3] = [&tabs, &|_| vec![0xff; 40], &|_| Vec::new()];
+        for damaged in damages {
+            let dir = tempfile::tempdir().unwrap();
+            let healing = Healing::open(dir.path()).unwrap();
+            let file = dir.path().join("file");
+            for what in ["one", "two", "three"] {
+                let id = healing.found(damage(what));
+                fs::write(&file, what).unwrap();
+                healing.quarantine(id, &file).unwrap();
+                healing.update(id, State::Healed, "");
+            }
+            let quarantine = dir.path().join(QUARANTINE_DIR);
+            let path = quarantine.join(FILE);
+            let bytes = damaged(&fs::read(&path).unwrap());
+            fs::write(&path, &bytes).unwrap();
+            let after = Healing::open(dir.path()).unwrap();
+            let records = after.records();
+            assert_eq!(records.iter().map(|r| r.id).collect::<Vec<_>>(), [1, 2, 3], "{bytes:?}");
+            assert_eq!(records[1].reason, RECORD_LOST);
+            assert_eq!(Healing::open(dir.path()).unwrap().records(), records, "written down");
+            assert_eq!(after.found(damage("four")), 4, "no id is used twice");
+            after.sweep(u64::MAX, 0, 0);
+            assert!(quarantine.join("000002/file").exists(), "it is not known whether it was healed");
+        }
+    }
+
+    #[test]
+    fn files_without_a_record_are_listed_until_they_are_removed() {
         let dir = tempfile::tempdir().unwrap();
-        Healing::open(dir.path()).unwrap().found(damage("one"));
-        let path = dir.path().join(QUARANTINE_DIR).join(FILE);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[30] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        assert!(Healing::open(dir.path()).unwrap().records().is_empty());
+        let stray = dir.path().join(QUARANTINE_DIR).join("000041");
+        fs::create_dir_all(&stray).unwrap();
+        let healing = Healing::open(dir.path()).unwrap();
+        assert_eq!((healing.records()[0].state, healing.records()[0].kept.as_str()), (State::Failed, "000041"));
+        assert_eq!(healing.found(damage("one")), 42);
+        fs::remove_dir(&stray).unwrap();
+        healing.sweep(5, 1000, u64::MAX);
+        assert_eq!((healing.records()[0].state, healing.records()[0].kept.as_str()), (State::Healed, ""));
     }
 
     #[test]

@@ -33,10 +33,8 @@ impl Identity {
     /// Reads the identity in a data directory; `None` where there is none.
     pub fn load(dir: &Path) -> Result<Option<Self>, Error> {
         let path = dir.join(FILE);
-        match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text)
-                .map(Some)
-                .map_err(|reason| Error::Identity { path: path.display().to_string(), reason }),
+        match fs::read(&path) {
+            Ok(bytes) => Self::decode(&bytes, &path).map(Some),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(io_error("read", &path)(e)),
         }
@@ -62,8 +60,13 @@ impl Identity {
     /// The identity in a data directory, whatever the node's name.
     pub fn read(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(FILE);
-        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
-        Self::parse(&text).map_err(|reason| Error::Identity { path: path.display().to_string(), reason })
+        Self::decode(&fs::read(&path).map_err(io_error("read", &path))?, &path)
+    }
+
+    /// What is not text is damage like any other, and no trouble with the disk.
+    fn decode(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        let text = std::str::from_utf8(bytes).map_err(|e| e.to_string());
+        text.and_then(Self::parse).map_err(|reason| Error::Identity { path: path.display().to_string(), reason })
     }
 
     /// A new identity, not yet written.
@@ -168,8 +171,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Identity::load_or_create(dir.path(), "n1").unwrap();
         let path = dir.path().join(FILE);
-        let text = fs::read_to_string(&path).unwrap().replace("n1", "n2");
-        fs::write(&path, text).unwrap();
-        assert!(matches!(Identity::load_or_create(dir.path(), "n2"), Err(Error::Identity { .. })));
+        let sound = fs::read(&path).unwrap();
+        for at in 0..sound.len() - 1 {
+            for flip in [0x01, 0x80] {
+                let mut bytes = sound.clone();
+                bytes[at] ^= flip;
+                fs::write(&path, bytes).unwrap();
+                for read in [Identity::load_or_create(dir.path(), "n1"), Identity::read(dir.path())] {
+                    assert!(matches!(read, Err(Error::Identity { .. })), "byte {at} ^ {flip}: {read:?}");
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ mod state;
 
 pub use command::{Command, CommandError, ONLY_REPLICA, Reply, decode, encode};
 pub use election::{Claim, ClaimError, Elected, Elections, PAIRS_MAX};
-pub(crate) use export::{Export, decode_export, encode_export, read_export, write_export};
+pub(crate) use export::{Export, decode_export, encode_export, mend_export, read_export, write_export};
 pub use machine::MetaMachine;
 pub use spread::{SpreadRecord, StreamPlaces};
 pub use state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};

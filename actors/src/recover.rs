@@ -36,6 +36,15 @@ impl Plan {
         Ok(Self { term: export.position.map_or(0, |p| p.0), export })
     }
 
+    /// The warning where this plan knows less than `own`, what the data directory has.
+    pub fn is_older_than(&self, own: &Self) -> Option<String> {
+        let at = |plan: &Self| plan.export.position.map_or(0, |p| p.2);
+        let (from, here) = (at(self), at(own));
+        (from < here).then(|| {
+            format!("the export ends at entry {from}, the node's own copy at entry {here}: what is between would be forgotten")
+        })
+    }
+
     /// Id of the cluster.
     pub fn cluster(&self) -> &str {
         &self.export.state.cluster
@@ -218,6 +227,10 @@ mod tests {
         survivor(dir.path()).await;
         let plan = read_plan(dir.path(), None).await.unwrap();
         assert_eq!((plan.cluster(), plan.export.state.nodes.len()), ("c", 3));
+        let older = Plan { export: Export { position: Some((1, 1, 2)), ..plan.export.clone() }, ..plan.clone() };
+        let said = older.is_older_than(&plan).unwrap();
+        assert!(said.contains("ends at entry 2, the node's own copy at entry"), "{said}");
+        assert_eq!((plan.is_older_than(&plan), plan.is_older_than(&older)), (None, None));
         let other = recover_metadata(dir.path(), plan.clone(), "d").await;
         assert!(other.is_err() && dir.path().join("meta/log").exists(), "another cluster's name does nothing");
         recover_metadata(dir.path(), plan, "c").await.unwrap();

@@ -1,5 +1,6 @@
 //! The node-to-node protocol: messages, clients of peers, and the service that answers them.
 mod client;
+mod refusal;
 mod server;
 
 /// Generated from `proto/node.proto`.
@@ -10,4 +11,5 @@ pub mod proto {
 
 pub(crate) use client::listed;
 pub use client::{Peers, connect};
+pub(crate) use refusal::{LATE, refusal};
 pub use server::NodeService;

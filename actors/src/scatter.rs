@@ -1,5 +1,6 @@
 //! The way of a query: one fragment to every node that leads a shard, frames back as they are made.
 mod damage;
+mod missed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,16 +19,18 @@ use trine_query::{Error, Result};
 
 use crate::cluster::Shared;
 use crate::rpc::proto::{self, fragment_reply};
+use crate::rpc::{LATE, refusal};
 use crate::shard::PoolError;
 pub(crate) use damage::Asked;
 use damage::{Patience, Watch, without_lost};
+use missed::{Missed, give_up, not_leading};
 
 /// Frames between the pool and whoever reads them, each at most about 1 MiB.
 const FRAMES_QUEUED: usize = 8;
 /// A node's frames are held back up to this many bytes, so that a node that dies before can be asked again.
 const HELD_BYTES: usize = 4 << 20;
-/// How long a shard without a leader is waited for.
-const LEADER_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a node may take to begin its answer.
+const OPEN_PATIENCE: Duration = Duration::from_secs(4);
 const RETRY_PAUSE: Duration = Duration::from_millis(40);
 
 /// The cluster as the query engines see it.
@@ -45,7 +48,8 @@ impl ClusterScatter {
 impl Scatter for ClusterScatter {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
         let (tx, rx) = mpsc::channel(FRAMES_QUEUED);
-        let drive = Drive { shared: self.shared.clone(), ctx: ctx.clone(), fragment, tx };
+        let (started, give_up) = (Instant::now(), give_up(Instant::now(), ctx.deadline));
+        let drive = Drive { shared: self.shared.clone(), ctx: ctx.clone(), fragment, started, give_up, tx };
         tokio::spawn(drive.run());
         ReceiverStream::new(rx).boxed()
     }
@@ -56,12 +60,17 @@ struct Drive {
     shared: Arc<Shared>,
     ctx: QueryContext,
     fragment: Fragment,
+    started: Instant,
+    /// From here on shards that have not answered are left out.
+    give_up: Instant,
     tx: mpsc::Sender<Result<Item>>,
 }
 
 /// What one node made of its shards.
 #[derive(Debug, Default)]
 struct NodeAnswer {
+    /// The node's name; none when no node could be asked.
+    node: Option<String>,
     /// Ask again: (shard, leader if known, why).
     again: Vec<(u32, Option<u64>, String)>,
     /// The node has met a damaged block; whether waiting for its healing is hopeless.
@@ -80,19 +89,20 @@ impl Drive {
     }
 
     async fn ask_all(&self) {
-        let started = Instant::now();
+        let me = self.shared.node_name(self.shared.node_id());
         let mut pending: BTreeSet<u32> = self.shared.meta().shards.keys().copied().collect();
         if pending.is_empty() {
-            let reason = "the cluster has not been created yet".to_owned();
-            return self.send(Err(Error::ShardMissing { shard: 0, reason })).await;
+            let error = Some("the cluster has not been created yet".to_owned());
+            let first = ShardAnswer { node: me, error, ..ShardAnswer::default() };
+            return self.send(Err(Error::ShardMissing(first.into()))).await;
         }
-        let mut reasons: BTreeMap<u32, String> = BTreeMap::new();
-        let mut patience = Patience::default();
+        let shards_count = pending.len();
+        let mut missed = Missed::default();
+        let mut patience = Patience::until(self.started + self.give_up.saturating_duration_since(self.started) / 2);
         let mut attempt = 0;
         while !pending.is_empty() {
             if attempt > 0 {
-                let give_up = self.ctx.deadline.min(started + LEADER_PATIENCE);
-                if Instant::now() + RETRY_PAUSE >= give_up || self.tx.is_closed() {
+                if Instant::now() + RETRY_PAUSE >= self.give_up || self.tx.is_closed() {
                     break;
                 }
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -113,19 +123,21 @@ impl Drive {
                 }
                 for (shard, leader, reason) in answer.again {
                     self.shared.hints.set(shard, leader);
-                    reasons.insert(shard, reason);
+                    missed.note(shard, answer.node.as_deref(), reason);
                     pending.insert(shard);
                 }
             }
         }
+        let nothing = pending.len() == shards_count;
         for shard in pending {
-            let reason = reasons.remove(&shard).unwrap_or_else(|| "no leader".into());
+            let account = missed.account(shard, &me);
             if self.ctx.strict {
-                return self.send(Err(Error::ShardMissing { shard, reason })).await;
+                return self.send(Err(Error::ShardMissing(account.into()))).await;
             }
-            let node = self.shared.node_name(self.shared.leader_of(shard, 1).unwrap_or(0));
-            self.send(Ok(Item::ShardDone(ShardAnswer { shard, node, error: Some(reason), ..ShardAnswer::default() })))
-                .await;
+            if nothing {
+                return self.send(Err(Error::NoShard { shards_count, first: account.into() })).await;
+            }
+            self.send(Ok(Item::ShardDone(account))).await;
         }
     }
 
@@ -136,7 +148,7 @@ impl Drive {
 
     async fn ask(&self, node: u64, asked: Asked) -> NodeAnswer {
         if node == 0 {
-            return again(asked.shards, "no leader is known");
+            return again(None, asked.shards, "no leader is known");
         }
         let reply_bytes_max = self.shared.budget.shares.query;
         let limits = FragmentLimits::new(reply_bytes_max, self.ctx.deadline, self.ctx.memory.clone());
@@ -147,7 +159,7 @@ impl Drive {
         } else {
             match self.remote(node, &asked, &limits).await {
                 Ok(replies) => replies,
-                Err(reason) => return again(asked.shards, &reason),
+                Err(reason) => return again(Some(name), asked.shards, &reason),
             }
         };
         self.forward(replies, asked.shards, name).await
@@ -159,7 +171,7 @@ impl Drive {
         asked: &Asked,
         limits: &FragmentLimits,
     ) -> std::result::Result<BoxStream<'static, Result<Reply>>, String> {
-        let mut client = self.shared.peers.client(node)?;
+        let mut client = self.shared.peers.client(node).map_err(|_| "its address is not known".to_owned())?;
         let patience = self.ctx.deadline.saturating_duration_since(Instant::now());
         let mut request = tonic::Request::new(proto::FragmentRequest {
             to: self.shared.peers.to(node),
@@ -172,12 +184,13 @@ impl Drive {
             accept_incomplete: asked.accept_incomplete,
         });
         request.set_timeout(patience);
-        let opened = tokio::time::timeout(patience.min(Duration::from_secs(4)), client.run_fragment(request)).await;
-        let opened = opened.map_err(|_| format!("node {node} did not answer in time"))?;
-        let stream = opened.map_err(|status| format!("node {node}: {status}"))?.into_inner();
+        let begin = OPEN_PATIENCE.min(self.give_up.saturating_duration_since(Instant::now()));
+        let opened = tokio::time::timeout(begin, client.run_fragment(request)).await;
+        let opened = opened.map_err(|_| LATE.to_owned())?;
+        let stream = opened.map_err(|status| refusal(&status))?.into_inner();
         let memory = self.ctx.memory.clone();
         let take = move |reply: std::result::Result<proto::FragmentReply, tonic::Status>| {
-            match Reply::from_proto(reply.map_err(|s| Error::Io(std::io::Error::other(s)))?)? {
+            match Reply::from_proto(reply.map_err(|s| Error::Io(std::io::Error::other(refusal(&s))))?)? {
                 // Charged until the engine has taken it apart.
                 Reply::Frame(frame) => Ok(Reply::Frame(memory::hold(&memory, frame)?)),
                 other => Ok(other),
@@ -194,7 +207,7 @@ impl Drive {
         shards: Vec<u32>,
         name: String,
     ) -> NodeAnswer {
-        let mut answer = NodeAnswer::default();
+        let mut answer = NodeAnswer { node: Some(name.clone()), ..NodeAnswer::default() };
         let mut held: Vec<Item> = Vec::new();
         let (mut held_bytes, mut streaming) = (0, false);
         let mut open: BTreeSet<u32> = shards.iter().copied().collect();
@@ -204,15 +217,15 @@ impl Drive {
                     held_bytes += frame.len();
                     held.push(Item::Frame(frame));
                 }
-                Ok(Reply::Done { shard, incomplete: Some(reason), .. }) if self.ctx.strict => {
-                    self.send(Err(Error::ShardMissing { shard, reason })).await;
-                    answer.over = true;
-                    return answer;
-                }
                 Ok(Reply::Done { shard, replica, position, incomplete: error }) => {
                     open.remove(&shard);
-                    let node = name.clone();
-                    held.push(Item::ShardDone(ShardAnswer { shard, node, replica, position, error }));
+                    let account = ShardAnswer { shard, node: name.clone(), replica, position, error };
+                    if self.ctx.strict && account.error.is_some() {
+                        self.send(Err(Error::ShardMissing(account.into()))).await;
+                        answer.over = true;
+                        return answer;
+                    }
+                    held.push(Item::ShardDone(account));
                 }
                 Ok(Reply::Damage { hopeless, reason }) => {
                     answer.damage = Some(hopeless);
@@ -220,7 +233,7 @@ impl Drive {
                 }
                 Ok(Reply::NotLeader { shard, leader }) => {
                     open.remove(&shard);
-                    answer.again.push((shard, leader, format!("node {name} does not lead it")));
+                    answer.again.push((shard, leader, not_leading(leader)));
                 }
                 Err(Error::Io(error)) => return self.broken(open, streaming, answer, name, &error).await,
                 Err(error) => {
@@ -263,29 +276,25 @@ impl Drive {
     ) -> NodeAnswer {
         for shard in open {
             if !streaming {
-                answer.again.push((shard, None, format!("node {name}: {error}")));
-            } else if self.ctx.strict {
-                self.send(Err(Error::ShardMissing { shard, reason: error.to_string() })).await;
+                answer.again.push((shard, None, error.to_string()));
+                continue;
+            }
+            let error = Some(format!("the answer broke off: {error}"));
+            let account = ShardAnswer { shard, node: name.clone(), error, ..ShardAnswer::default() };
+            if self.ctx.strict {
+                self.send(Err(Error::ShardMissing(account.into()))).await;
                 answer.over = true;
                 return answer;
-            } else {
-                let error = Some(format!("the answer broke off: {error}"));
-                self.send(Ok(Item::ShardDone(ShardAnswer {
-                    shard,
-                    node: name.clone(),
-                    error,
-                    ..ShardAnswer::default()
-                })))
-                .await;
             }
+            self.send(Ok(Item::ShardDone(account))).await;
         }
         answer
     }
 }
 
-fn again(shards: Vec<u32>, reason: &str) -> NodeAnswer {
+fn again(node: Option<String>, shards: Vec<u32>, reason: &str) -> NodeAnswer {
     let again = shards.into_iter().map(|s| (s, None, reason.to_owned())).collect();
-    NodeAnswer { again, ..NodeAnswer::default() }
+    NodeAnswer { node, again, ..NodeAnswer::default() }
 }
 
 /// One reply of a node.
@@ -360,7 +369,7 @@ fn error_to_proto(error: &Error) -> proto::QueryError {
         Error::Limit { .. } => 4,
         Error::Timeout => 5,
         Error::Canceled => 6,
-        Error::ShardMissing { .. } => 7,
+        Error::ShardMissing(_) | Error::NoShard { .. } => 7,
         Error::Corrupt { .. } => 8,
         Error::Io(_) => 9,
         Error::Memory(Exceeded::Query { .. }) => 11,

@@ -69,6 +69,21 @@ pub enum Election {
     TooMany(usize),
 }
 
+/// Why a node was not removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotRemoved {
+    /// There is none of that name.
+    Unknown(String),
+    /// The cluster cannot do without it, or it is alive.
+    Refused(String),
+}
+
+impl NotRemoved {
+    pub fn unknown(name: &str) -> Self {
+        Self::Unknown(format!("the cluster has no node named {name:?}"))
+    }
+}
+
 /// The cluster, as seen from a protocol surface.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
@@ -165,8 +180,8 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// Has a node's replicas made elsewhere, then forgets it. `Err` says why not; a living node only with `drain`.
-    async fn remove_node(&self, name: &str, _drain: bool) -> Result<RemovedNode, String> {
-        Err(format!("the cluster has no node named {name:?}"))
+    async fn remove_node(&self, name: &str, _drain: bool) -> Result<RemovedNode, NotRemoved> {
+        Err(NotRemoved::unknown(name))
     }
 
     /// The metadata as a checksummed file, as `trine admin recover-metadata` takes it.

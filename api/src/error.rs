@@ -113,7 +113,9 @@ impl From<trine_query::Error> for ApiError {
             Q::Overloaded { reason } => Self::Overloaded { reason },
             Q::Timeout => Self::Timeout,
             Q::Canceled => Self::Canceled,
-            Q::ShardMissing { .. } => Self::Unavailable { reason: error.to_string(), retry_after_s: RETRY_AFTER_S },
+            Q::ShardMissing(_) | Q::NoShard { .. } => {
+                Self::Unavailable { reason: error.to_string(), retry_after_s: RETRY_AFTER_S }
+            }
             Q::Corrupt { .. } | Q::Io(_) => Self::Internal(error.to_string()),
         }
     }

@@ -15,6 +15,7 @@ use trine_api::admin::model::{
     AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode,
     AdminShard, AdminSpreads, AdminVerification, FlushReport, RemovedNode,
 };
+use trine_api::backend::NotRemoved;
 use trine_api::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
@@ -200,6 +201,7 @@ impl Backend for ClusterBackend {
                     memory_budget_bytes: status.memory_budget_bytes,
                     disk_used_bytes: status.disk_used_bytes,
                     disk_free_bytes: status.disk_free_bytes,
+                    disk_full: status.disk_full,
                 }
             })
             .collect()
@@ -291,8 +293,11 @@ impl Backend for ClusterBackend {
         healing::view(&self.cluster).await
     }
 
-    async fn remove_node(&self, name: &str, drain: bool) -> Result<RemovedNode, String> {
-        let id = self.cluster.remove_node(name, drain).await?;
+    async fn remove_node(&self, name: &str, drain: bool) -> Result<RemovedNode, NotRemoved> {
+        if !self.cluster.meta().nodes.values().any(|n| n.name == name) {
+            return Err(NotRemoved::unknown(name));
+        }
+        let id = self.cluster.remove_node(name, drain).await.map_err(NotRemoved::Refused)?;
         let held = self.cluster.meta().records().filter(|(_, r)| r.on_node(id).is_some()).count();
         Ok(RemovedNode { id, name: name.to_owned(), replicas_count: held as u32 })
     }

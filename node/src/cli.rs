@@ -8,7 +8,7 @@ use crate::config::{listen_address, size};
 
 /// Metrics, logs and traces in one replicated binary.
 #[derive(Debug, Parser)]
-#[command(name = "trine", version, about, after_help = EXAMPLES)]
+#[command(name = "trine", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -92,6 +92,9 @@ pub(crate) struct DevFlags {
     /// Number of nodes: 1 or 3.
     #[arg(long, default_value_t = 3)]
     pub(crate) nodes: u16,
+    /// Memory budget of each node, in bytes or as 512MiB [default: its part of what one node would take].
+    #[arg(long, env = "TRINE__NODE__MEMORY_BYTES", value_parser = size::parse)]
+    pub(crate) memory_bytes: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -116,7 +119,8 @@ pub(crate) enum AdminCommand {
     },
     /// Seal every head now and wait until the blocks are durable.
     Flush,
-    /// Read every block of every node, compare the replicas, and have healed what is damaged.
+    /// Read every block of every node, compare the replicas, and have healed what is damaged. Fails unless all blocks could
+    /// be checked and are sound. The log and manifests are checked when a node starts, not by this.
     Scrub {
         /// Start none: follow the ones that run, or show how the last ones ended.
         #[arg(long)]
@@ -207,6 +211,9 @@ pub(crate) struct RecoverMetadataFlags {
     /// Take the metadata from this export instead of from the data directory.
     #[arg(long)]
     pub(crate) from: Option<PathBuf>,
+    /// Take the export although the node's own copy is newer: what only that one knows is forgotten.
+    #[arg(long, requires = "from")]
+    pub(crate) take_older: bool,
 }
 
 #[derive(Debug, Args)]
@@ -337,4 +344,21 @@ pub(crate) struct BenchTraces {
     /// Spans in a request.
     #[arg(long, default_value_t = 2_000)]
     pub(crate) spans_per_request: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn help_says_what_trine_is_and_dev_takes_memory_as_nodes_do() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.starts_with("Metrics, logs and traces in one replicated binary"), "{help}");
+        let cli = Cli::try_parse_from(["trine", "dev", "--memory-bytes", "256MiB"]).unwrap();
+        assert!(matches!(cli.command, Command::Dev(DevFlags { memory_bytes: Some(0x1000_0000), .. })), "{cli:?}");
+        let refused = Cli::try_parse_from(["trine", "admin", "recover-metadata", "--data-dir", "d", "--take-older"]);
+        assert!(refused.is_err(), "it belongs to --from");
+    }
 }

@@ -133,7 +133,8 @@ impl Default for ClusterSection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct StorageConfig {
-    /// Facts older than this are refused, not seen any more and removed, in seconds: 1 to 3153600000 (100 years).
+    /// Facts older than this are no longer seen and are removed, and samples and log lines older than it are refused (spans of any time
+    /// are taken), in seconds: 1 to 3153600000 (100 years).
     pub(crate) retention_s: u64,
     /// Seal a head when it is this old, in seconds: at least 1. Larger: better compression, longer replay after a crash.
     pub(crate) head_age_s: u64,

@@ -22,6 +22,9 @@ pub(crate) enum Error {
     Admin(String),
     #[error("{0}")]
     Dev(String),
+    /// Whoever read the output has left. Said to nobody.
+    #[error("nobody reads the output")]
+    ReaderGone,
     /// A measurement did not come about or cannot be used.
     #[error("{0}")]
     Bench(String),

@@ -13,9 +13,15 @@ mod run;
 mod stop;
 mod telemetry;
 
+use std::io::Write;
+
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::error::Error;
+
+/// Exit status when the reader of the output has left: what a shell shows for a program that SIGPIPE has ended.
+const READER_GONE: u8 = 141;
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
@@ -30,8 +36,10 @@ fn main() -> std::process::ExitCode {
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(Error::ReaderGone) => READER_GONE.into(),
         Err(error) => {
-            eprintln!("error: {}", error::chain(&error));
+            // Nowhere is left to say so if this fails too.
+            drop(writeln!(std::io::stderr(), "error: {}", error::chain(&error)));
             std::process::ExitCode::FAILURE
         }
     }

@@ -14,6 +14,15 @@ pub struct ShardAnswer {
     pub error: Option<String>,
 }
 
+impl ShardAnswer {
+    /// The sentence for people where the answer is not whole.
+    pub fn account(&self) -> Option<String> {
+        let (Self { shard, node, .. }, why) = (self, self.error.as_ref()?);
+        let what = if self.replica == 0 { "missing from" } else { "incomplete in" };
+        Some(format!("shard {shard} is {what} this answer (node {node}): {why}"))
+    }
+}
+
 /// What an engine learnt about its answer besides the answer; `api` puts it into each protocol's place.
 #[derive(Clone, Debug, Default)]
 pub struct Completeness {
@@ -47,12 +56,9 @@ impl Completeness {
         self.shards.iter().filter(|s| s.error.is_none()).count()
     }
 
-    /// One sentence for each shard that is missing from the answer.
+    /// One sentence for each shard that is missing from the answer, or incomplete in it.
     pub fn warnings(&self) -> Vec<String> {
-        let missing = self.shards.iter().filter_map(|s| Some((s, s.error.as_ref()?)));
-        missing
-            .map(|(s, why)| format!("shard {} is missing from this answer (node {}): {why}", s.shard, s.node))
-            .collect()
+        self.shards.iter().filter_map(ShardAnswer::account).collect()
     }
 }
 
@@ -82,8 +88,13 @@ mod tests {
 
     #[test]
     fn a_warning_names_the_shard_the_node_and_why() {
-        let completeness = Completeness { shards: vec![answer(0, 3, None), answer(4, 0, Some("no leader"))] };
+        let missing = ShardAnswer { replica: 0, ..answer(4, 0, Some("no leader")) };
+        let completeness = Completeness { shards: vec![answer(0, 3, None), missing, answer(5, 9, Some("a block"))] };
         assert_eq!(completeness.whole(), 1);
-        assert_eq!(completeness.warnings(), ["shard 4 is missing from this answer (node n): no leader"]);
+        let wanted = [
+            "shard 4 is missing from this answer (node n): no leader",
+            "shard 5 is incomplete in this answer (node n): a block",
+        ];
+        assert_eq!(completeness.warnings(), wanted);
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with a query, in facts; `api` words it for each protocol.
 
+use crate::completeness::ShardAnswer;
 use crate::memory::Exceeded;
 
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +27,13 @@ pub enum Error {
     Timeout,
     #[error("query was canceled")]
     Canceled,
-    /// A shard could not answer and the request asked for strictness.
-    #[error("shard {shard} is not available: {reason}")]
-    ShardMissing { shard: u32, reason: String },
+    /// A shard did not answer, or not in full, and the request asked for strictness. Boxed, since recursive parsers have an
+    /// error's size on the stack for each level.
+    #[error("{}", .0.account().unwrap_or_default())]
+    ShardMissing(Box<ShardAnswer>),
+    /// No shard answered at all: that is no answer, whatever the request asked for.
+    #[error("none of {shards_count} shards answered: {}", first.account().unwrap_or_default())]
+    NoShard { shards_count: usize, first: Box<ShardAnswer> },
     /// A message between nodes or bytes on disk do not decode.
     #[error("corrupt {what}: {reason}")]
     Corrupt { what: &'static str, reason: String },

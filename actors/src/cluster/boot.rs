@@ -27,7 +27,7 @@ use crate::device::WalDevice;
 use crate::disk::DiskGuard;
 use crate::error::Error;
 use crate::gossip::{Gossip, Own, Peer};
-use crate::healing::{Found, Healing, Kind};
+use crate::healing::{Found, Healing, Kind, SUPERSEDED};
 use crate::identity::{Identity, io_error};
 use crate::ledger::{Intake, Verify};
 use crate::meta::{Command, MetaMachine, MetaState, NodeRecord};
@@ -268,7 +268,7 @@ async fn refuse_the_past(shared: &Shared) -> Result<Standing, Error> {
 async fn join_anew(shared: &Arc<Shared>, identity: &Identity) -> Result<Identity, Error> {
     let (kind, what) = (Kind::Metadata, format!("metadata replica {}", identity.meta_replica));
     let detail = "the metadata was recovered without this copy".to_owned();
-    let id = shared.healing.found(Found { kind, shard: None, what, reason: "superseded", detail });
+    let id = shared.healing.found(Found { kind, shard: None, what, reason: SUPERSEDED, detail });
     let dir = shared.config.data_dir.join("meta");
     loop {
         let peers = shared.live();

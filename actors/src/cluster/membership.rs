@@ -1,5 +1,6 @@
 //! Who belongs to the cluster: changes of the metadata from any node, taking nodes in, letting them go, and whether this
 //! node still belongs to it.
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use futures::stream::FuturesUnordered;
 use tracing::{error, info, warn};
 
 use super::shared::Shared;
-use crate::meta::{self, Command, META_SHARD, NodeRecord, Reply};
+use crate::meta::{self, Command, GoneNode, META_SHARD, NodeRecord, Reply};
 use crate::placement::cannot_retire;
 use crate::rpc::{connect, proto};
 
@@ -109,15 +110,12 @@ impl Shared {
         let state = self.meta();
         let known = state.nodes.values().find(|n| n.name == name);
         let node = known.cloned().ok_or_else(|| format!("the cluster has no node named {name:?}"))?;
-        let live = self.live().into_keys().collect();
+        let live: BTreeSet<u64> = self.live().into_keys().collect();
         if !drain && (self.live().contains_key(&node.id) || node.id == self.node_id() || self.answers(&node).await) {
             return Err(format!("node {name:?} is alive; stop it first, or move its replicas away with drain"));
         }
         if let Some(shard) = cannot_retire(&state, &live, node.id) {
-            return Err(format!(
-                "no other living node can take the replica of shard {shard} on {name:?}; add a node first (started under \
-                 the name {name:?} with an empty disk, it takes its place by itself)"
-            ));
+            return Err(no_place(name, shard, live.contains(&node.id)));
         }
         self.meta_submit(&Command::RetireNode { node: node.id }).await?;
         info!(name, node = node.id, drain, "the node's replicas are moved to others, then it is removed");
@@ -169,14 +167,43 @@ impl Shared {
         if *self.stopping.borrow() {
             return warn!(reason, "this node is not of the cluster any more");
         }
-        error!(reason, "this node is not of the cluster any more, ending the process");
+        // What an operator has asked for is no error; what comes back from the past is.
+        let removed = GoneNode { name: self.config.node_name.clone(), replaced_by: 0 };
+        if reason == removed.refusal() {
+            warn!(reason, "this node was removed from the cluster, ending the process");
+        } else {
+            error!(reason, "this node is not of the cluster any more, ending the process");
+        }
         std::process::exit(super::EXIT_GONE);
     }
+}
+
+/// Why a node cannot be let go; the advice depends on whether it is `alive`.
+fn no_place(name: &str, shard: u32, alive: bool) -> String {
+    let advice = match alive {
+        true => "add a node first".to_owned(),
+        false => format!(
+            "add a node first (one started under the name {name:?} with an empty disk takes its place by itself, without this)"
+        ),
+    };
+    format!("no other living node can take the replica of shard {shard} on {name:?}; {advice}")
 }
 
 fn accepted(reply: Reply) -> Result<Reply, String> {
     match reply {
         Reply::Refused(reason) => Err(reason),
         reply @ (Reply::Done | Reply::Replica(_) | Reply::SpreadFrom(_) | Reply::Elected(_)) => Ok(reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_living_node_is_not_to_be_started_again_empty() {
+        let said = [true, false].map(|alive| no_place("n3", 5, alive));
+        assert_eq!(said[0], "no other living node can take the replica of shard 5 on \"n3\"; add a node first");
+        assert!(said[1].contains("with an empty disk takes its place"), "{}", said[1]);
     }
 }

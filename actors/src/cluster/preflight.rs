@@ -8,14 +8,14 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use tracing::info;
+use tracing::{info, warn};
 use trine_raft::{ReplicaId, check_store};
 
 use crate::config::ClusterConfig;
 use crate::error::Error;
 use crate::healing::{Found, Healing, Kind, State};
 use crate::identity::{ANY_CLUSTER, Identity, io_error};
-use crate::meta::read_export;
+use crate::meta::{mend_export, read_export};
 
 /// What a node keeps of a cluster, besides its identity.
 const OF_A_CLUSTER: [&str; 3] = ["meta", "wal", "shards"];
@@ -43,7 +43,10 @@ pub(super) fn identity(config: &ClusterConfig, healing: &Healing) -> Result<Iden
             // What a crash has left while it was put into quarantine.
             return put_away_remains(dir, healing).map(|()| identity);
         }
-        Ok(identity) => return Ok(identity),
+        Ok(identity) => {
+            mend_metadata(dir, healing);
+            return Ok(identity);
+        }
         Err(damage) => damage,
     };
     let Damage { what, reason, detail, cluster } = damage;
@@ -65,6 +68,7 @@ pub(super) fn identity(config: &ClusterConfig, healing: &Healing) -> Result<Iden
 }
 
 const IDENTITY_DAMAGED: &str = "identity_damaged";
+const EXPORT_DAMAGED: &str = "export_damaged";
 
 fn examine(dir: &Path, node_name: &str) -> Result<Result<Identity, Damage>, Error> {
     let found = dir.join("identity").try_exists().map_err(io_error("look for the identity in", dir))?;
@@ -93,7 +97,7 @@ fn examine(dir: &Path, node_name: &str) -> Result<Result<Identity, Damage>, Erro
     let meta = dir.join("meta");
     let export = match read_export(&meta) {
         Ok(export) => export,
-        Err(e) if e.kind() == io::ErrorKind::InvalidData => return damage("export_damaged", e.to_string()),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => return damage(EXPORT_DAMAGED, e.to_string()),
         Err(e) => return Err(io_error("read the metadata in", &meta)(e)),
     };
     if identity.meta_opened && !meta.join("log").join("db").exists() {
@@ -106,6 +110,21 @@ fn examine(dir: &Path, node_name: &str) -> Result<Result<Identity, Damage>, Erro
             damage("store_damaged", error.to_string())
         }
         Err(error) => Err(Error::Raft { group: 0, reason: error.to_string() }),
+    }
+}
+
+/// The export is there twice. What is wrong with one of them is put right from the other; a disk that has no room for that now
+/// is no reason not to start.
+fn mend_metadata(dir: &Path, healing: &Healing) {
+    match mend_export(&dir.join("meta")) {
+        Ok(None) => {}
+        Ok(Some(detail)) => {
+            let (kind, what) = (Kind::Metadata, "export".to_owned());
+            let found = Found { kind, shard: None, what, reason: EXPORT_DAMAGED, detail };
+            let id = healing.found(found);
+            healing.update(id, State::Healed, "made anew from its second copy");
+        }
+        Err(error) => warn!(%error, "the export of the metadata could not be written twice"),
     }
 }
 
@@ -180,9 +199,10 @@ mod tests {
     #[test]
     fn damaged_metadata_makes_a_new_node_that_only_joins() {
         type Break = fn(&Path);
-        let cases: [(&str, Break, &str); 5] = [
+        let cases: [(&str, Break, &str); 6] = [
             ("identity_missing", |d| fs::remove_file(d.join("identity")).unwrap(), ANY_CLUSTER),
             ("identity_damaged", |d| fs::write(d.join("identity"), "x").unwrap(), ANY_CLUSTER),
+            ("identity_damaged", |d| fs::write(d.join("identity"), b"trine\xff\n").unwrap(), ANY_CLUSTER),
             ("export_damaged", |d| fs::write(d.join("meta/meta.state"), "x").unwrap(), "c"),
             ("store_damaged", |d| fs::create_dir_all(d.join("meta/log/blobs")).unwrap(), "c"),
             (
@@ -230,6 +250,21 @@ mod tests {
         // The probe is gone, and with it what was in its way.
         assert_eq!(identity(&with, &healing).unwrap().cluster, "");
         assert_eq!(healing.records()[0].reason, "store_damaged");
+    }
+
+    #[test]
+    fn a_damaged_export_is_made_anew_from_its_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = member(dir.path());
+        crate::meta::write_export(&dir.path().join("meta"), &crate::meta::Export::default()).unwrap();
+        fs::write(dir.path().join("meta/meta.state"), "x").unwrap();
+        let healing = Healing::open(dir.path()).unwrap();
+        assert_eq!(identity(&config(dir.path(), &["127.0.0.2:1"]), &healing).unwrap(), before, "no new node");
+        let record = &healing.records()[0];
+        assert_eq!((record.reason.as_str(), record.state, record.kept.as_str()), (EXPORT_DAMAGED, State::Healed, ""));
+        assert!(dir.path().join("shards/file").exists());
+        fs::remove_file(dir.path().join("meta/meta.state.copy")).unwrap();
+        assert!(read_export(&dir.path().join("meta")).unwrap().is_some());
     }
 
     #[test]

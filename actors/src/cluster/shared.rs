@@ -320,6 +320,7 @@ impl Shared {
             disk_free_bytes,
             wal_bytes: wal.segments.saturating_add(wal.spares) * WalConfig::default().segment_bytes,
             replicas,
+            disk_full: self.disk.is_full(),
         }
     }
 }

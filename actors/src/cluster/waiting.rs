@@ -13,7 +13,8 @@ pub(super) fn waits_for(live: &Peers, cluster: &str, expect: usize) -> String {
     let seen = format!("{seen} (itself included)");
     if !cluster.is_empty() {
         return format!(
-            "not in touch with its cluster {cluster} yet: a majority of the cluster's nodes must run; this one sees {seen}"
+            "not in touch with its cluster {cluster} yet: it waits for the leader of the cluster's metadata, which is elected once \
+             a majority of the nodes that have a copy of the metadata run; this one sees {seen}"
         );
     }
     if let Some(member) = live.values().find(|p| !p.cluster.is_empty()) {
@@ -52,6 +53,8 @@ mod tests {
             (&alone, "", 0, ["bootstrap_expect is 0", "cluster.join"]),
             (&found, "", 3, ["not in a cluster yet", "joining through n2"]),
             (&found, "c", 3, ["its cluster c", "2 live nodes, n1, n2"]),
+            // All of them may run, and no leader be elected yet.
+            (&found, "c", 2, ["waits for the leader", "elected once a majority"]),
             (&Peers::new(), "", 1, ["says (1)", "no live node"]),
         ] {
             let said = waits_for(live, cluster, expect);

@@ -1,9 +1,10 @@
 //! The list's file: text, so that it can be read beside the files it tells of. Byte table: `docs/formats/healing.md`.
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Kind, Record, State};
+use super::{Kind, Record, State, folder};
 
 const HEADER: &str = "trine-healing 1";
 
@@ -44,6 +45,22 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Record>, String> {
         return Err("unknown version".into());
     }
     lines.map(record).collect()
+}
+
+/// Ids above it in a damaged list are damage.
+const SALVAGED_ID_MAX: u64 = 999_999_999;
+
+/// The records of a list that does not decode as a whole, as far as their lines do. One that has files must have the directory
+/// of its id: a line whose damage is not noticed must not make another record's files be removed.
+pub(super) fn salvage(bytes: &[u8]) -> Vec<Record> {
+    let lines = bytes.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let mut records: BTreeMap<u64, Record> = BTreeMap::new();
+    for record in lines.filter_map(|line| record(line).ok()) {
+        if record.id <= SALVAGED_ID_MAX && (record.kept.is_empty() || record.kept == folder(record.id)) {
+            records.entry(record.id).or_insert(record);
+        }
+    }
+    records.into_values().collect()
 }
 
 fn record(line: &str) -> Result<Record, String> {
@@ -134,6 +151,18 @@ mod tests {
         let expected = format!("{body}crc {:08x}\n", crc32fast::hash(body.as_bytes()));
         assert_eq!(String::from_utf8(encode(&[sample()])).unwrap(), expected);
         assert_eq!(decode(expected.as_bytes()).unwrap(), vec![sample()]);
+    }
+
+    #[test]
+    fn sound_lines_of_a_damaged_list_are_kept() {
+        let of = |id: u64, kept: &str| Record { id, kept: kept.into(), ..sample() };
+        let all = [of(7, "000007"), of(8, ""), of(9, "000009"), of(10, "000007"), of(u64::MAX, "")];
+        let mut bytes = encode(&all);
+        let at = bytes.windows(6).position(|w| w == b"000009").unwrap();
+        bytes[at] = 0xff;
+        assert!(decode(&bytes).is_err());
+        assert_eq!(salvage(&bytes), [of(7, "000007"), of(8, "")]);
+        assert_eq!(salvage(b"\xff\n\n"), []);
     }
 
     #[test]

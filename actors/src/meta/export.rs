@@ -1,5 +1,7 @@
 //! The metadata as a checksummed file: the snapshot of its group, and what an operator keeps as a backup.
 //!
+//! Its group's log is purged behind it, so a node keeps it twice: one damaged file costs nothing.
+//!
 //! ```text
 //! meta.state, version 5                                  docs/formats/manifest.md
 //!   0   4  magic "TRNX"
@@ -18,6 +20,8 @@ use super::state::{MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 
 /// Name of the file in the metadata's directory.
 pub(crate) const FILE: &str = "meta.state";
+/// The second copy, written after the first and before the log is purged.
+const COPY: &str = "meta.state.copy";
 const MAGIC: &[u8; 4] = b"TRNX";
 const VERSION: u8 = 5;
 
@@ -174,23 +178,51 @@ pub(crate) fn encode_export(export: &Export) -> Vec<u8> {
     [MAGIC.as_slice(), &body, hash.as_bytes()].concat()
 }
 
-/// The export of a metadata directory; `None` when there is none yet.
+/// The export of a metadata directory, of whichever copy is whole; `None` when there is none yet.
 pub(crate) fn read_export(dir: &Path) -> io::Result<Option<Export>> {
-    match fs::read(dir.join(FILE)) {
+    match (read_copy(dir, FILE), read_copy(dir, COPY)) {
+        (Ok(Some(export)), _) | (Ok(None) | Err(_), Ok(Some(export))) => Ok(Some(export)),
+        (first, _) => first,
+    }
+}
+
+fn read_copy(dir: &Path, name: &str) -> io::Result<Option<Export>> {
+    match fs::read(dir.join(name)) {
         Ok(bytes) => decode_export(&bytes).map(Some),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
 }
 
-/// Replaces the export of a metadata directory atomically and durably.
+/// Makes both copies the same again, from the first if it is whole. Returns what was wrong with one that did not decode.
+pub(crate) fn mend_export(dir: &Path) -> io::Result<Option<String>> {
+    let (first, second) = (read_copy(dir, FILE), read_copy(dir, COPY));
+    let (sound, damage) = match (first, second) {
+        (Ok(Some(a)), Ok(Some(b))) if a == b => return Ok(None),
+        (Ok(Some(a)), Ok(_)) => (a, None),
+        (Ok(Some(a)), Err(e)) => (a, Some(format!("{COPY}: {e}"))),
+        (Err(e), Ok(Some(b))) => (b, Some(format!("{FILE}: {e}"))),
+        (Ok(None), Ok(Some(b))) => (b, Some(format!("{FILE} is missing"))),
+        (Ok(None), Ok(None)) => return Ok(None),
+        (Ok(None), Err(e)) | (Err(e), _) => return Err(e),
+    };
+    write_export(dir, &sound)?;
+    Ok(damage)
+}
+
+/// Replaces the export of a metadata directory, each copy atomically and durably.
 pub(crate) fn write_export(dir: &Path, export: &Export) -> io::Result<()> {
-    let temporary = dir.join("meta.state.new");
-    let mut file = fs::File::create(&temporary)?;
-    file.write_all(&encode_export(export))?;
-    file.sync_all()?;
-    fs::rename(&temporary, dir.join(FILE))?;
-    fs::File::open(dir)?.sync_all()
+    let bytes = encode_export(export);
+    for name in [FILE, COPY] {
+        let temporary = dir.join("meta.state.new");
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, dir.join(name))?;
+        // The second is begun once the first is there for good.
+        fs::File::open(dir)?.sync_all()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -354,6 +386,38 @@ mod tests {
             assert!(decode_export(&bad).is_err(), "byte {i}");
         }
         assert!(decode_export(&[]).is_err());
+    }
+
+    #[test]
+    fn one_copy_of_two_is_enough_and_is_mended() {
+        let damage = |path: &Path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[9] ^= 1;
+            fs::write(path, bytes).unwrap();
+        };
+        type Break<'a> = (&'static str, &'a dyn Fn(&Path), bool);
+        let cases: [Break<'_>; 5] = [
+            ("sound", &|_| {}, false),
+            ("first", &|d| damage(&d.join(FILE)), true),
+            ("second", &|d| damage(&d.join(COPY)), true),
+            ("first is missing", &|d| fs::remove_file(d.join(FILE)).unwrap(), true),
+            ("of a version with one copy", &|d| fs::remove_file(d.join(COPY)).unwrap(), false),
+        ];
+        for (name, harm, told) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            write_export(dir.path(), &sample()).unwrap();
+            harm(dir.path());
+            assert_eq!(read_export(dir.path()).unwrap(), Some(sample()), "{name}");
+            assert_eq!(mend_export(dir.path()).unwrap().is_some(), told, "{name}");
+            for copy in [FILE, COPY] {
+                assert_eq!(read_copy(dir.path(), copy).unwrap(), Some(sample()), "{name}");
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!((read_export(dir.path()).unwrap(), mend_export(dir.path()).unwrap()), (None, None));
+        write_export(dir.path(), &sample()).unwrap();
+        [FILE, COPY].iter().for_each(|copy| damage(&dir.path().join(copy)));
+        assert!(read_export(dir.path()).is_err() && mend_export(dir.path()).is_err());
     }
 
     #[test]

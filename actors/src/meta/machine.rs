@@ -184,11 +184,13 @@ mod tests {
         assert_eq!(snapshot.position.map(|p| p.index), Some(3));
         let again = MetaMachine::open(dir.path()).unwrap();
         assert!(again.watch().borrow().nodes.contains_key(&5));
-        let path = dir.path().join(crate::meta::export::FILE);
-        let mut bytes = fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        fs::write(&path, bytes).unwrap();
+        for name in ["meta.state", "meta.state.copy"] {
+            let path = dir.path().join(name);
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
         assert!(MetaMachine::open(dir.path()).is_err());
     }
 }

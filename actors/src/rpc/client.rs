@@ -15,6 +15,7 @@ use trine_store::shard::BlockEntry;
 
 use super::proto::node_client::NodeClient;
 use super::proto::{Addressed, BlockRecord, ListBlocksRequest, ReadBlockRequest};
+use super::refusal::{LATE, refusal};
 use crate::shard::{BlockSource, ListedBlock, ListedBlocks};
 
 /// Largest message either way: a request's parts, or a frame.
@@ -91,20 +92,25 @@ impl BlockSource for Peers {
     ) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
         let mut client = self.client(node.0).map_err(io::Error::other)?;
         let request = ReadBlockRequest { to: self.to(node.0), shard, file: file.to_owned(), offset };
-        let stream = client.read_block(request).await.map_err(io::Error::other)?.into_inner();
-        Ok(stream.map(|chunk| chunk.map(|c| c.data).map_err(io::Error::other)).boxed())
+        let stream = client.read_block(request).await.map_err(failed)?.into_inner();
+        Ok(stream.map(|chunk| chunk.map(|c| c.data).map_err(failed)).boxed())
     }
 
     async fn list_blocks(&self, node: NodeId, shard: u32) -> io::Result<ListedBlocks> {
         let mut client = self.client(node.0).map_err(io::Error::other)?;
         let request = ListBlocksRequest { to: self.to(node.0), shard };
         let reply = tokio::time::timeout(LIST_TIMEOUT, client.list_blocks(request)).await;
-        let reply = reply.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)?;
+        let reply = reply.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, LATE))?.map_err(failed)?;
         let reply = reply.into_inner();
         let blocks = reply.blocks.into_iter().map(listed).collect::<io::Result<_>>()?;
         let compacted = (reply.compactions_pending == 0).then_some(reply.compaction);
         Ok(ListedBlocks { position: reply.position, compacted, blocks })
     }
+}
+
+/// A failed call in words: they come before an operator, in what a scrub could not check.
+fn failed(status: tonic::Status) -> io::Error {
+    io::Error::other(refusal(&status))
 }
 
 pub(crate) fn listed(record: BlockRecord) -> io::Result<ListedBlock> {

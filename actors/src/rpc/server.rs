@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 use trine_query::fragment::{Fragment, FragmentLimits};
 use trine_store::codec::Reader;
-use trine_store::entry::{SealReason, encode_delete};
+use trine_store::entry::encode_delete;
 use trine_store::limits::DeleteSeries;
 use trine_store::shard::BlockEntry;
 
@@ -29,6 +29,8 @@ use crate::scrub;
 const CHUNK_BYTES: usize = 1 << 20;
 /// How long a flush waits for a shard's blocks.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Why a leader cannot seal.
+const TOO_FEW: &str = "a majority of the other replicas does not answer";
 
 /// The service on the node-to-node port.
 #[derive(Clone)]
@@ -158,14 +160,26 @@ impl Node for NodeService {
         self.check(request.to.as_ref())?;
         let handles = self.shared.handles();
         let led = request.shards.iter().filter_map(|s| handles.get(s)).filter(|h| h.group.status().is_leader);
-        let seals = led.map(|h| async move { (h.shard, h.seal(SealReason::Requested, FLUSH_TIMEOUT).await) });
+        let led: Vec<_> = led.collect();
+        let asked: Vec<u32> = led.iter().map(|h| h.shard).collect();
+        // A seal is an entry of the log: without a majority it would be waited for to no end.
+        let (_, not_led) = self.shared.confirmed_views(&asked).await;
+        let alone = |shard: u32| not_led.iter().any(|(s, leader)| *s == shard && leader.is_none());
+        let seals = led.into_iter().map(|h| async move {
+            match alone(h.shard) {
+                true => (h.shard, Err(TOO_FEW.to_owned())),
+                false => (h.shard, h.seal_now(FLUSH_TIMEOUT).await.map_err(|e| e.to_string())),
+            }
+        });
         let mut reply = FlushReply::default();
+        let mut hindered = Vec::new();
         for (shard, result) in join_all(seals).await {
             match result {
                 Ok(()) => reply.shards_sealed.push(shard),
-                Err(e) => reply.errors.push(format!("shard {shard}: {e}")),
+                Err(reason) => hindered.push((shard, reason)),
             }
         }
+        reply.errors = crate::cluster::flush::grouped(hindered);
         Ok(Response::new(reply))
     }
 

@@ -21,17 +21,23 @@ pub(crate) struct Asked {
 }
 
 /// How long a query goes on asking for a whole answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Patience {
+    until: Instant,
     since: Option<Instant>,
     over: bool,
 }
 
 impl Patience {
+    /// Ends at `until` at the latest: then there is time still to ask for what is sound.
+    pub(super) fn until(until: Instant) -> Self {
+        Self { until, since: None, over: false }
+    }
+
     /// A node has met damage; `hopeless` when waiting does not help.
     pub(super) fn met(&mut self, hopeless: bool) {
         let since = *self.since.get_or_insert_with(Instant::now);
-        self.over |= hopeless || since.elapsed() >= HEAL_PATIENCE;
+        self.over |= hopeless || since.elapsed() >= HEAL_PATIENCE || Instant::now() >= self.until;
     }
 
     pub(super) fn accept_incomplete(&self) -> bool {
@@ -100,14 +106,17 @@ mod tests {
 
     #[test]
     fn patience_ends_at_once_without_hope_and_later_with_it() {
-        let mut patience = Patience::default();
+        let later = Instant::now() + Duration::from_secs(3600);
+        let mut patience = Patience::until(later);
         patience.met(false);
         assert!(!patience.accept_incomplete());
         patience.met(true);
         assert!(patience.accept_incomplete());
         let past = Instant::now().checked_sub(HEAL_PATIENCE);
-        let mut patience = Patience { since: past, over: false };
-        patience.met(false);
-        assert!(patience.accept_incomplete());
+        let waited = Patience { until: later, since: past, over: false };
+        for mut patience in [waited, Patience::until(Instant::now())] {
+            patience.met(false);
+            assert!(patience.accept_incomplete());
+        }
     }
 }

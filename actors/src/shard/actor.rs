@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, WrapFuture};
@@ -46,6 +46,8 @@ pub struct Observed {
     pub fetched: LastFetch,
     /// Counts damage that readers have met: one that fails can see whether that was why.
     pub damage_met: Arc<AtomicU64>,
+    /// A seal waits for room on the disk.
+    pub no_room: AtomicBool,
 }
 
 impl Observed {
@@ -193,7 +195,8 @@ impl ShardActor {
         self.writing = true;
         let (dir, before, pool) = (self.dir.clone(), self.observed.manifest.load_full(), self.pool.clone());
         let (addr, resets) = (ctx.address(), self.resets);
-        let (shard, files, budget) = (self.shard, self.files.clone(), self.budget.clone());
+        let (shard, files, budget, observed) =
+            (self.shard, self.files.clone(), self.budget.clone(), self.observed.clone());
         let work = async move {
             let result = loop {
                 let (sealing, dir, before) = (job.clone(), dir.clone(), before.clone());
@@ -209,13 +212,19 @@ impl ShardActor {
                     // The head is in memory and its log on disk: wait, it is written once there is room.
                     Ok(Err(error)) if error.is_disk_full() => {
                         drop(shrinking);
-                        warn!(shard, error = chain(&error), "no room to seal, trying again");
+                        // Once: it may be tried for hours.
+                        if !observed.no_room.swap(true, Ordering::Relaxed) {
+                            warn!(shard, error = chain(&error), "no room to seal, trying until there is");
+                        }
                         tokio::time::sleep(FULL_PAUSE).await;
                     }
                     done => break (shrinking, done.map_err(|e| e.to_string()).and_then(|r| r.map_err(|e| chain(&e)))),
                 }
             };
             let (_shrinking, result) = result;
+            if observed.no_room.swap(false, Ordering::Relaxed) {
+                info!(shard, "the seal that waited for room has ended");
+            }
             let sent = addr.send(SealDone { resets, result: result.map(Box::new) }).await;
             if sent.is_err() {
                 info!("seal finished after its shard had stopped");

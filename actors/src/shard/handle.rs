@@ -1,5 +1,6 @@
 //! The only way to a shard's leader on this node; cheap to clone.
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::Addr;
@@ -49,6 +50,9 @@ pub(super) enum Work {
         done: oneshot::Sender<Result<u64, SubmitError>>,
     },
 }
+
+/// Between two looks at whether a seal waits for room on the disk.
+const NO_ROOM_EVERY: Duration = Duration::from_millis(100);
 
 /// Parts that wait for a shard's proposer: bounded by the node's byte budget, and by this count.
 pub(super) const QUEUE_PARTS: usize = 4096;
@@ -108,6 +112,22 @@ impl ShardHandle {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(stopped(())),
             Err(_) => Err(SubmitError::Unknown { reason: "the seal is still being written".into() }),
+        }
+    }
+
+    /// Seals the head as [`ShardHandle::seal`] does, but fails at once where blocks wait for room on the disk.
+    pub(crate) async fn seal_now(&self, timeout: Duration) -> Result<(), SubmitError> {
+        let mut looks = tokio::time::interval(NO_ROOM_EVERY);
+        let no_room = async {
+            while !self.observed.no_room.load(Ordering::Relaxed) {
+                looks.tick().await;
+            }
+        };
+        tokio::select! {
+            // First: while one seal waits, another one would only wait behind it.
+            biased;
+            () = no_room => Err(SubmitError::DiskFull { reason: self.disk.no_room() }),
+            sealed = self.seal(SealReason::Requested, timeout) => sealed,
         }
     }
 

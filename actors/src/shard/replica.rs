@@ -106,6 +106,7 @@ impl Replica {
             retired: ArcSwap::default(),
             fetched: LastFetch::default(),
             damage_met,
+            no_room: AtomicBool::new(false),
         });
         let (writing, merging) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let parts = ActorParts {

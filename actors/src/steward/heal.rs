@@ -9,7 +9,7 @@ use trine_raft::ReplicaId;
 use super::Steward;
 use super::disk::{Disk, Loss};
 use crate::cluster::{NodeLog, unix_ms};
-use crate::healing::{Found, Kind, Record, State};
+use crate::healing::{Found, Kind, RECORD_LOST, Record, SUPERSEDED, State};
 use crate::meta::{Command, MetaState, ONLY_REPLICA, Reply};
 use crate::shard::directory;
 
@@ -51,6 +51,15 @@ fn replica_of(record: &Record) -> Option<u64> {
     matches!(record.kind, Kind::Replica | Kind::Wal)
         .then(|| record.what.strip_prefix("replica ")?.parse().ok())
         .flatten()
+}
+
+/// What was done about a metadata record, once this node is one of the cluster's; `None` where that says nothing of it.
+fn metadata_healed(reason: &str) -> Option<&'static str> {
+    match reason {
+        SUPERSEDED => Some("this node was given a new copy of the metadata; its shards are what they were"),
+        RECORD_LOST => None,
+        _ => Some("this node joined as a new one in its own place; its replicas are made anew"),
+    }
 }
 
 impl Steward {
@@ -148,8 +157,7 @@ impl Steward {
         let me = self.shared.node_id();
         for record in healing.records().into_iter().filter(|r| r.state != State::Healed) {
             if record.kind == Kind::Metadata {
-                if state.nodes.contains_key(&me) {
-                    let detail = format!("this node joined as node {me} in its own place; its replicas are made anew");
+                if let Some(detail) = metadata_healed(&record.reason).filter(|_| state.nodes.contains_key(&me)) {
                     healing.update(record.id, State::Healed, detail);
                 }
                 continue;
@@ -216,5 +224,17 @@ impl Steward {
         }
         let config = &self.shared.config;
         self.shared.healing.sweep(unix_ms(), config.quarantine_keep_ms, config.quarantine_bytes_max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_node_that_lost_everything_has_its_replicas_made_anew() {
+        assert!(metadata_healed(SUPERSEDED).is_some_and(|text| !text.contains("anew")));
+        assert!(metadata_healed("store_damaged").is_some_and(|text| text.contains("made anew")));
+        assert_eq!(metadata_healed(RECORD_LOST), None, "files that nothing is known of");
     }
 }

@@ -144,6 +144,13 @@ impl Nodes {
         until("the node is ready again", || async { node.ready().is_ok() }).await;
     }
 
+    /// Stops a node for good; those behind it move up.
+    pub(crate) async fn stop_one(&mut self, node: usize) {
+        self.configs.remove(node);
+        self.nodes.remove(node).stop().await;
+        self.runtimes.remove(node).shutdown_background();
+    }
+
     pub(crate) async fn stop(self) {
         for (node, runtime) in self.nodes.into_iter().zip(self.runtimes) {
             node.stop().await;

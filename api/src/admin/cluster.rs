@@ -8,6 +8,7 @@ use axum::{Json, Router};
 
 use super::model::{AdminCluster, AdminHealing, AdminNode, AdminShard, FlushReport, RemovedNode};
 use super::{ledger, openapi, scrub, spread};
+use crate::backend::NotRemoved;
 use crate::error::{ApiError, Family};
 use crate::state::Api;
 
@@ -61,6 +62,7 @@ pub(super) async fn healing(State(api): State<Api>) -> Json<AdminHealing> {
 
 /// How a node is removed.
 #[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RemoveParams {
     /// Empty a node that is alive first; without it a living node is refused.
     #[serde(default)]
@@ -72,7 +74,11 @@ pub(super) struct RemoveParams {
     post,
     path = "/admin/v1/nodes/{name}/remove",
     params(("name" = String, Path, description = "name of the node"), RemoveParams),
-    responses((status = 200, body = RemovedNode), (status = 400, description = "why not"))
+    responses(
+        (status = 200, body = RemovedNode),
+        (status = 400, description = "why not"),
+        (status = 404, description = "no node has this name")
+    )
 )]
 pub(super) async fn remove_node(
     State(api): State<Api>,
@@ -81,7 +87,8 @@ pub(super) async fn remove_node(
 ) -> Response {
     match api.backend().remove_node(&name, params.drain).await {
         Ok(removed) => Json(removed).into_response(),
-        Err(reason) => ApiError::BadRequest(reason).respond(Family::Admin),
+        Err(NotRemoved::Unknown(reason)) => ApiError::NotFound(reason).respond(Family::Admin),
+        Err(NotRemoved::Refused(reason)) => ApiError::BadRequest(reason).respond(Family::Admin),
     }
 }
 

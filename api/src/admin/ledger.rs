@@ -15,6 +15,7 @@ pub(super) fn routes() -> Router<Api> {
 
 /// Whose books.
 #[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LedgerParams {
     /// Only the rows of this tenant.
     tenant: Option<String>,

@@ -53,6 +53,9 @@ pub struct AdminNode {
     /// Under the data directory, and free on its file system.
     pub disk_used_bytes: u64,
     pub disk_free_bytes: u64,
+    /// It takes no writes, since less than `storage.disk_reserve_bytes` is free.
+    #[serde(default)]
+    pub disk_full: bool,
 }
 
 /// One replica of a shard.

@@ -1,4 +1,6 @@
 //! Log streams and entries of a request on their way into parts: checks, discovery of service and level, limits.
+use std::collections::BTreeMap;
+
 use trine_store::model::signal::key_hash;
 use trine_store::model::{Labels, LabelsBuilder, Scope, Signal, Spreads, Value};
 
@@ -28,6 +30,9 @@ pub(super) const SERVICE_LABELS: [&str; 13] = [
     "job",
     "k8s_job_name",
 ];
+/// Reasons in the ledger; the others are spelled where they are found.
+const INVALID_STREAM: &str = "invalid_stream";
+const METADATA_TOO_LARGE: &str = "metadata_too_large";
 /// Refusals that are spelled out; the others are only counted.
 const TEXTS_MAX: usize = 20;
 
@@ -84,6 +89,8 @@ pub(crate) struct Entries {
     pub(crate) streams: u64,
     pub(crate) entries: u64,
     pub(crate) rejected: u64,
+    /// The same by reason, as the ledger has them.
+    pub(crate) rejected_by: BTreeMap<&'static str, u64>,
     /// Why, in Loki's words, at most [`TEXTS_MAX`].
     pub(crate) texts: Vec<String>,
     /// The newest entry whose slot is not settled as far as this node knows: there are no parts then, and the request is to be
@@ -123,11 +130,19 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn reject(&mut self, entries: u64, text: impl FnOnce() -> String) {
+    fn reject(&mut self, reason: &'static str, entries: u64, text: impl FnOnce() -> String) {
         self.out.rejected += entries;
+        *self.out.rejected_by.entry(reason).or_default() += entries;
         if self.out.texts.len() < TEXTS_MAX {
             self.out.texts.push(text());
         }
+    }
+
+    /// Refuses a stream whose labels cannot be read, with its `entries` entries; the other streams are taken.
+    pub(crate) fn unreadable_stream(&mut self, entries: u64, why: &str) {
+        self.out.streams += 1;
+        self.out.entries += entries;
+        self.reject(INVALID_STREAM, entries, || format!("couldn't parse labels: {why}"));
     }
 
     /// Checks a stream with `entries` entries; `None` when it is refused with all of them.
@@ -135,7 +150,7 @@ impl<'a> Collector<'a> {
         let number = u32::try_from(self.out.streams).unwrap_or(u32::MAX);
         self.out.streams += 1;
         if pairs.iter().all(|(_, v)| v.is_empty()) {
-            self.reject(entries, || "error at least one label pair is required per stream".to_owned());
+            self.reject(INVALID_STREAM, entries, || "error at least one label pair is required per stream".to_owned());
             return None;
         }
         let given = pairs.iter().filter(|(n, _)| n != SERVICE_NAME).count();
@@ -148,12 +163,14 @@ impl<'a> Collector<'a> {
             Ok(labels) => labels,
             Err(duplicate) => {
                 let name = duplicate.name;
-                self.reject(entries, || format!("stream '{}' has duplicate label name: '{name}'", show(&pairs)));
+                self.reject(INVALID_STREAM, entries, || {
+                    format!("stream '{}' has duplicate label name: '{name}'", show(&pairs))
+                });
                 return None;
             }
         };
         if let Some(text) = self.bad_labels(&labels, given) {
-            self.reject(entries, || text);
+            self.reject(INVALID_STREAM, entries, || text);
             return None;
         }
         let hash = key_hash(self.tenant, labels.as_bytes());
@@ -187,8 +204,8 @@ impl<'a> Collector<'a> {
         severity: i32,
     ) {
         self.out.entries += 1;
-        if let Some(text) = self.bad_entry(stream, time_ns, line, metadata) {
-            self.reject(1, || text);
+        if let Some((reason, text)) = self.bad_entry(stream, time_ns, line, metadata) {
+            self.reject(reason, 1, || text);
             return;
         }
         let slot = match self.limits.spreads.place(stream.hash, time_ns) {
@@ -214,37 +231,58 @@ impl<'a> Collector<'a> {
         self.split.row(slot, key, time_ns, line.as_bytes(), attrs);
     }
 
-    fn bad_entry(&self, stream: &Stream, time_ns: i64, line: &str, metadata: &[(&str, &str)]) -> Option<String> {
+    /// The reason for the ledger, and the text for the client.
+    fn bad_entry(
+        &self,
+        stream: &Stream,
+        time_ns: i64,
+        line: &str,
+        metadata: &[(&str, &str)],
+    ) -> Option<(&'static str, String)> {
         let (l, labels) = (self.limits, &stream.labels);
         let metadata_bytes = bytes_of(metadata);
-        if line.len() > l.line_bytes {
-            Some(format!(
-                "max entry size '{}' bytes exceeded for stream '{labels}' while adding an entry with length '{}' bytes",
-                l.line_bytes,
-                line.len()
-            ))
+        let (reason, text) = if line.len() > l.line_bytes {
+            (
+                "line_too_long",
+                format!(
+                    "max entry size '{}' bytes exceeded for stream '{labels}' while adding an entry with length '{}' bytes",
+                    l.line_bytes,
+                    line.len()
+                ),
+            )
         } else if time_ns != 0 && time_ns < l.oldest_ns {
-            Some(format!(
-                "entry for stream '{labels}' has timestamp too old: {}, oldest acceptable timestamp is: {}",
-                rfc3339_text(time_ns),
-                rfc3339_text(l.oldest_ns)
-            ))
+            (
+                "too_old",
+                format!(
+                    "entry for stream '{labels}' has timestamp too old: {}, oldest acceptable timestamp is: {}",
+                    rfc3339_text(time_ns),
+                    rfc3339_text(l.oldest_ns)
+                ),
+            )
         } else if time_ns > l.newest_ns {
-            Some(format!("entry for stream '{labels}' has timestamp too new: {}", rfc3339_text(time_ns)))
+            let text = format!("entry for stream '{labels}' has timestamp too new: {}", rfc3339_text(time_ns));
+            ("too_far_in_future", text)
         } else if metadata_bytes > l.metadata_bytes {
-            Some(format!(
-                "stream '{labels}' has structured metadata too large: '{metadata_bytes}' bytes, limit: '{}' bytes. Please see `limits_config.max_structured_metadata_size` or contact your Loki administrator to increase it.",
-                l.metadata_bytes
-            ))
+            (
+                METADATA_TOO_LARGE,
+                format!(
+                    "stream '{labels}' has structured metadata too large: '{metadata_bytes}' bytes, limit: '{}' bytes. Please see `limits_config.max_structured_metadata_size` or contact your Loki administrator to increase it.",
+                    l.metadata_bytes
+                ),
+            )
         } else if metadata.len() > l.metadata_entries {
-            Some(format!(
-                "stream '{labels}' has too many structured metadata labels: '{}', limit: '{}'. Please see `limits_config.max_structured_metadata_entries_count` or contact your Loki administrator to increase it.",
-                metadata.len(),
-                l.metadata_entries
-            ))
+            (
+                METADATA_TOO_LARGE,
+                format!(
+                    "stream '{labels}' has too many structured metadata labels: '{}', limit: '{}'. Please see `limits_config.max_structured_metadata_entries_count` or contact your Loki administrator to increase it.",
+                    metadata.len(),
+                    l.metadata_entries
+                ),
+            )
         } else {
-            None
-        }
+            return None;
+        };
+        Some((reason, text))
     }
 
     pub(crate) fn finish(mut self) -> Result<Entries, ApiError> {

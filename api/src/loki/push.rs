@@ -79,7 +79,9 @@ async fn store(call: Call, json: Form) -> Outcome {
 
 /// Writes what is good; `Err` names what was not.
 pub(crate) async fn write(api: &Api, tenant: &str, entries: Entries) -> Result<(), ApiError> {
-    api.reject(tenant, Signal::Logs, "invalid", entries.rejected);
+    for (reason, count) in &entries.rejected_by {
+        api.reject(tenant, Signal::Logs, reason, *count);
+    }
     let Entries { parts, rejected, mut texts, .. } = entries;
     api.write(parts).await?;
     if rejected == 0 {

@@ -13,14 +13,15 @@ use crate::wire::{Field, WireError, fields};
 /// Longest label set in its text form.
 const LABELS_BYTES_MAX: usize = 16 << 20;
 
-fn labels_of(text: &str) -> Result<Vec<(String, String)>, ApiError> {
+/// `Err`: the request is too large. `Ok(Err)`: these labels cannot be read, and says why.
+fn labels_of(text: &str) -> Result<Result<Vec<(String, String)>, String>, ApiError> {
     if text.len() > LABELS_BYTES_MAX {
         return Err(ApiError::TooLarge(format!(
             "stream labels size {} exceeds limit of {LABELS_BYTES_MAX}",
             text.len()
         )));
     }
-    parse_labels(text).map_err(|e| ApiError::BadRequest(format!("couldn't parse labels: {e}")))
+    Ok(parse_labels(text).map_err(|e| e.to_string()))
 }
 
 /// `logproto.PushRequest`.
@@ -49,6 +50,13 @@ fn decode_stream(bytes: &[u8], collector: &mut Collector<'_>) -> Result<(), ApiE
     if entries == 0 {
         return Ok(());
     }
+    let pairs = match pairs {
+        Ok(pairs) => pairs,
+        Err(why) => {
+            collector.unreadable_stream(entries, &why);
+            return Ok(());
+        }
+    };
     let Some(stream) = collector.stream(pairs, entries) else { return Ok(()) };
     let mut metadata = Vec::new();
     let mut walk = fields(bytes, "StreamAdapter");
@@ -186,7 +194,8 @@ pub(crate) fn decode_json(body: &[u8], collector: &mut Collector<'_>) -> Result<
             continue;
         }
         if let Some((name, _)) = stream.0.iter().find(|(name, _)| !is_label_name(name)) {
-            return Err(ApiError::BadRequest(format!("couldn't parse labels: {name:?} is not a label name")));
+            collector.unreadable_stream(values.len() as u64, &format!("{name:?} is not a label name"));
+            continue;
         }
         let Some(stream) = collector.stream(stream.0, values.len() as u64) else { continue };
         for entry in &values {
@@ -225,6 +234,13 @@ pub(crate) fn decode_legacy_json(body: &[u8], collector: &mut Collector<'_>) -> 
         if stream.entries.is_empty() {
             continue;
         }
+        let pairs = match pairs {
+            Ok(pairs) => pairs,
+            Err(why) => {
+                collector.unreadable_stream(stream.entries.len() as u64, &why);
+                continue;
+            }
+        };
         let Some(accepted) = collector.stream(pairs, stream.entries.len() as u64) else { continue };
         for entry in &stream.entries {
             let time_ns = rfc3339_time_ns(&entry.ts)

@@ -16,6 +16,18 @@ async fn documents() {
     let a = client.get("/admin/v1/openapi.json").await;
     assert!(a.json()["paths"]["/admin/v1/flush"]["post"].is_object());
     assert!(a.json()["paths"]["/admin/v1/scrub"]["get"].is_object());
+    for (path, method) in [("/admin/v1/ledger", "get"), ("/admin/v1/nodes/{name}/remove", "post")] {
+        for parameter in a.json()["paths"][path][method]["parameters"].as_array().unwrap() {
+            let (name, place) = (parameter["name"].as_str().unwrap(), parameter["in"].as_str().unwrap());
+            assert_eq!(place == "path", path.contains(&format!("{{{name}}}")), "{name} of {path} is in the {place}");
+            assert_eq!(parameter["required"] == true, place == "path", "{parameter}");
+        }
+    }
+    let unknown = client.post("/admin/v1/nodes/n9/remove", &[], "").await;
+    assert_eq!(
+        (unknown.status.as_u16(), unknown.json()["error"].as_str().unwrap()),
+        (404, "the cluster has no node named \"n9\"")
+    );
     assert!(client.post("/admin/v1/scrub", &[], "").await.json()["nodes"][0]["running"] == true);
     assert!(client.get("/admin/v1/scrub").await.json()["nodes"][0]["running"] == false);
     let tenants = |rows: serde_json::Value| {
@@ -48,7 +60,7 @@ async fn refused_facts_are_counted_by_reason() {
     let rejected = client.cluster.rejected.lock().unwrap().clone();
     let expected = [
         ("a".to_owned(), Signal::Metrics, "too_far_in_future", 1),
-        ("a".to_owned(), Signal::Logs, "invalid", 1),
+        ("a".to_owned(), Signal::Logs, "too_far_in_future", 1),
         ("a".to_owned(), Signal::Traces, "invalid", 2),
     ];
     assert_eq!(rejected, expected);

@@ -124,8 +124,9 @@ impl Scatter for Views {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, trine_query::Result<Item>> {
         let limits = FragmentLimits::new(64 << 20, ctx.deadline, ctx.memory.clone());
         if let Some(shard) = self.missing.filter(|_| ctx.strict) {
-            let down = trine_query::Error::ShardMissing { shard, reason: "down".to_owned() };
-            return stream::iter([Err(down)]).boxed();
+            let (node, error) = ("n1".to_owned(), Some("down".to_owned()));
+            let down = ShardAnswer { shard, node, error, ..ShardAnswer::default() };
+            return stream::iter([Err(trine_query::Error::ShardMissing(down.into()))]).boxed();
         }
         let here: Vec<Arc<ShardView>> = self.views.iter().filter(|v| Some(v.shard) != self.missing).cloned().collect();
         let mut items = Vec::new();

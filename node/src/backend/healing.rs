@@ -28,9 +28,9 @@ pub(super) async fn view(cluster: &Cluster) -> AdminHealing {
 }
 
 fn name_of(meta: &MetaState, node: u64) -> String {
-    let gone = || meta.gone.get(&node).map(|g| format!("{} (was node {node})", g.name));
+    let gone = || meta.gone.get(&node).map(|g| format!("{} (its former self)", g.name));
     let known = meta.nodes.get(&node).map(|n| n.name.clone());
-    known.or_else(gone).unwrap_or_else(|| format!("node {node}"))
+    known.or_else(gone).unwrap_or_else(|| format!("a node that is not known any more (id {node})"))
 }
 
 fn record(node: &str, r: HealingRecord) -> AdminHealingRecord {

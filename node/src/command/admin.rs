@@ -6,15 +6,18 @@ mod metadata;
 mod scrub;
 mod spread;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use trine_api::admin::model::{AdminCluster, AdminNode, AdminShard, FlushReport};
 
+use super::out;
 use super::url::server_url;
 use crate::cli::{AdminCommand, AdminFlags};
 use crate::error::{Error, chain, io};
+use crate::stop::Stop;
 
 pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
     let runtime =
@@ -99,11 +102,10 @@ async fn status(client: &Client, watch: bool, json: bool) -> Result<(), Error> {
             table(&cluster, &nodes, &shards)
         };
         if !watch {
-            print!("{text}");
-            return Ok(());
+            return out::print(text);
         }
         // Clear the screen and go home.
-        print!("\x1b[2J\x1b[H{text}");
+        out::print(format_args!("\x1b[2J\x1b[H{text}"))?;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
@@ -119,7 +121,9 @@ fn without_cluster(url: &str, cluster: &AdminCluster, readiness: &str) -> String
 fn table(cluster: &AdminCluster, nodes: &[AdminNode], shards: &[AdminShard]) -> String {
     let mut out = String::new();
     let mut line = |text: std::fmt::Arguments<'_>| {
-        out.write_fmt(text).and_then(|()| out.write_char('\n')).expect("writing to a string does not fail");
+        std::fmt::Write::write_fmt(&mut out, text)
+            .and_then(|()| out.write_char('\n'))
+            .expect("writing to a string does not fail");
     };
     let health = match cluster.shards_without_leader.len() {
         0 => "every shard has a leader".to_owned(),
@@ -135,18 +139,14 @@ fn table(cluster: &AdminCluster, nodes: &[AdminNode], shards: &[AdminShard]) -> 
     line(format_args!("metadata leader {}  {health}", cluster.metadata_leader.as_deref().unwrap_or("NONE")));
     line(format_args!(""));
     line(format_args!(
-        "{:<16} {:<8} {:<22} {:<10} {:>7} {:>8} {:>19} {:>10} {:>10}",
+        "{:<16} {:<9} {:<22} {:<10} {:>7} {:>8} {:>19} {:>10} {:>10}",
         "NODE", "STATE", "ADDRESS", "ZONE", "LEADERS", "REPLICAS", "MEMORY", "DISK USED", "DISK FREE"
     ));
     for n in nodes {
-        let state = match (n.alive, n.ready) {
-            (false, _) => "DEAD",
-            (true, false) => "starting",
-            (true, true) => "ready",
-        };
+        let state = state_of(n);
         let memory = format!("{} of {}", bytes(n.memory_bytes), bytes(n.memory_budget_bytes));
         line(format_args!(
-            "{:<16} {state:<8} {:<22} {:<10} {:>7} {:>8} {memory:>19} {:>10} {:>10}",
+            "{:<16} {state:<9} {:<22} {:<10} {:>7} {:>8} {memory:>19} {:>10} {:>10}",
             n.name,
             n.http_address.as_deref().unwrap_or(&n.address),
             n.zone,
@@ -188,6 +188,26 @@ fn table(cluster: &AdminCluster, nodes: &[AdminNode], shards: &[AdminShard]) -> 
     out
 }
 
+fn state_of(node: &AdminNode) -> &'static str {
+    match (node.alive, node.disk_full, node.ready) {
+        (false, _, _) => "DEAD",
+        // It answers queries, and takes no writes until there is room.
+        (true, true, _) => "DISK FULL",
+        (true, false, false) => "starting",
+        (true, false, true) => "ready",
+    }
+}
+
+/// Ends when the work does, or when the person at the terminal has seen enough: the nodes go on then, and `then` says how to
+/// look again.
+async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Error>>, then: &str) -> Result<T, Error> {
+    let mut stop = Stop::by_signals()?;
+    tokio::select! {
+        done = work => done,
+        () = stop.asked() => Err(Error::Admin(format!("interrupted; the nodes go on. {then}"))),
+    }
+}
+
 /// A byte count in three digits and a binary unit.
 fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -205,12 +225,19 @@ async fn flush(client: &Client) -> Result<(), Error> {
         spinner.set_style(style);
     }
     spinner.enable_steady_tick(Duration::from_millis(100));
+    if spinner.is_hidden() {
+        drop(writeln!(std::io::stderr(), "sealing every shard"));
+    }
     let request = client.http.post(format!("{}/admin/v1/flush", client.url)).timeout(Duration::from_secs(120));
     let report: Result<FlushReport, Error> = client.call(request).await;
     spinner.finish_and_clear();
     let report = report?;
-    println!("{} shards sealed: {} blocks, {}", report.shards.len(), report.blocks_count, bytes(report.bytes));
-    Ok(())
+    out::line(format_args!(
+        "{} shards sealed: {} blocks, {}",
+        report.shards.len(),
+        report.blocks_count,
+        bytes(report.bytes)
+    ))
 }
 
 #[cfg(test)]
@@ -229,6 +256,20 @@ mod tests {
             table(&cluster, &[AdminNode { name: "n1".into(), ..AdminNode::default() }], &[AdminShard::default()]);
         assert!(text.contains("WITHOUT A LEADER: [3]") && text.contains("DEAD") && text.contains("NONE"), "{text}");
     }
+
+    #[test]
+    fn a_node_that_takes_no_writes_is_not_ready_for_an_operator() {
+        for (alive, disk_full, ready, state) in [
+            (true, false, true, "ready"),
+            (true, true, true, "DISK FULL"),
+            (true, true, false, "DISK FULL"),
+            (true, false, false, "starting"),
+            (false, true, true, "DEAD"),
+        ] {
+            assert_eq!(state_of(&AdminNode { alive, disk_full, ready, ..AdminNode::default() }), state);
+        }
+    }
+
     #[test]
     fn a_node_without_a_cluster_says_what_it_waits_for() {
         let cluster = AdminCluster { node: "n1".into(), version: "1".into(), ..AdminCluster::default() };

@@ -29,6 +29,7 @@ use self::measure::{Measured, measure};
 use self::queries::Asked;
 use self::report::{LoadSize, Machine, Report};
 use self::target::{Target, endpoint, recognise};
+use super::out;
 use crate::cli::{BenchFlags, BenchSignal, BenchTarget};
 use crate::error::{Error, io};
 use crate::stop::Stop;
@@ -51,9 +52,9 @@ pub(crate) fn run(flags: &BenchFlags) -> Result<(), Error> {
     drop((runtime, scratch));
     let report = report?;
     if flags.target().json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(|e| Error::Bench(e.to_string()))?);
+        out::line(serde_json::to_string_pretty(&report).map_err(|e| Error::Bench(e.to_string()))?)?;
     } else {
-        print!("{}", report.table());
+        out::print(report.table())?;
     }
     let flaws: Vec<String> = report.runs.iter().filter_map(Measured::flaw).collect();
     if flaws.is_empty() { Ok(()) } else { Err(Error::Bench(flaws.join("; "))) }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use trine_actors::identity::Identity;
 
+use super::out;
 use super::peers::{Peer, Peers, taken};
 use crate::cli::DevFlags;
 use crate::error::{Error, io};
@@ -85,8 +86,9 @@ fn name(node: u16) -> String {
 
 /// Ports beside the one that is asked for.
 fn peer(flags: &DevFlags, node: u16, own: OwnPorts) -> Peer {
-    // The nodes share this machine, so each gets its part of what one node would take.
-    let memory = memory::default_budget_bytes() / u64::from(flags.nodes);
+    // The nodes share this machine, so each gets its part of what one node would take. 0 is the default, as for a node.
+    let part = || memory::default_budget_bytes() / u64::from(flags.nodes);
+    let memory = flags.memory_bytes.filter(|bytes| *bytes > 0).unwrap_or_else(part);
     let mut set = vec!["telemetry.ingest_own=true".to_owned(), format!("node.memory_bytes={memory}")];
     for ((listener, port), open) in OWN_PORTS.into_iter().zip(own) {
         let at = if node == 0 && open { format!("127.0.0.1:{port}") } else { String::new() };
@@ -109,18 +111,19 @@ async fn dev(flags: &DevFlags) -> Result<(), Error> {
     let all: Vec<Peer> = (0..flags.nodes).map(|n| peer(flags, n, own)).collect();
     free(&all)?;
     let nodes = if flags.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", flags.nodes) };
-    println!("Starting {nodes}, data under {}", flags.data_dir.display());
+    // The nodes run on whether anybody reads this or not.
+    drop(out::line(format_args!("Starting {nodes}, data under {}", flags.data_dir.display())));
     let mut peers = Peers::spawn(&flags.data_dir, all)?;
     let running = async {
         peers.wait_ready().await?;
-        print!("{}", banner(flags, peers.peers(), own));
+        drop(out::print(banner(flags, peers.peers(), own)));
         peers.keep_running().await
     };
     let ended = tokio::select! {
         () = stop.asked() => Ok(()),
         failed = running => failed,
     };
-    println!("Stopping");
+    drop(out::line("Stopping"));
     peers.stop().await;
     ended
 }
@@ -192,7 +195,7 @@ mod tests {
     use super::*;
 
     fn flags(port: u16, nodes: u16, data_dir: &Path) -> DevFlags {
-        DevFlags { data_dir: data_dir.to_owned(), port, nodes }
+        DevFlags { data_dir: data_dir.to_owned(), port, nodes, memory_bytes: None }
     }
 
     #[test]
@@ -211,6 +214,17 @@ mod tests {
         }
         let text = check(&flags(65535, 3, dir.path())).unwrap_err().to_string();
         assert_eq!(text, "--port is within 3045 and 65533, not 65535");
+    }
+
+    #[test]
+    fn memory_is_shared_out_unless_it_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |memory_bytes| {
+            let set = peer(&DevFlags { memory_bytes, ..flags(9090, 3, dir.path()) }, 0, [false; 5]).set;
+            set.into_iter().find_map(|pair| pair.strip_prefix("node.memory_bytes=").map(str::to_owned)).unwrap()
+        };
+        let part = (memory::default_budget_bytes() / 3).to_string();
+        assert_eq!([of(Some(256 << 20)), of(Some(0)), of(None)], [(256 << 20).to_string(), part.clone(), part]);
     }
 
     #[test]

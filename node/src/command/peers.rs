@@ -111,7 +111,7 @@ impl Peers {
             if restarts[at] > RESTARTS_MAX {
                 return Err(Error::Dev(format!("{who}, {} times so far; {}", restarts[at], self.log_of(at))));
             }
-            println!("{who}; the others go on, starting it again");
+            drop(super::out::line(format_args!("{who}; the others go on, starting it again")));
             tokio::time::sleep(RESTART_PAUSE).await;
             self.running[at] = spawn(&self.data_dir, &self.peers, &self.peers[at])?;
         }

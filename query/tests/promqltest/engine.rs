@@ -139,7 +139,7 @@ impl Scatter for OneMissing {
         let missing = ShardAnswer {
             shard: 9,
             node: "n3".to_owned(),
-            replica: 1,
+            replica: 0,
             position: 0,
             error: Some("no leader".to_owned()),
         };

@@ -66,8 +66,8 @@ fn pin(expr: &mut Expr, at: At) -> bool {
             pin(expr, at) && param
         }
         Expr::Call { function, args, .. } => {
-            let args = args.iter_mut().map(|arg| pin(arg, at)).fold(true, |all, arg| all && arg);
-            args && !VARYING.contains(&function.name)
+            let pinned: Vec<bool> = args.iter_mut().map(|arg| pin(arg, at)).collect();
+            !pinned.contains(&false) && !VARYING.contains(&function.name)
         }
     }
 }

@@ -69,9 +69,16 @@ fn protobuf() -> Vec<u8> {
 #[test]
 fn json_label_names_are_those_that_can_be_selected() {
     for name in ["", "\\u0000", "a b", "a\\nb", "1a", "é", "a.b"] {
-        let body = format!(r#"{{"streams":[{{"stream":{{"ok":"1","{name}":"x"}},"values":[["1","l"]]}}]}}"#);
-        let error = run(decode_json, body.as_bytes()).unwrap_err();
-        assert!(error.to_string().starts_with("couldn't parse labels: "), "{error}");
+        let bad = format!(r#"{{"stream":{{"ok":"1","{name}":"x"}},"values":[["1","l"],["2","l"]]}}"#);
+        let body = format!(r#"{{"streams":[{bad},{{"stream":{{"ok":"1"}},"values":[["{NOW_NS}","l"]]}}]}}"#);
+        let entries = run(decode_json, body.as_bytes()).unwrap();
+        assert!(entries.texts[0].starts_with("couldn't parse labels: "), "{:?}", entries.texts);
+        assert_eq!(
+            (rows(&entries).len(), entries.entries, entries.rejected),
+            (1, 3, 2),
+            "{name}: the good one is taken"
+        );
+        assert_eq!(entries.rejected_by, [("invalid_stream", 2)].into());
     }
 }
 
@@ -106,6 +113,8 @@ fn bad_entries_are_refused_in_lokis_words_and_good_ones_kept() {
     );
     let entries = run(decode_json, json.as_bytes()).unwrap();
     assert_eq!((rows(&entries).len(), entries.rejected, entries.streams), (1, 6, 4));
+    let by = [("invalid_stream", 3), ("line_too_long", 1), ("too_far_in_future", 1), ("too_old", 1)];
+    assert_eq!(entries.rejected_by, by.into());
     let texts = entries.texts.join("\n");
     for text in [
         r#"max entry size '262144' bytes exceeded for stream '{app="a", service_name="a"}' while adding an entry with length '262145' bytes"#,

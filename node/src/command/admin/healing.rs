@@ -4,28 +4,26 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trine_api::admin::model::{AdminHealing, RemovedNode};
 
+use super::super::out;
 use super::Client;
 use crate::error::Error;
 
 pub(super) async fn show(client: &Client, json: bool) -> Result<(), Error> {
     let view: AdminHealing = client.get("/admin/v1/healing").await?;
     if json {
-        println!("{:#}", serde_json::json!(view));
-        return Ok(());
+        return out::line(format_args!("{:#}", serde_json::json!(view)));
     }
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64;
-    print!("{}", table(&view, now_ms));
-    Ok(())
+    out::print(table(&view, now_ms))
 }
 
 pub(super) async fn remove_node(client: &Client, name: &str, drain: bool) -> Result<(), Error> {
     let url = format!("{}/admin/v1/nodes/{name}/remove?drain={drain}", client.url);
     let removed: RemovedNode = client.call(client.http.post(url).timeout(Duration::from_secs(15))).await?;
-    println!(
+    out::line(format_args!(
         "node {} (id {}): {} replicas move to other nodes, then it is forgotten; `trine admin healing` shows how far that is",
         removed.name, removed.id, removed.replicas_count
-    );
-    Ok(())
+    ))
 }
 
 /// The view as a person reads it.
@@ -51,11 +49,12 @@ fn table(view: &AdminHealing, now_ms: u64) -> String {
             (None, Some(_)) => "not there yet".into(),
             (_, None) => "waits for a leader".into(),
         };
-        let to = r.successor_node.as_deref().unwrap_or("nobody");
-        line(format!(
-            "{shard}: replica {} on {} is {why}; replica {} on {to} {how_far}",
-            r.replica, r.node, r.successor
-        ));
+        let new = match &r.successor_node {
+            _ if r.successor == 0 => "no replica takes its place, it is only let go".to_owned(),
+            Some(node) => format!("replica {} on {node} {how_far}", r.successor),
+            None => format!("replica {}, which has no node yet, {how_far}", r.successor),
+        };
+        line(format!("{shard}: replica {} on {} is {why}; {new}", r.replica, r.node));
     }
     line(String::new());
     if view.records.is_empty() {
@@ -111,16 +110,26 @@ mod tests {
         };
         let replacing =
             AdminReplacement { replica: 9, successor: 12, last_log: Some(5), ..AdminReplacement::default() };
+        let let_go = AdminReplacement { replica: 10, node: "n5".into(), ..AdminReplacement::default() };
         let view = AdminHealing {
             records: vec![record],
-            replacing: vec![replacing],
+            replacing: vec![replacing, let_go],
             silent: vec!["n3".into()],
             retiring: vec!["n4".into()],
         };
         let text = table(&view, 61_000);
-        for wanted in
-            ["60 s", "failed", "replica 9", "restore it", "quarantine/000001", "n3", "n4", "replica 12", "not there"]
-        {
+        for wanted in [
+            "60 s",
+            "failed",
+            "replica 9",
+            "restore it",
+            "quarantine/000001",
+            "n3",
+            "n4",
+            "replica 12",
+            "not there",
+            "n5 is moved away; no replica",
+        ] {
             assert!(text.contains(wanted), "{wanted} in {text}");
         }
         assert!(table(&AdminHealing::default(), 0).contains("nothing was found damaged"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use trine_api::admin::model::{AdminImbalance, AdminLedger, AdminVerification, AdminVerificationNode};
 
+use super::super::out;
 use super::Client;
 use super::bars::Bars;
 use crate::error::Error;
@@ -18,7 +19,8 @@ const OTHERS: &str = "(others)";
 
 /// Prints the books, of one tenant if named. `Err` when they were verified and do not balance, or could not be.
 pub(super) async fn run(client: &Client, verify: bool, tenant: Option<&str>, json: bool) -> Result<(), Error> {
-    let verification = if verify { Some(verified(client, json).await?) } else { None };
+    let then = "GET /admin/v1/ledger/verify shows how far they are, and what they find";
+    let verification = if verify { Some(super::unless_interrupted(verified(client, json), then).await?) } else { None };
     let mut ledger: AdminLedger = client.get("/admin/v1/ledger").await?;
     if let Some(tenant) = tenant {
         ledger.retain(tenant);
@@ -28,11 +30,11 @@ pub(super) async fn run(client: &Client, verify: bool, tenant: Option<&str>, jso
         if let Some(verification) = &verification {
             document["verification"] = serde_json::json!(verification);
         }
-        println!("{document:#}");
+        out::line(format_args!("{document:#}"))?;
     } else {
-        print!("{}", table(&ledger));
+        out::print(table(&ledger, verify))?;
         if let Some(verification) = &verification {
-            print!("{}", findings(verification));
+            out::print(findings(verification))?;
         }
     }
     verification.map_or(Ok(()), |v| verdict(&v))
@@ -44,7 +46,7 @@ async fn verified(client: &Client, quiet: bool) -> Result<AdminVerification, Err
     let runs: BTreeMap<String, u64> = before.nodes.iter().map(|n| (n.node.clone(), n.runs)).collect();
     let request = client.http.post(format!("{}/admin/v1/ledger/verify", client.url)).timeout(Duration::from_secs(10));
     let _started: AdminVerification = client.call(request).await?;
-    let mut bars = Bars::default();
+    let mut bars = Bars::new();
     let ended = loop {
         let now: AdminVerification = client.get("/admin/v1/ledger/verify").await?;
         if !quiet {
@@ -76,8 +78,8 @@ fn named(tenant: &str) -> &str {
     if tenant.is_empty() { OTHERS } else { tenant }
 }
 
-/// The books as a person reads them.
-fn table(ledger: &AdminLedger) -> String {
+/// The books as a person reads them; `verified` when all was to be counted for this.
+fn table(ledger: &AdminLedger, verified: bool) -> String {
     let mut out = String::new();
     let mut line = |text: std::fmt::Arguments<'_>| {
         out.write_fmt(text).and_then(|()| out.write_char('\n')).expect("writing to a string does not fail");
@@ -146,8 +148,10 @@ fn table(ledger: &AdminLedger) -> String {
             line(format_args!("shard {} on {}: NO BOOKS: {why}", r.shard, r.node));
         }
     }
-    if ledger.counted_unix_ms.is_none() {
-        line(format_args!("what is readable was not counted: --verify counts it"));
+    match (ledger.counted_unix_ms, verified) {
+        (Some(_), _) => {}
+        (None, true) => line(format_args!("what is readable could not be counted in every shard: see below")),
+        (None, false) => line(format_args!("what is readable was not counted: --verify counts it")),
     }
     out
 }
@@ -228,7 +232,9 @@ mod tests {
         let closed = AdminBooks { shard: 3, node: "n1".into(), closed: Some("damage".into()), ..AdminBooks::default() };
         let ledger =
             AdminLedger { facts: vec![row, others], nodes: vec![down], replicas: vec![closed], ..Default::default() };
-        let text = table(&ledger);
+        let again = table(&ledger, true);
+        assert!(again.contains("could not be counted") && !again.contains("--verify"), "{again}");
+        let text = table(&ledger, false);
         for wanted in
             ["acme", "3 invalid", "(others)", "n2: NO ANSWER: down", "shard 3 on n1: NO BOOKS: damage", "--verify"]
         {

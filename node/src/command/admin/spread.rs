@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use trine_api::admin::model::{AdminSpread, AdminSpreads, SpreadRequest};
 
+use super::super::out;
 use super::{Client, bytes};
 use crate::cli::SpreadCommand;
 use crate::error::Error;
@@ -13,20 +14,21 @@ pub(super) async fn run(client: &Client, command: Option<SpreadCommand>, json: b
     let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
     let Some(SpreadCommand::Set { stream, slots, tenant, from_ms }) = command else {
         let spreads: AdminSpreads = client.get("/admin/v1/spread").await?;
-        match json {
-            true => println!("{:#}", serde_json::json!(spreads)),
-            false => print!("{}", table(&spreads, now_ms)),
-        }
-        return Ok(());
+        return match json {
+            true => out::line(format_args!("{:#}", serde_json::json!(spreads))),
+            false => out::print(table(&spreads, now_ms)),
+        };
     };
     let request = SpreadRequest { tenant: Some(tenant), stream, slots, from_unix_ms: from_ms };
     let post = client.http.post(format!("{}/admin/v1/spread", client.url)).timeout(Duration::from_secs(15));
     let spread: AdminSpread = client.call(post.json(&request)).await?;
     match json {
-        true => println!("{:#}", serde_json::json!(spread)),
-        false => println!("{} of tenant {} {}", spread.stream, spread.tenant, outcome(&spread, now_ms)),
+        true => out::line(format_args!("{:#}", serde_json::json!(spread))),
+        false => {
+            let outcome = outcome(&spread, now_ms);
+            out::line(format_args!("{} of tenant {} {outcome}", spread.stream, spread.tenant))
+        }
     }
-    Ok(())
 }
 
 fn outcome(spread: &AdminSpread, now_ms: i64) -> String {

@@ -53,9 +53,7 @@ impl Evaluator {
             }
             AggregateOp::Quantile => {
                 let q = self.param(node, grid)?;
-                if !series.is_empty() {
-                    self.judge_quantile(&q, node);
-                }
+                self.judge_quantile(&q, node);
                 self.ignore_histograms(node, &series, node.expr_span);
                 self.reduce(node, &series, grid, |step, values| quantile(q[step], values))?
             }

@@ -315,6 +315,12 @@ const FILLED: usize = usize::MAX;
 
 impl Join<'_> {
     fn step(&mut self, step: usize, many_groups: &[usize], one_groups: &[usize]) -> Result<()> {
+        let none = |series: &[Series]| series.iter().all(|s| s.at(step).is_none());
+        let fills = self.matching.fill_left.is_some() || self.matching.fill_right.is_some();
+        if !fills && (none(self.many) || none(self.one)) {
+            // Nothing matches, so nothing is a duplicate either.
+            return Ok(());
+        }
         self.one_of_group.fill(FILLED);
         self.matched.fill(false);
         for (i, group) in one_groups.iter().enumerate() {

@@ -78,18 +78,18 @@ impl Evaluator {
         let steps = values.len();
         for (step, value) in values.iter_mut().enumerate() {
             self.stop.check()?;
-            match self.histograms_at(partial, &native, step, span) {
-                State::None => {}
-                State::Running(_) | State::Incompatible if !is_absent(*value) => {
+            if !is_absent(*value) {
+                // Of whatever else is wrong with such a step there is nothing more to say.
+                if native.iter().any(|s| matches!(s.at(step), Some(Sample::Histogram(_)))) {
                     self.annotations.mixed_in_aggregation(span);
                     *value = ABSENT;
                 }
-                State::Running(running) => {
-                    let result = if partial == Partial::Avg { running.mean() } else { running.sum() };
-                    self.hold(result.bytes())?;
-                    histograms.set(steps, step, std::sync::Arc::new(result.compacted()));
-                }
-                State::Incompatible => {}
+                continue;
+            }
+            if let State::Running(running) = self.histograms_at(partial, &native, step, span) {
+                let result = if partial == Partial::Avg { running.mean() } else { running.sum() };
+                self.hold(result.bytes())?;
+                histograms.set(steps, step, std::sync::Arc::new(result.compacted()));
             }
         }
         Ok(Column { values, histograms })
