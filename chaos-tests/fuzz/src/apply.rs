@@ -98,7 +98,7 @@ fn entry(bytes: &[u8]) {
         drop(Entry::decode(entry).map(|entry| format!("{entry:?}")));
         match log.apply(entry) {
             Ok(Applied::Sealed(job)) => log.state.sealed(written(&job)),
-            Ok(Applied::Parts(_) | Applied::UnknownTable) => drop(log.view()),
+            Ok(Applied::Parts(_) | Applied::UnknownTable | Applied::Compacting | Applied::Limited) => drop(log.view()),
             // The replica stops.
             Err(_) => return,
         }
