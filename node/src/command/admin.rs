@@ -221,12 +221,12 @@ fn bytes(count: u64) -> String {
 
 async fn flush(client: &Client) -> Result<(), Error> {
     let spinner = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} sealing every shard {elapsed}") {
+    if let Ok(style) = ProgressStyle::with_template("{spinner} sealing heads {elapsed}") {
         spinner.set_style(style);
     }
     spinner.enable_steady_tick(Duration::from_millis(100));
     if spinner.is_hidden() {
-        drop(writeln!(std::io::stderr(), "sealing every shard"));
+        drop(writeln!(std::io::stderr(), "sealing heads"));
     }
     let request = client.http.post(format!("{}/admin/v1/flush", client.url)).timeout(Duration::from_secs(120));
     let report: Result<FlushReport, Error> = client.call(request).await;
