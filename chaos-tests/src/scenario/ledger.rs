@@ -155,7 +155,7 @@ fn wrong<T>(evidence: String) -> Result<T> {
 async fn check_intake(cluster: &Cluster) -> Result<()> {
     let document = cluster.admin(1).ledger().await?;
     let sent = BATCHES * FACTS + TWICE * FACTS + 1;
-    let reasons = [("metrics", "too_far_in_future"), ("logs", "invalid"), ("traces", "invalid")];
+    let reasons = [("metrics", "too_far_in_future"), ("logs", "too_far_in_future"), ("traces", "invalid")];
     for (signal, reason) in reasons {
         let rows = document["facts"].as_array().into_iter().flatten();
         let row = rows.into_iter().find(|r| r["tenant"] == TENANT && r["signal"] == signal);
