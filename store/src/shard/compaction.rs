@@ -230,11 +230,16 @@ impl CompactJob {
         fs::create_dir_all(&merges_dir).map_err(io_error("create", &merges_dir))?;
         let path = merges_dir.join(self.compaction.output());
         let result = self.write(dir, &path, progress);
-        if !matches!(&result, Ok(Compacted { output: Some(_), .. })) {
-            // What does not go now goes at the next start.
-            fs::remove_file(&path).ok();
+        if matches!(&result, Ok(Compacted { output: Some(_), .. })) {
+            return result;
         }
-        result
+        match fs::remove_file(&path) {
+            Err(error) if result.is_ok() && error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove", &path)(error))
+            }
+            // Why the merge failed says more; what it leaves goes at the next start.
+            _ => result,
+        }
     }
 
     fn write(
