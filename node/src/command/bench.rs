@@ -178,7 +178,12 @@ async fn measure_local(
 ) -> Result<Measured, Error> {
     let measured = measure(client, load, target, asked).await;
     local.stop().await;
-    measured
+    let mut measured = measured?;
+    if target.kind == target::Kind::VictoriaMetrics {
+        // It keeps its newest parts in memory and writes them when it ends.
+        measured.rest_bytes = target.bytes_at_rest()?;
+    }
+    Ok(measured)
 }
 
 /// The server that the URLs name.
