@@ -16,7 +16,7 @@ use crate::admin::model::{
 };
 
 /// A part and where it goes. `slot` is that of the part's first fact; all its facts are `shard`'s.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardPart {
     pub shard: u32,
     pub slot: Slot,

@@ -12,6 +12,8 @@ pub struct ApiConfig {
     pub require_tenant: bool,
     /// Request bodies, compressed and decoded, that may be in flight at once on this node; beyond it requests get 429.
     pub inflight_bytes_max: usize,
+    /// Memory for the identities of series that remote write has brought before; 0 keeps none.
+    pub series_cache_bytes: usize,
     /// Largest compressed remote write body.
     pub remote_write_bytes_max: usize,
     /// Largest decoded remote write body.
@@ -76,6 +78,7 @@ impl Default for ApiConfig {
         Self {
             require_tenant: false,
             inflight_bytes_max: 512 * MIB,
+            series_cache_bytes: 16 * MIB,
             remote_write_bytes_max: 32 * MIB,
             remote_write_decoded_bytes_max: 32 * MIB,
             loki_push_bytes_max: 100 * MIB,

@@ -15,7 +15,8 @@ use crate::loki::entries::{Collector, EntryLimits};
 use crate::otlp::Deltas;
 use crate::otlp::metrics::Rules;
 use crate::params::Params;
-use crate::prom::decode::WriteLimits;
+use crate::prom::SeriesCache;
+use crate::prom::decode::{Context, WriteLimits, decode};
 use crate::prom::histogram::{Histogram, Side};
 use crate::prom::read::request::ReadRequest;
 
@@ -145,7 +146,10 @@ fn entry_limits() -> EntryLimits {
 }
 
 fn remote_write_v1(bytes: &[u8]) {
-    ignore(with_held(|held| crate::prom::decode::decode("t", bytes, &write_limits(), &shard_of, held)));
+    let (limits, cache) = (write_limits(), SeriesCache::new(1 << 16));
+    let context = Context { tenant: "t", limits: &limits, shard_of: &shard_of, cache: &cache };
+    let decode = || with_held(|held| decode(context, bytes, held)).map(|decoded| decoded.parts).ok();
+    assert_eq!(decode(), decode(), "series that are known are decoded as they were at first");
 }
 
 fn remote_write_v2(bytes: &[u8]) {

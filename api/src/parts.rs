@@ -61,23 +61,51 @@ impl<'a> Done<'a> {
 pub(crate) struct MetricsSplit<'a> {
     tenant: &'a str,
     shard_of: ShardOf<'a>,
-    open: BTreeMap<u32, (Slot, MetricsPartBuilder)>,
+    /// By shard.
+    open: Vec<OpenMetrics>,
     done: Done<'a>,
+}
+
+/// A shard's builder, used for one part after the other.
+struct OpenMetrics {
+    shard: u32,
+    /// Of the first series of the part.
+    slot: Slot,
+    part: MetricsPartBuilder,
+}
+
+impl OpenMetrics {
+    fn is_full(&self) -> bool {
+        self.part.bytes_len() >= PART_BODY_BYTES_TARGET
+    }
+
+    fn take(&mut self) -> ShardPart {
+        ShardPart { shard: self.shard, slot: self.slot, part: self.part.take().into() }
+    }
 }
 
 impl<'a> MetricsSplit<'a> {
     /// Parts are taken from `held` as they are cut.
     pub(crate) fn new(tenant: &'a str, shard_of: ShardOf<'a>, held: &'a mut Held) -> Self {
-        Self { tenant, shard_of, open: BTreeMap::new(), done: Done::new(held) }
+        Self { tenant, shard_of, open: Vec::new(), done: Done::new(held) }
+    }
+
+    /// `key_hash` of a series of this tenant.
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        key_hash(self.tenant, key)
     }
 
     /// Adds samples of the series with canonical labels `key`.
-    pub(crate) fn add(&mut self, key: &[u8], mut floats: &[(i64, u64)], mut blobs: &[Blob<'_>]) {
-        let hash = key_hash(self.tenant, key);
+    pub(crate) fn add(&mut self, key: &[u8], floats: &[(i64, u64)], blobs: &[Blob<'_>]) {
+        self.add_hashed(self.hash(key), key, floats, blobs);
+    }
+
+    /// Adds samples of the series with canonical labels `key`, whose `key_hash` is `hash`.
+    pub(crate) fn add_hashed(&mut self, hash: u64, key: &[u8], mut floats: &[(i64, u64)], mut blobs: &[Blob<'_>]) {
         let slot = slot_of_hash(hash);
-        let shard = (self.shard_of)(slot);
         while self.done.refused.is_none() && !(floats.is_empty() && blobs.is_empty()) {
-            let (_, part) = self.open.entry(shard).or_insert_with(|| (slot, MetricsPartBuilder::new(self.tenant)));
+            let open = self.open(slot);
+            let part = &mut open.part;
             let series = part.series(hash, key);
             while !floats.is_empty() && part.bytes_len() < PART_BODY_BYTES_TARGET {
                 let (step, rest) = floats.split_at(floats.len().min(FLOATS_STEP));
@@ -88,33 +116,44 @@ impl<'a> MetricsSplit<'a> {
                 part.blob(series, blob.kind, blob.time_ms, &blob.payload);
                 blobs = rest;
             }
-            self.cut(shard);
+            if open.is_full() {
+                let part = open.take();
+                self.done.push(part);
+            }
         }
     }
 
     /// Adds a metric family's metadata, to the shard of the family's name.
     pub(crate) fn metadata(&mut self, family: &str, metric_type: u8, help: &str, unit: &str) {
-        let slot = slot_of_hash(key_hash(self.tenant, family.as_bytes()));
-        let shard = (self.shard_of)(slot);
-        let (_, part) = self.open.entry(shard).or_insert_with(|| (slot, MetricsPartBuilder::new(self.tenant)));
-        part.metadata(family, metric_type, help, unit);
-        self.cut(shard);
+        let open = self.open(slot_of_hash(key_hash(self.tenant, family.as_bytes())));
+        open.part.metadata(family, metric_type, help, unit);
+        if open.is_full() {
+            let part = open.take();
+            self.done.push(part);
+        }
     }
 
-    fn cut(&mut self, shard: u32) {
-        if self.open.get(&shard).is_some_and(|(_, p)| p.bytes_len() >= PART_BODY_BYTES_TARGET)
-            && let Some((slot, part)) = self.open.remove(&shard)
-        {
-            self.done.push(ShardPart { shard, slot, part: part.finish().into() });
+    /// The open part of the slot's shard.
+    fn open(&mut self, slot: Slot) -> &mut OpenMetrics {
+        let shard = (self.shard_of)(slot);
+        let at = match self.open.binary_search_by_key(&shard, |open| open.shard) {
+            Ok(at) => at,
+            Err(at) => {
+                self.open.insert(at, OpenMetrics { shard, slot, part: MetricsPartBuilder::new(self.tenant) });
+                at
+            }
+        };
+        let open = &mut self.open[at];
+        if open.part.is_empty() {
+            open.slot = slot;
         }
+        open
     }
 
     /// Full parts in the order they filled, then the open ones by shard; an error when the budget has no room for them.
     pub(crate) fn finish(mut self) -> Result<Vec<ShardPart>, ApiError> {
-        for (shard, (slot, part)) in self.open {
-            if !part.is_empty() {
-                self.done.push(ShardPart { shard, slot, part: part.finish().into() });
-            }
+        for open in self.open.iter_mut().filter(|open| !open.part.is_empty()) {
+            self.done.push(open.take());
         }
         self.done.finish()
     }

@@ -12,6 +12,7 @@ mod render;
 pub(crate) mod replica;
 mod rules;
 mod series;
+mod series_cache;
 mod status;
 mod targets;
 mod tsdb;
@@ -20,6 +21,7 @@ mod write;
 use axum::Router;
 use axum::routing::{MethodRouter, post};
 use http::StatusCode;
+pub(crate) use series_cache::SeriesCache;
 pub(crate) use write::conflict_texts;
 
 use crate::call::{change, get, ingest, query as query_route};

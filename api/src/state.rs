@@ -12,6 +12,8 @@ use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::metrics::{MetricFamily, MetricsSource, Registry};
 use crate::otlp::Deltas;
+use crate::prom::SeriesCache;
+use crate::snappy::Buffers;
 
 /// Nanoseconds since the Unix epoch.
 pub type Clock = fn() -> i64;
@@ -34,6 +36,8 @@ struct Inner {
     clock: Clock,
     started_ns: i64,
     deltas: Deltas,
+    buffers: Buffers,
+    series_cache: SeriesCache,
 }
 
 impl Api {
@@ -51,6 +55,7 @@ impl Api {
     ) -> Self {
         let budget = Budget::new(config.inflight_bytes_max);
         let registry = Registry::default();
+        let series_cache = SeriesCache::new(config.series_cache_bytes);
         Self(Arc::new(Inner {
             backend,
             config,
@@ -60,6 +65,8 @@ impl Api {
             clock,
             started_ns: clock(),
             deltas: Deltas::default(),
+            buffers: Buffers::default(),
+            series_cache,
         }))
     }
 
@@ -93,6 +100,16 @@ impl Api {
     /// Sums of what came as differences.
     pub(crate) fn deltas(&self) -> &Deltas {
         &self.0.deltas
+    }
+
+    /// Buffers for decoded bodies.
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.0.buffers
+    }
+
+    /// Series of remote write that were seen before.
+    pub(crate) fn series_cache(&self) -> &SeriesCache {
+        &self.0.series_cache
     }
 
     pub(crate) fn now_ns(&self) -> i64 {

@@ -64,6 +64,18 @@ impl<'a> Fields<'a> {
         Ok(Some((number, field)))
     }
 
+    /// The bytes of the first fields as long as all are length-delimited ones with this `number` below 16.
+    #[inline]
+    pub(crate) fn leading_run(&mut self, number: u8) -> Result<&'a [u8], WireError> {
+        let (whole, tag) = (self.rest, number << 3 | 2);
+        while self.rest.first() == Some(&tag) {
+            self.rest = &self.rest[1..];
+            let len = usize::try_from(self.varint()?).map_err(|_| self.error())?;
+            self.take(len)?;
+        }
+        Ok(&whole[..whole.len() - self.rest.len()])
+    }
+
     fn error(&self) -> WireError {
         WireError { message: self.message }
     }
@@ -121,6 +133,17 @@ mod tests {
         assert_eq!(f.next_field().unwrap(), Some((3, Field::Fixed64(1))));
         assert_eq!(f.next_field().unwrap(), Some((4, Field::Fixed32(9))));
         assert_eq!(f.next_field().unwrap(), None);
+    }
+
+    #[test]
+    fn a_run_ends_with_the_first_other_field() {
+        let bytes = [0x0a, 2, b'h', b'i', 0x0a, 0, 0x12, 1, b'x', 0x0a, 0];
+        let mut f = fields(&bytes, "T");
+        assert_eq!(f.leading_run(1).unwrap(), &bytes[..6]);
+        assert_eq!(f.next_field().unwrap(), Some((2, Field::Bytes(b"x"))));
+        assert_eq!(f.leading_run(1).unwrap(), &bytes[9..]);
+        assert_eq!(f.leading_run(1).unwrap(), b"");
+        assert!(fields(&[0x0a, 0, 0x0a, 3, 1], "T").leading_run(1).is_err());
     }
 
     #[test]

@@ -348,6 +348,8 @@ impl Default for HaSection {
 /// Keys whose value is text even where it looks like a number: a key of digits, a node named `7`.
 const TEXT_KEYS: [&str; 4] = ["cluster.key", "node.name", "node.zone", "node.advertise"];
 
+/// Most memory for the identities of series, some 250 bytes each.
+const SERIES_CACHE_BYTES_MAX: usize = 512 << 20;
 /// No duration is longer: 100 years. In ms and in ns it fits 63 bits.
 const SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
 
@@ -567,6 +569,7 @@ impl Config {
         ApiConfig {
             require_tenant: self.tenancy.require_tenant,
             inflight_bytes_max: share,
+            series_cache_bytes: (share / 4).min(SERIES_CACHE_BYTES_MAX),
             retention_ms: i64::try_from(self.storage.retention_s * 1000).unwrap_or(i64::MAX),
             future_ms_max: i64::try_from(self.limits.future_s * 1000).unwrap_or(i64::MAX),
             query_timeout_ms: match self.limits.query_timeout_s {

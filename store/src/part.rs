@@ -117,7 +117,15 @@ impl Envelope {
         self.defs_count - 1
     }
 
-    fn finish(self, body: &[u8]) -> Vec<u8> {
+    /// Begins the next part of the same signal and tenant in the same buffers.
+    fn clear(&mut self) {
+        self.defs.clear();
+        self.defs_count = 0;
+        self.facts_count = 0;
+        self.assigned_ns = 0;
+    }
+
+    fn finish(&self, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.defs.len() + body.len() + self.tenant.len() + 64);
         out.push(PART_VERSION);
         out.push(self.signal as u8);

@@ -9,6 +9,7 @@ use trine_store::part::SampleKind;
 
 use super::exemplars::kept_time_ms;
 use super::histogram;
+use super::series_cache::{SeriesCache, TenantSeed};
 use crate::backend::ShardPart;
 use crate::budget::Held;
 use crate::config::ApiConfig;
@@ -97,21 +98,29 @@ struct Scratch<'a> {
     blobs: Vec<Blob<'a>>,
 }
 
+/// What a decoder knows beside the message.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) limits: &'a WriteLimits,
+    pub(crate) shard_of: ShardOf<'a>,
+    pub(crate) cache: &'a SeriesCache,
+}
+
 /// Decodes a `prometheus.WriteRequest`.
-pub(crate) fn decode(
-    tenant: &str,
-    message: &[u8],
-    limits: &WriteLimits,
-    shard_of: ShardOf<'_>,
-    held: &mut Held,
-) -> Result<Decoded, ApiError> {
+pub(crate) fn decode(context: Context<'_>, message: &[u8], held: &mut Held) -> Result<Decoded, ApiError> {
+    let Context { tenant, limits, shard_of, cache } = context;
+    // Without their replica label series are others than their bytes say.
+    let seed = limits.replica_label.is_none().then(|| cache.tenant(tenant));
     let mut split = MetricsSplit::new(tenant, shard_of, held);
     let mut decoded = Decoded::default();
     let mut scratch = Scratch::default();
     let mut request = fields(message, "WriteRequest");
     while let Some((number, field)) = request.next_field()? {
         match (number, field) {
-            (1, Field::Bytes(series)) => decode_series(series, limits, &mut scratch, &mut decoded, &mut split)?,
+            (1, Field::Bytes(series)) => {
+                decode_series(series, limits, (cache, seed), &mut scratch, &mut decoded, &mut split)?;
+            }
             (3, Field::Bytes(metadata)) => decode_metadata(metadata, &mut split)?,
             _ => {}
         }
@@ -123,42 +132,66 @@ pub(crate) fn decode(
 fn decode_series<'a>(
     series: &'a [u8],
     limits: &WriteLimits,
+    (cache, seed): (&SeriesCache, Option<TenantSeed>),
     scratch: &mut Scratch<'a>,
     decoded: &mut Decoded,
     split: &mut MetricsSplit<'_>,
 ) -> Result<(), WireError> {
-    scratch.labels.clear();
     scratch.floats.clear();
     scratch.blobs.clear();
-    let (mut valid, mut named) = (true, false);
     let mut walk = fields(series, "TimeSeries");
+    let labels = walk.leading_run(1)?;
+    let mut scattered = false;
     while let Some((number, field)) = walk.next_field()? {
         let Some(bytes) = field.bytes() else { continue };
         match number {
-            1 => match decode_label(bytes)? {
-                Some((name, _)) if limits.takes_off(name) => {}
-                Some((name, value)) => {
-                    named |= name == "__name__" && !value.is_empty();
-                    scratch.labels.push(name, value);
-                }
-                None => valid = false,
-            },
+            1 => scattered = true,
             2 => decode_sample(bytes, limits, scratch, decoded)?,
             3 => decode_exemplar(bytes, limits, scratch)?,
             4 => decode_histogram(bytes, limits, scratch, decoded)?,
             _ => {}
         }
     }
+    let digest = seed.filter(|_| !scattered).map(|seed| SeriesCache::digest(seed, labels));
+    let Scratch { floats, blobs, .. } = &*scratch;
+    let known = digest.and_then(|digest| cache.find(digest, |hash, key| split.add_hashed(hash, key, floats, blobs)));
+    if known.is_some() {
+        return Ok(());
+    }
+    let identified = identify(series, limits, scratch)?;
     let kept = (scratch.floats.len() + scratch.blobs.iter().filter(|b| b.kind != SampleKind::Exemplar).count()) as u64;
-    scratch.key.clear();
-    if !valid || !named || scratch.labels.encode_into(&mut scratch.key).is_err() {
+    if !identified {
         decoded.skipped_samples += kept;
     } else if scratch.key.len() > limits.series_bytes_max {
         decoded.too_large += kept;
     } else {
-        split.add(&scratch.key, &scratch.floats, &scratch.blobs);
+        let hash = split.hash(&scratch.key);
+        if let Some(digest) = digest {
+            cache.keep(digest, hash, &scratch.key);
+        }
+        split.add_hashed(hash, &scratch.key, &scratch.floats, &scratch.blobs);
     }
     Ok(())
+}
+
+/// Makes the series' canonical labels; `false` when it has no name, or what cannot be a label, or one twice.
+fn identify(series: &[u8], limits: &WriteLimits, scratch: &mut Scratch<'_>) -> Result<bool, WireError> {
+    scratch.labels.clear();
+    scratch.key.clear();
+    let (mut valid, mut named) = (true, false);
+    let mut walk = fields(series, "TimeSeries");
+    while let Some((number, field)) = walk.next_field()? {
+        let (1, Field::Bytes(bytes)) = (number, field) else { continue };
+        match decode_label(bytes)? {
+            Some((name, _)) if limits.takes_off(name) => {}
+            Some((name, value)) => {
+                named |= name == "__name__" && !value.is_empty();
+                scratch.labels.push(name, value);
+            }
+            None => valid = false,
+        }
+    }
+    Ok(valid && named && scratch.labels.encode_into(&mut scratch.key).is_ok())
 }
 
 /// Name and value; `None` when the name is empty or either is not UTF-8.
@@ -313,13 +346,12 @@ pub(crate) mod tests {
     }
 
     fn run(bytes: &[u8]) -> Result<Decoded, ApiError> {
-        decode(
-            "t",
-            bytes,
-            &limits(),
-            &|s: Slot| u32::from(s.0) % 2,
-            &mut crate::budget::Budget::new(64 << 20).take(0).unwrap(),
-        )
+        run_with(&SeriesCache::new(0), bytes)
+    }
+
+    fn run_with(cache: &SeriesCache, bytes: &[u8]) -> Result<Decoded, ApiError> {
+        let context = Context { tenant: "t", limits: &limits(), shard_of: &|s: Slot| u32::from(s.0) % 2, cache };
+        decode(context, bytes, &mut crate::budget::Budget::new(64 << 20).take(0).unwrap())
     }
 
     fn samples_of(decoded: &Decoded) -> Vec<(String, i64, f64)> {
@@ -354,6 +386,29 @@ pub(crate) mod tests {
         assert_eq!(samples.len(), 3);
         assert!(samples.contains(&(r#"{__name__="up", job="n"}"#.to_owned(), 990_000, 1.0)));
         assert!(samples.contains(&(r#"{__name__="up"}"#.to_owned(), 1_600_000, 2.0)));
+    }
+
+    #[test]
+    fn known_series_are_decoded_as_they_were_at_first() {
+        let cache = SeriesCache::new(1 << 20);
+        let mut scattered = series(&[("__name__", "up")], &[(990_000, 1.0)]);
+        scattered.extend(series(&[("job", "late")], &[(991_000, 2.0)]));
+        let bytes = request(&[
+            series(&[("__name__", "up"), ("job", "n")], &[(990_000, 1.0), (1_000_000, 0.5)]),
+            series(&[("job", "unsorted"), ("__name__", "up")], &[(1_000_000, 1.0), (2, 1.0)]),
+            series(&[("__name__", "up")], &[(1_000_000, 1.0)]),
+            scattered,
+            series(&[("__name__", "up"), ("bad", "1"), ("bad", "2")], &[(1_000_000, 1.0)]),
+            series(&[("__name__", &"x".repeat(2000))], &[(1_000_000, 1.0)]),
+        ]);
+        let (cold, warm) = (run_with(&cache, &bytes).unwrap(), run_with(&cache, &bytes).unwrap());
+        assert_eq!((&cold.parts, cold.samples), (&warm.parts, warm.samples));
+        assert_eq!((cold.skipped_samples, cold.too_old, cold.too_large), (1, 1, 1));
+        assert_eq!((warm.skipped_samples, warm.too_old, warm.too_large), (1, 1, 1));
+        assert_eq!(cold.parts, run(&bytes).unwrap().parts, "the same without a cache");
+        let texts: Vec<String> = samples_of(&warm).into_iter().map(|(labels, ..)| labels).collect();
+        let scattered = r#"{__name__="up", job="late"}"#;
+        assert_eq!(texts.iter().filter(|text| *text == scattered).count(), 2, "{texts:?}");
     }
 
     #[test]
@@ -416,7 +471,8 @@ pub(crate) mod tests {
         fn a_retry_gives_the_same_parts(times in proptest::collection::vec(100_000i64..1_600_000, 0..300)) {
             let samples: Vec<(i64, f64)> = times.iter().map(|t| (*t, *t as f64)).collect();
             let bytes = request(&[series(&[("__name__", "a")], &samples), series(&[("__name__", "b")], &samples)]);
-            let (one, two) = (run(&bytes).unwrap(), run(&bytes).unwrap());
+            let cache = SeriesCache::new(1 << 20);
+            let (one, two) = (run_with(&cache, &bytes).unwrap(), run_with(&cache, &bytes).unwrap());
             prop_assert_eq!(one.parts.iter().map(|p| &p.part).collect::<Vec<_>>(), two.parts.iter().map(|p| &p.part).collect::<Vec<_>>());
             prop_assert_eq!(samples_of(&one).len(), 2 * samples.len());
         }

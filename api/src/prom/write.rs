@@ -9,7 +9,7 @@ use trine_store::model::{Labels, Signal, Slot};
 use trine_store::part::PartRef;
 use trine_store::shard::PartOutcome;
 
-use super::decode::{Decoded, WriteLimits, decode};
+use super::decode::{Context, Decoded, WriteLimits, decode};
 use super::{decode_v2, replica};
 use crate::backend::{Election, ReplicaClaim, ShardPart};
 use crate::budget::Held;
@@ -110,10 +110,17 @@ impl Body {
         }
     }
 
-    fn message(self, bytes_max: usize, held: &mut Held) -> Result<Bytes, ApiError> {
+    /// Decompresses it, if it still is to be, and reads it.
+    fn read<R>(
+        &self,
+        api: &Api,
+        held: &mut Held,
+        read: impl FnOnce(&[u8], &mut Held) -> Result<R, ApiError>,
+    ) -> Result<R, ApiError> {
+        let bytes_max = api.config().remote_write_decoded_bytes_max;
         match self {
-            Self::Compressed(bytes) => snappy::decode_block(&bytes, bytes_max, held),
-            Self::Message(bytes) => Ok(bytes),
+            Self::Compressed(bytes) => api.buffers().with_block(bytes, bytes_max, held, read),
+            Self::Message(bytes) => read(bytes, held),
         }
     }
 }
@@ -176,13 +183,13 @@ async fn store_v2(call: Call, flavor: Flavor) -> Outcome {
         Admitted::No(response) => return Ok(with_counts(response, [0; 3])),
     };
     let (decoder_api, owner) = (api.clone(), Arc::clone(&tenant));
-    let decoded_bytes_max = api.config().remote_write_decoded_bytes_max;
     let decoded = decode_off_thread(body.len(), move || {
-        let message = body.message(decoded_bytes_max, &mut held)?;
-        // Symbols are a slice each, which may be more than their bytes.
-        held.grow(8 * message.len())?;
-        let shard_of = |slot: Slot| decoder_api.shard_of(slot);
-        let decoded = decode_v2::decode(&tenant, &message, &limits, &shard_of, &mut held)?;
+        let decoded = body.read(&decoder_api, &mut held, |message, held| {
+            // Symbols are a slice each, which may be more than their bytes.
+            held.grow(8 * message.len())?;
+            let shard_of = |slot: Slot| decoder_api.shard_of(slot);
+            decode_v2::decode(&tenant, message, &limits, &shard_of, held)
+        })?;
         Ok((decoded, held))
     })
     .await;
@@ -232,12 +239,12 @@ async fn store_v1(call: Call, flavor: Flavor) -> Outcome {
         Admitted::Yes(body, limits, held) => (body, limits, held),
         Admitted::No(response) => return Ok(response),
     };
-    let decoded_bytes_max = api.config().remote_write_decoded_bytes_max;
     let (decoder_api, decoder_tenant) = (api.clone(), Arc::clone(&tenant));
     let (decoded, held) = decode_off_thread(body.len(), move || {
-        let message = body.message(decoded_bytes_max, &mut held)?;
         let shard_of = |slot: Slot| decoder_api.shard_of(slot);
-        let decoded = decode(&decoder_tenant, &message, &limits, &shard_of, &mut held)?;
+        let cache = decoder_api.series_cache();
+        let context = Context { tenant: &decoder_tenant, limits: &limits, shard_of: &shard_of, cache };
+        let decoded = body.read(&decoder_api, &mut held, |message, held| decode(context, message, held))?;
         Ok((decoded, held))
     })
     .await?;

@@ -108,46 +108,78 @@ impl fmt::Display for Labels {
 }
 
 /// Collects pairs in any order; reusable, so a decoder allocates once a request and not once a series.
+///
+/// Pairs are written as they come in the form that they have in the encoding: those of agents come in its order.
 #[derive(Debug, Default)]
 pub struct LabelsBuilder {
-    text: String,
-    /// (start of name, end of name, end of value) in `text`.
-    pairs: Vec<(u32, u32, u32)>,
+    encoded: Vec<u8>,
+    pairs: Vec<Pair>,
+    /// Something came out of order, twice, or empty.
+    untidy: bool,
+}
+
+/// A pair in the builder's bytes.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    start: u32,
+    name_start: u32,
+    name_end: u32,
+    end: u32,
+    empty: bool,
+}
+
+impl Pair {
+    fn name<'a>(&self, encoded: &'a [u8]) -> &'a [u8] {
+        &encoded[self.name_start as usize..self.name_end as usize]
+    }
+
+    fn whole<'a>(&self, encoded: &'a [u8]) -> &'a [u8] {
+        &encoded[self.start as usize..self.end as usize]
+    }
 }
 
 impl LabelsBuilder {
     pub fn clear(&mut self) {
-        self.text.clear();
+        self.encoded.clear();
         self.pairs.clear();
+        self.untidy = false;
     }
 
     pub fn push(&mut self, name: &str, value: &str) {
-        let start = self.text.len() as u32;
-        self.text.push_str(name);
-        let mid = self.text.len() as u32;
-        self.text.push_str(value);
-        self.pairs.push((start, mid, self.text.len() as u32));
+        let ordered = self.pairs.last().is_none_or(|last| last.name(&self.encoded) < name.as_bytes());
+        self.untidy |= !ordered || value.is_empty();
+        let start = self.encoded.len();
+        put_bytes(&mut self.encoded, name.as_bytes());
+        let name_end = self.encoded.len();
+        put_bytes(&mut self.encoded, value.as_bytes());
+        self.pairs.push(Pair {
+            start: start as u32,
+            name_start: (name_end - name.len()) as u32,
+            name_end: name_end as u32,
+            end: self.encoded.len() as u32,
+            empty: value.is_empty(),
+        });
     }
 
     /// Appends the canonical encoding to `out`; refuses a duplicate name. Does not clear the builder.
     pub fn encode_into(&mut self, out: &mut Vec<u8>) -> Result<(), DuplicateName> {
-        let text = &self.text;
-        let name_of = |p: &(u32, u32, u32)| &text[p.0 as usize..p.1 as usize];
-        if !self.pairs.is_sorted_by(|a, b| name_of(a) < name_of(b)) {
-            self.pairs.sort_by(|a, b| name_of(a).cmp(name_of(b)));
-            if let Some(w) = self.pairs.windows(2).find(|w| name_of(&w[0]) == name_of(&w[1])) {
-                return Err(DuplicateName { name: name_of(&w[0]).to_owned() });
-            }
+        if !self.untidy {
+            out.extend_from_slice(&self.encoded);
+            return Ok(());
         }
-        for p in self.pairs.iter().filter(|p| p.1 != p.2) {
-            put_bytes(out, name_of(p).as_bytes());
-            put_bytes(out, &text.as_bytes()[p.1 as usize..p.2 as usize]);
+        let encoded = &self.encoded;
+        self.pairs.sort_by(|a, b| a.name(encoded).cmp(b.name(encoded)));
+        if let Some(w) = self.pairs.windows(2).find(|w| w[0].name(encoded) == w[1].name(encoded)) {
+            return Err(DuplicateName { name: String::from_utf8_lossy(w[0].name(encoded)).into_owned() });
+        }
+        for pair in self.pairs.iter().filter(|pair| !pair.empty) {
+            out.extend_from_slice(pair.whole(encoded));
         }
         Ok(())
     }
 
     pub fn build(&mut self) -> Result<Labels, DuplicateName> {
-        let mut out = Vec::with_capacity(self.text.len() + 2 * self.pairs.len());
+        let mut out = Vec::with_capacity(self.encoded.len());
         self.encode_into(&mut out)?;
         Ok(Labels(Arc::from(out)))
     }

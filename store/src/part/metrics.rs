@@ -85,8 +85,17 @@ impl MetricsPartBuilder {
     }
 
     /// The encoded part ([`super::PartRef`]).
-    pub fn finish(self) -> Vec<u8> {
-        self.envelope.finish(&self.body)
+    pub fn finish(mut self) -> Vec<u8> {
+        self.take()
+    }
+
+    /// The encoded part; what is added from here on belongs to the next one.
+    pub fn take(&mut self) -> Vec<u8> {
+        let part = self.envelope.finish(&self.body);
+        self.envelope.clear();
+        self.body.clear();
+        self.last_ms = 0;
+        part
     }
 }
 
