@@ -256,6 +256,11 @@ impl Cluster {
         self.shared.merges.counts()
     }
 
+    /// Facts of the signal before this time, in ms, have no room: they go from every shard. `i64::MIN`: there is room for all.
+    pub fn room_from_ms(&self, signal: Signal) -> i64 {
+        self.shared.room.from_ms(signal)
+    }
+
     /// Compactions that replicas of this node have noted and not carried out.
     pub fn compactions_pending(&self) -> usize {
         self.shared.handles().values().map(|handle| handle.observed().pending.load().len()).sum()

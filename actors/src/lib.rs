@@ -19,6 +19,7 @@ mod pace;
 pub mod placement;
 pub mod recover;
 pub mod router;
+pub mod retention;
 pub mod rpc;
 pub mod scatter;
 mod scrub;

@@ -95,6 +95,11 @@ pub trait Backend: Send + Sync + 'static {
         Spreads::none()
     }
 
+    /// Facts of the signal before this time, in ms, are not kept any more, since there is no room for them; `i64::MIN`: there is.
+    fn room_from_ms(&self, _signal: Signal) -> i64 {
+        i64::MIN
+    }
+
     /// Returns once the slots of log entries at `time_ns` are settled and known here.
     async fn settle(&self, _time_ns: i64) -> Result<(), WriteError> {
         Ok(())

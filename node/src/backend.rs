@@ -110,6 +110,10 @@ impl Backend for ClusterBackend {
         self.cluster.settle(time_ns).await.map_err(unavailable)
     }
 
+    fn room_from_ms(&self, signal: Signal) -> i64 {
+        self.cluster.room_from_ms(signal)
+    }
+
     async fn write(&self, parts: Vec<ShardPart>) -> Result<Vec<PartOutcome>, WriteError> {
         let parts = parts.into_iter().map(|p| (p.shard, p.part)).collect();
         self.cluster.write(parts).await.map_err(write_error)
