@@ -22,7 +22,7 @@ pub(crate) const TENANT: &str = "default";
 pub(crate) const TIME_MS: i64 = 1_700_000_000_000;
 const SHARDS: u32 = 2;
 /// A debug build on busy cores is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One cluster at a time: two would starve each other of the machine's cores and miss raft's timeouts.
 static TURN: Mutex<()> = Mutex::const_new(());

@@ -5,7 +5,7 @@ use trine_store::limits::DeleteSeries;
 use trine_store::model::Signal;
 use trine_store::shard::{BlockEntry, CompactionPolicy, read_manifest};
 
-use crate::cluster::{Nodes, TENANT, TIME_MS, until};
+use crate::cluster::{Nodes, PATIENCE, TENANT, TIME_MS, until};
 
 const SERIES: usize = 40;
 
@@ -71,6 +71,8 @@ async fn deleted_series_are_gone_when_the_answer_comes_and_new_ones_are_seen() {
     }
     nodes.write_one("up", 2 * SERIES).await;
     assert_eq!(nodes.ask(2, "up").await.0, 1, "written after the deletion");
+    nodes.nodes[2].clean_tombstones(PATIENCE).await.unwrap();
+    assert!(nodes.nodes.iter().any(|node| node.merged().deleted > 0));
     for node in 0..3 {
         until("what was deleted is out of the blocks", || async {
             nodes.nodes[node].merged().deleted > 0 && nodes.nodes[node].compactions_pending() == 0

@@ -33,7 +33,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/api/v1/status/runtimeinfo", get(family, "prom_status", runtime_info))
         .route("/api/v1/status/self_metrics", get(family, "prom_status", self_metrics))
         .route("/api/v1/status/tsdb", get(family, "prom_status_tsdb", tsdb::status))
-        .route("/api/v1/status/tsdb/blocks", get(family, "prom_status", tsdb::blocks))
+        .route("/api/v1/status/tsdb/blocks", get(family, "prom_status", blocks::blocks))
         .route("/api/v1/features", get(family, "prom_status", features::features))
 }
 

@@ -275,11 +275,6 @@ pub(super) async fn user_limits(call: Call) -> Outcome {
     )))
 }
 
-/// `/api/v1/status/tsdb/blocks`: what is sealed is not laid out in Prometheus' blocks.
-pub(super) async fn blocks(_call: Call) -> Outcome {
-    Ok(super::render::plain("{\"blocks\":[]}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,8 +118,7 @@ pub fn plan(
 }
 
 fn has_deleted(manifest: &Manifest, entry: &BlockEntry) -> bool {
-    let concerns = |d: &crate::limits::DeleteSeries| d.min_ms <= entry.max_time && d.max_ms >= entry.min_time;
-    manifest.limits.tombstones.iter().any(|t| t.index >= entry.made_at && concerns(&t.delete))
+    manifest.limits.tombstones.iter().any(|t| entry.is_concerned_by(t))
 }
 
 fn request<'m>(signal: Signal, window_ms: u64, inputs: impl Iterator<Item = &'m BlockEntry>) -> CompactRequest {
@@ -272,9 +271,9 @@ mod tests {
         assert_eq!(of(&[("a", 0, 99), ("long", 50, 60)]), Partly);
         assert_eq!(of(&[("a", 0, 150)]), Partly);
         assert_eq!(of(&[("a", 60, 150)]), Kept);
+        assert_eq!(of(&[("a", 0, 250), ("long", 0, 1)]), Kept);
         let now = |now: i64| expiry([("a", 0, i64::MAX)].into_iter(), &cutoffs, now);
         assert_eq!((now(199), now(200), now(50)), (Partly, Kept, Partly), "a fact of the far future keeps no others");
-        assert_eq!(of(&[("a", 0, 250), ("long", 0, 1)]), Kept);
         let m = manifest([(1, 0, 10), (1, 20, 30), (1, 40, 50)]);
         let planned = |expiries: [Expiry; 3]| {
             let of = |entry: &BlockEntry| Some(expiries[entry.made_at as usize]);
