@@ -41,7 +41,7 @@ pub use shared::{Shared, resident_bytes};
 /// Exit status of a node that the cluster has replaced or removed.
 const EXIT_GONE: i32 = 78;
 /// How long admin calls wait for a node.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// A running node; cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
@@ -254,6 +254,15 @@ impl Cluster {
     /// What this node has compacted since the process started.
     pub fn merged(&self) -> crate::shard::MergeCounts {
         self.shared.merges.counts()
+    }
+
+    /// Facts of the signal before this time, in ms, have no room: they go from every shard. `i64::MIN`: there is room for all.
+    pub fn room_from_ms(&self, signal: Signal) -> i64 {
+        self.shared.room.from_ms(signal)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Compactions that replicas of this node have noted and not carried out.

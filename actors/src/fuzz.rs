@@ -174,8 +174,14 @@ fn message_seeds() -> Vec<Vec<u8>> {
     let join = proto::JoinRequest { cluster: "c".to_owned(), node: Some(node(7).into()) };
     vec![
         proto::SubmitReply { results }.encode_to_vec(),
-        proto::ListBlocksReply { position: 3, blocks: vec![block], compaction: 2, compactions_pending: 1 }
-            .encode_to_vec(),
+        proto::ListBlocksReply {
+            position: 3,
+            blocks: vec![block],
+            compaction: 2,
+            compactions_pending: 1,
+            ..Default::default()
+        }
+        .encode_to_vec(),
         done.encode_to_vec(),
         error.encode_to_vec(),
         join.encode_to_vec(),

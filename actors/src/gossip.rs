@@ -28,6 +28,8 @@ pub struct Peer {
     pub ready: bool,
     /// It takes no writes for want of room.
     pub disk_full: bool,
+    /// From which time on it has room for facts, by signal in the order of `Signal::ALL`, in ms; `i64::MIN`: for all.
+    pub room_from_ms: [i64; 3],
     /// Where it gossips.
     pub gossip: Option<SocketAddr>,
 }
@@ -52,8 +54,15 @@ pub struct Own {
 pub struct Gossip {
     live: watch::Receiver<Peers>,
     own: watch::Sender<(String, bool)>,
-    disk_full: watch::Sender<bool>,
+    space: watch::Sender<Space>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// What changes of the room on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Space {
+    disk_full: bool,
+    room_from_ms: [i64; 3],
 }
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -63,10 +72,11 @@ impl Gossip {
     pub async fn start(own: Own) -> Result<Self, Error> {
         let (live_tx, live) = watch::channel(Peers::new());
         let (own_tx, own_rx) = watch::channel((own.peer.cluster.clone(), own.peer.ready));
-        let (disk_full, disk_full_rx) = watch::channel(own.peer.disk_full);
+        let space = Space { disk_full: own.peer.disk_full, room_from_ms: own.peer.room_from_ms };
+        let (space, space_rx) = watch::channel(space);
         let handle = spawn(&own).await?;
-        let task = tokio::spawn(supervise(own, handle, live_tx, (own_rx, disk_full_rx)));
-        Ok(Self { live, own: own_tx, disk_full, task })
+        let task = tokio::spawn(supervise(own, handle, live_tx, (own_rx, space_rx)));
+        Ok(Self { live, own: own_tx, space, task })
     }
 
     /// Live peers and their changes.
@@ -81,7 +91,12 @@ impl Gossip {
 
     /// Says whether this node's disk is full.
     pub fn announce_disk(&self, is_full: bool) {
-        self.disk_full.send_if_modified(|known| std::mem::replace(known, is_full) != is_full);
+        self.space.send_if_modified(|known| std::mem::replace(&mut known.disk_full, is_full) != is_full);
+    }
+
+    /// Says from which time on this node has room for facts, by signal, in ms.
+    pub fn announce_room(&self, from_ms: [i64; 3]) {
+        self.space.send_if_modified(|known| std::mem::replace(&mut known.room_from_ms, from_ms) != from_ms);
     }
 
     /// Stops talking; peers will take this node for dead.
@@ -127,10 +142,10 @@ async fn supervise(
     mut own: Own,
     mut handle: ChitchatHandle,
     live: watch::Sender<Peers>,
-    (mut announced, mut disk_full): (watch::Receiver<(String, bool)>, watch::Receiver<bool>),
+    (mut announced, mut space): (watch::Receiver<(String, bool)>, watch::Receiver<Space>),
 ) {
     loop {
-        run(&handle, &live, &mut announced, &mut disk_full).await;
+        run(&handle, &live, &mut announced, &mut space).await;
         warn!("gossip ended unexpectedly, starting it again");
         handle.abort();
         let (cluster, ready) = announced.borrow().clone();
@@ -157,7 +172,7 @@ async fn run(
     handle: &ChitchatHandle,
     live: &watch::Sender<Peers>,
     announced: &mut watch::Receiver<(String, bool)>,
-    disk_full: &mut watch::Receiver<bool>,
+    space: &mut watch::Receiver<Space>,
 ) {
     let mut watcher = handle.with_chitchat(|c| c.live_nodes_watcher()).await;
     let termination = handle.termination_watcher();
@@ -165,13 +180,14 @@ async fn run(
     let mut refresh = tokio::time::interval(INTERVAL * 2);
     loop {
         let (cluster, ready) = announced.borrow_and_update().clone();
-        let is_full = *disk_full.borrow_and_update();
+        let Space { disk_full, room_from_ms } = *space.borrow_and_update();
         let peers = handle
             .with_chitchat(|c| {
                 let state = c.self_node_state();
                 state.set("cluster", &cluster);
                 state.set("ready", ready.to_string());
-                state.set("disk_full", is_full.to_string());
+                state.set("disk_full", disk_full.to_string());
+                state.set("room_from_ms", room_from_ms.map(|ms| ms.to_string()).join(","));
                 let states = c.node_states();
                 c.live_nodes()
                     .chain(std::iter::once(c.self_chitchat_id()))
@@ -188,7 +204,7 @@ async fn run(
             _ = &mut termination => return,
             changed = watcher.changed() => if changed.is_err() { return },
             changed = announced.changed() => if changed.is_err() { return },
-            changed = disk_full.changed() => if changed.is_err() { return },
+            changed = space.changed() => if changed.is_err() { return },
             _ = refresh.tick() => {}
         }
     }
@@ -209,5 +225,23 @@ fn peer_of(id: &ChitchatId, state: &chitchat::NodeState) -> Option<(u64, Peer)> 
     let told = !node.rpc.is_empty() && state.get("cluster").is_some();
     let gossip = Some(id.gossip_advertise_addr);
     let (ready, disk_full) = (get("ready") == "true", get("disk_full") == "true");
-    told.then(|| (node_id, Peer { node, cluster: get("cluster"), ready, disk_full, gossip }))
+    let room_from_ms = room_of(state.get("room_from_ms").unwrap_or_default());
+    told.then(|| (node_id, Peer { node, cluster: get("cluster"), ready, disk_full, room_from_ms, gossip }))
+}
+
+/// Three numbers of ms; what is no number, or was not said, is room for all.
+fn room_of(text: &str) -> [i64; 3] {
+    let mut numbers = text.split(',').map(|n| n.parse().unwrap_or(i64::MIN));
+    [(); 3].map(|()| numbers.next().unwrap_or(i64::MIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_what_was_said_of_it() {
+        assert_eq!(room_of("1,-2,9223372036854775807"), [1, -2, i64::MAX]);
+        assert_eq!((room_of(""), room_of("x,5")), ([i64::MIN; 3], [i64::MIN, 5, i64::MIN]));
+    }
 }

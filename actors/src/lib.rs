@@ -2,6 +2,7 @@
 //!
 //! Start at [`Cluster`], which boots one node and is what `api` and `node` hold. [`shard`] owns a shard's replica on this
 //! node, [`meta`] the metadata group, [`router`] the way of a write, [`scatter`] the way of a query.
+pub mod blocks;
 pub mod budget;
 pub mod cluster;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod meta;
 mod pace;
 pub mod placement;
 pub mod recover;
+pub mod retention;
 pub mod router;
 pub mod rpc;
 pub mod scatter;

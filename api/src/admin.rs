@@ -1,4 +1,6 @@
 //! Trine's own admin REST and the operational endpoints every protocol shares.
+mod blocks;
+mod cardinality;
 mod cluster;
 mod health;
 mod ledger;

@@ -11,8 +11,8 @@ use trine_store::model::{Labels, Signal, Slot, Spreads};
 use trine_store::shard::PartOutcome;
 
 use crate::admin::model::{
-    AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminScrub, AdminShard, AdminSpreads, AdminVerification,
-    FlushReport, RemovedNode,
+    AdminBlocks, AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminScrub, AdminShard, AdminSpreads,
+    AdminVerification, FlushReport, RemovedNode,
 };
 
 /// A part and where it goes. `slot` is that of the part's first fact; all its facts are `shard`'s.
@@ -95,6 +95,11 @@ pub trait Backend: Send + Sync + 'static {
         Spreads::none()
     }
 
+    /// Facts of the signal before this time, in ms, are not kept any more, since there is no room for them; `i64::MIN`: there is.
+    fn room_from_ms(&self, _signal: Signal) -> i64 {
+        i64::MIN
+    }
+
     /// Returns once the slots of log entries at `time_ns` are settled and known here.
     async fn settle(&self, _time_ns: i64) -> Result<(), WriteError> {
         Ok(())
@@ -137,6 +142,11 @@ pub trait Backend: Send + Sync + 'static {
         Err(WriteError::Invalid("series cannot be deleted here".to_owned()))
     }
 
+    /// Returns once no block has deleted samples any more.
+    async fn clean_tombstones(&self) -> Result<(), WriteError> {
+        Ok(())
+    }
+
     /// Links the blocks of this node into a directory whose name begins with `time`, and names it; seals every head first unless
     /// `skip_heads`.
     async fn snapshot(&self, _time: &str, _skip_heads: bool) -> Result<String, String> {
@@ -156,6 +166,11 @@ pub trait Backend: Send + Sync + 'static {
     /// What was found damaged, and how far it is healed.
     async fn healing(&self) -> AdminHealing {
         AdminHealing::default()
+    }
+
+    /// What is sealed, by shard and window of time; of one tenant, if it is named.
+    async fn blocks(&self, _tenant: Option<&str>) -> AdminBlocks {
+        AdminBlocks::default()
     }
 
     /// What became of every fact, as all nodes have it in their books.

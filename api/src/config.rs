@@ -46,6 +46,8 @@ pub struct ApiConfig {
     pub future_ms_max: i64,
     /// Samples older than this are refused, in milliseconds; 0 keeps everything.
     pub retention_ms: i64,
+    /// The same for some tenants.
+    pub tenants_retention_ms: BTreeMap<String, i64>,
     /// Longest a query may run, in milliseconds.
     pub query_timeout_ms: u64,
     /// PromQL lookback, in milliseconds.
@@ -95,6 +97,7 @@ impl Default for ApiConfig {
             span_attribute_bytes_max: 2048,
             future_ms_max: 10 * 60 * 1000,
             retention_ms: 0,
+            tenants_retention_ms: BTreeMap::new(),
             query_timeout_ms: 2 * 60 * 1000,
             lookback_ms: 5 * 60 * 1000,
             external_labels: BTreeMap::new(),
@@ -108,6 +111,13 @@ impl Default for ApiConfig {
             trace_search_range_s_max: 168 * 3600,
             trace_search_limit_max: 262_144,
         }
+    }
+}
+
+impl ApiConfig {
+    /// How long facts of a tenant are kept, in ms; 0: for ever.
+    pub fn retention_ms_of(&self, tenant: &str) -> i64 {
+        self.tenants_retention_ms.get(tenant).copied().unwrap_or(self.retention_ms)
     }
 }
 

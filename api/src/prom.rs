@@ -1,5 +1,6 @@
 //! Prometheus and Mimir: remote write, the query API, rules and status.
 mod admin;
+mod blocks;
 pub(crate) mod decode;
 pub(crate) mod decode_v2;
 pub(crate) mod exemplars;

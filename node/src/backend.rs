@@ -1,4 +1,5 @@
 //! The cluster as the API surfaces see it.
+mod blocks;
 mod healing;
 mod ledger;
 mod spread;
@@ -12,8 +13,8 @@ use trine_actors::cluster::{DeleteError, NodeView, ScrubView};
 use trine_actors::meta::{Claim, ClaimError, META_SHARD, PAIRS_MAX};
 use trine_actors::rpc::proto::{ReplicaStatus, ScrubFinding};
 use trine_api::admin::model::{
-    AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding, AdminScrubNode,
-    AdminShard, AdminSpreads, AdminVerification, FlushReport, RemovedNode,
+    AdminBlocks, AdminCluster, AdminHealing, AdminLedger, AdminNode, AdminReplica, AdminScrub, AdminScrubFinding,
+    AdminScrubNode, AdminShard, AdminSpreads, AdminVerification, FlushReport, RemovedNode,
 };
 use trine_api::backend::NotRemoved;
 use trine_api::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
@@ -26,6 +27,10 @@ use trine_store::shard::PartOutcome;
 
 /// After this a request whose replica could not be elected may come again: the metadata group has a leader by then.
 const ELECTION_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a request waits for blocks to be rewritten, and when to ask again.
+const CLEAN_PATIENCE: Duration = Duration::from_secs(60);
+const CLEAN_PAUSE: Duration = Duration::from_secs(10);
 
 /// [`Backend`] over a running [`Cluster`].
 pub(crate) struct ClusterBackend {
@@ -105,6 +110,10 @@ impl Backend for ClusterBackend {
         self.cluster.spreads()
     }
 
+    fn room_from_ms(&self, signal: Signal) -> i64 {
+        self.cluster.room_from_ms(signal)
+    }
+
     async fn settle(&self, time_ns: i64) -> Result<(), WriteError> {
         let unavailable = |reason| WriteError::Unavailable { reason, retry_after: Duration::from_secs(1) };
         self.cluster.settle(time_ns).await.map_err(unavailable)
@@ -157,6 +166,11 @@ impl Backend for ClusterBackend {
         // The cluster draws the id.
         let delete = DeleteSeries { id: 0, tenant: tenant.into(), matchers, min_ms, max_ms };
         self.cluster.delete_series(delete).await.map_err(delete_error)
+    }
+
+    async fn clean_tombstones(&self) -> Result<(), WriteError> {
+        let cleaned = self.cluster.clean_tombstones(CLEAN_PATIENCE).await;
+        cleaned.map_err(|reason| WriteError::Unavailable { reason, retry_after: CLEAN_PAUSE })
     }
 
     async fn snapshot(&self, time: &str, skip_heads: bool) -> Result<String, String> {
@@ -268,6 +282,10 @@ impl Backend for ClusterBackend {
             blocks_count: shards.iter().filter_map(|s| s.blocks_count).sum(),
             bytes: shards.iter().filter_map(|s| s.blocks_bytes).sum(),
         })
+    }
+
+    async fn blocks(&self, tenant: Option<&str>) -> AdminBlocks {
+        blocks::blocks(&self.cluster, tenant).await
     }
 
     async fn ledger(&self) -> AdminLedger {

@@ -22,6 +22,8 @@ const EXAMPLES: &str = "Examples:
   trine admin flush                           seal every head now
   trine admin healing                         what was damaged and how far it is healed
   trine admin ledger --verify                 count every fact again: do the books balance?
+  trine admin blocks                          what is sealed, by window of time
+  trine admin cardinality --tenant team-a     which metric and label make the series
   trine admin spread                          log streams that several shards share
   trine bench metrics --local 1               how much one node on this machine takes";
 
@@ -141,6 +143,27 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         tenant: Option<String>,
         /// Print the raw documents instead.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the sealed blocks by shard, signal and window of time, and which compactions are yet to be carried out.
+    Blocks {
+        /// Only blocks with facts of this tenant; rows and times are then the tenant's.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Print the raw document instead, which also names each block.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show which tenants, metrics, labels and values make the most series, and where they become more.
+    Cardinality {
+        /// Only this tenant; otherwise the twenty with the most samples.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Rows of each table, 1 to 50.
+        #[arg(long, default_value_t = 10)]
+        limit: usize,
+        /// Print the raw document instead.
         #[arg(long)]
         json: bool,
     },

@@ -32,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) listen: ListenConfig,
     pub(crate) cluster: ClusterSection,
     pub(crate) storage: StorageConfig,
+    pub(crate) retention: RetentionConfig,
     pub(crate) compaction: CompactionConfig,
     pub(crate) scrub: ScrubConfig,
     pub(crate) recovery: RecoveryConfig,
@@ -151,6 +152,27 @@ impl Default for StorageConfig {
     fn default() -> Self {
         Self { retention_s: 30 * 24 * 3600, head_age_s: 2 * 3600, wal_bytes: 2 << 30, disk_reserve_bytes: 0 }
     }
+}
+
+/// What goes earlier or later than `storage.retention_s` says. The same on every node, since any may lead a shard.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RetentionConfig {
+    /// Tenants whose facts are kept for another time, in seconds, by name as in `{ team-a = 604800 }`; 0: for ever.
+    pub(crate) tenants_s: BTreeMap<String, u64>,
+    /// Bytes of all blocks on a node, or as `"500GiB"`: beyond it the oldest blocks go, whatever their tenants' retention, and of
+    /// every shard alike, as the fullest node needs it. The newest hour stays; heads and the log are not counted. 0: unbounded.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub(crate) bytes: u64,
+    /// The same for the blocks of metrics.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub(crate) metrics_bytes: u64,
+    /// The same for the blocks of logs.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub(crate) logs_bytes: u64,
+    /// The same for the blocks of traces.
+    #[serde(deserialize_with = "size::deserialize")]
+    pub(crate) traces_bytes: u64,
 }
 
 /// Merging sealed blocks into fewer ones, by windows of time.
@@ -480,6 +502,9 @@ impl Config {
                 return bad(key, format!("{seconds} is not a number of seconds within {least} and {most}"));
             }
         }
+        if let Some((tenant, seconds)) = self.retention.tenants_s.iter().find(|(_, s)| **s > SECONDS_MAX) {
+            return bad("retention.tenants_s", format!("{seconds} of {tenant:?} is more than {SECONDS_MAX} seconds"));
+        }
         if self.ha.renew_s >= self.ha.failover_s {
             return bad("ha.renew_s", format!("{} is not less than ha.failover_s", self.ha.renew_s));
         }
@@ -523,6 +548,16 @@ impl Config {
         ]
     }
 
+    fn retention(&self) -> Retention {
+        let RetentionConfig { tenants_s, bytes, metrics_bytes, logs_bytes, traces_bytes } = &self.retention;
+        Retention {
+            signals_ms: [self.storage.retention_s * 1000; 3],
+            tenants_ms: tenants_s.iter().map(|(tenant, s)| (tenant.clone(), s * 1000)).collect(),
+            bytes_max: *bytes,
+            signals_bytes_max: [*metrics_bytes, *logs_bytes, *traces_bytes],
+        }
+    }
+
     /// Settings of the cluster layer.
     pub(crate) fn cluster_config(&self) -> Result<ClusterConfig, Error> {
         let http = address("listen.http", &self.listen.http)?;
@@ -549,7 +584,7 @@ impl Config {
             pool_threads: cores,
             compaction: self.compaction.policy(),
             compaction_bytes_per_second: self.compaction.bytes_per_s,
-            retention: Retention { signals_ms: [self.storage.retention_s * 1000; 3], ..Retention::default() },
+            retention: self.retention(),
             quarantine_keep_ms: self.recovery.quarantine_s.saturating_mul(1000),
             quarantine_bytes_max: self.recovery.quarantine_bytes,
             fetch_bytes_per_second: self.recovery.fetch_bytes_per_s,
@@ -565,12 +600,14 @@ impl Config {
     /// Settings of the surfaces.
     pub(crate) fn api_config(&self) -> ApiConfig {
         let defaults = ApiConfig::default();
+        let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
         let share = usize::try_from(self.node.memory_bytes / 8).unwrap_or(usize::MAX);
         ApiConfig {
             require_tenant: self.tenancy.require_tenant,
             inflight_bytes_max: share,
             series_cache_bytes: (share / 4).min(SERIES_CACHE_BYTES_MAX),
-            retention_ms: i64::try_from(self.storage.retention_s * 1000).unwrap_or(i64::MAX),
+            retention_ms: ms(self.storage.retention_s),
+            tenants_retention_ms: self.retention.tenants_s.iter().map(|(t, s)| (t.clone(), ms(*s))).collect(),
             future_ms_max: i64::try_from(self.limits.future_s * 1000).unwrap_or(i64::MAX),
             query_timeout_ms: match self.limits.query_timeout_s {
                 0 => defaults.query_timeout_ms,
@@ -676,6 +713,8 @@ mod tests {
                 "storage.retention_s=0",
                 ["`storage.retention_s`", "0 is not a number of seconds within 1 and 3153600000"],
             ),
+            ("retention.tenants_s.a=3153600001", ["`retention.tenants_s`", "of \"a\" is more than 3153600000 seconds"]),
+            ("retention.bytes=1.5GiB", ["retention.bytes", "512MiB"]),
             ("storage.head_age_s=0", ["`storage.head_age_s`", "0 is not a number of seconds within 1"]),
             ("storage.head_age_s=9223372036854775807", ["`storage.head_age_s`", "3153600000"]),
             ("limits.query_timeout_s=9223372036854775807", ["`limits.query_timeout_s`", "within 0 and"]),

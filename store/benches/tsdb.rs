@@ -12,7 +12,7 @@ use trine_store::index::{MatchOp, Matcher};
 use trine_store::limits::Limits;
 use trine_store::model::{Labels, signal::key_hash};
 use trine_store::part::{MetricsPartBuilder, PartRef};
-use trine_store::tsdb::{Block, HeadConfig, MetricsHead, MetricsView, SeriesRef, compact, seal};
+use trine_store::tsdb::{Block, BlockSizes, HeadConfig, MetricsHead, MetricsView, SeriesRef, compact, seal};
 
 const HOSTS: usize = 100;
 const SCRAPES: i64 = 240;
@@ -191,6 +191,7 @@ fn main() {
     println!("seal        {:7.1} ns/sample", ns(cpu_now(since) - start, summary.facts));
     println!("block       {:7.3} bytes/sample, index included", summary.bytes as f64 / summary.facts as f64);
     let block = Arc::new(Block::open(Arc::new(Bytes::from(bytes))).expect("a block just written"));
+    sizes(&block);
     for (name, view) in [
         ("head", MetricsView { heads: vec![view], ..MetricsView::default() }),
         ("block", MetricsView { blocks: vec![block], ..MetricsView::default() }),
@@ -229,6 +230,20 @@ fn compaction(since: Instant, seals: i64) {
         spent.as_nanos() as f64 / summary.facts as f64,
         each(sealed_bytes),
         each(bytes.len())
+    );
+    sizes(&Arc::new(Block::open(Arc::new(Bytes::from(bytes))).expect("a block just written")));
+}
+
+/// Bytes a sample by what they are.
+fn sizes(block: &Arc<Block>) {
+    let facts = block.summary().facts as f64;
+    let sizes = block.sizes().expect("a block just written");
+    let BlockSizes { values, times, series, times_table, symbols, postings, metadata, frame } = sizes;
+    let each = [values, times, series, times_table, symbols, postings, metadata, frame].map(|n| n as f64 / facts);
+    let [values, times, series, times_table, symbols, postings, metadata, frame] = each;
+    println!(
+        "            values {values:.4}, times {times:.4} and their table {times_table:.4}, series {series:.4}, \
+         symbols {symbols:.4}, postings {postings:.4}, metadata {metadata:.4}, frame {frame:.4}"
     );
 }
 

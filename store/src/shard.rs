@@ -10,6 +10,7 @@ mod ledger;
 mod manifest;
 mod outcome;
 mod plan;
+mod retention;
 mod seal;
 mod state;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use ledger::{Books, CompactedFacts, Ledger, SealedFacts, Seen};
 pub use manifest::{BlockEntry, LogPosition, Manifest, ManifestLimits};
 pub use outcome::{Conflict, PartOutcome};
 pub use plan::{CompactionPolicy, Expiry, expiry, plan};
+pub use retention::cutoff_of_bytes;
 pub use seal::{SealJob, Sealed};
 pub use state::{Applied, ProposerTable, ShardState};
 pub use view::ShardView;

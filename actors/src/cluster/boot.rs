@@ -17,7 +17,7 @@ use trine_store::tsdb::BlockCache;
 use trine_store::wal::{OnFatal, OpenProgress, Wal, WalConfig};
 
 use super::founding::{Move, Seed, Sight, next_move};
-use super::membership::Standing;
+use super::membership::{Standing, update_own_record};
 use super::progress::BootProgress;
 use super::shared::{MetaGroup, NodeLog, Reopened, Shared, remember, unix_ms};
 use super::{Cluster, preflight};
@@ -31,6 +31,7 @@ use crate::healing::{Found, Healing, Kind, SUPERSEDED};
 use crate::identity::{Identity, io_error};
 use crate::ledger::{Intake, Verify};
 use crate::meta::{Command, MetaMachine, MetaState, NodeRecord};
+use crate::retention::{self, Room};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
 use crate::scrub::{self, Scrub};
@@ -88,6 +89,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         hot: HotStreams::new(Duration::from_millis(config.spread_after_ms)),
         settling: tokio::sync::Mutex::new(()),
         fetches: Arc::new(Fetches::new(config.fetches_max, config.fetch_bytes_per_second)),
+        room: Arc::new(Room::default()),
         merges: Arc::new(Merges::new(config.compaction_bytes_per_second)),
         config,
     });
@@ -217,7 +219,14 @@ async fn start_gossip(shared: &Arc<Shared>, rpc_listen: SocketAddr) -> Result<()
         version: config.version.clone(),
     };
     let own = Own {
-        peer: Peer { node, cluster: identity.cluster.clone(), ready: false, disk_full: false, gossip: Some(advertise) },
+        peer: Peer {
+            node,
+            cluster: identity.cluster.clone(),
+            ready: false,
+            disk_full: false,
+            room_from_ms: [i64::MIN; 3],
+            gossip: Some(advertise),
+        },
         listen: config.gossip_listen,
         advertise,
         seeds: config.join.clone(),
@@ -366,7 +375,7 @@ fn create(shared: &Shared) -> Result<Identity, Error> {
     Ok(identity)
 }
 
-fn own_record(shared: &Shared) -> Result<NodeRecord, Error> {
+pub(super) fn own_record(shared: &Shared) -> Result<NodeRecord, Error> {
     let me = shared.node_id();
     let own = shared.live().remove(&me).map(|p| p.node);
     own.ok_or(Error::Gossip { reason: "this node does not see itself yet".into() })
@@ -509,6 +518,7 @@ async fn run_steward(shared: Arc<Shared>, log: Arc<NodeLog>) {
         compactor: Arc::new(CompactorConfig {
             policy: config.compaction.clone(),
             retention: config.retention.clone(),
+            room: shared.room.clone(),
             tick: COMPACTOR_TICK,
         }),
         seal: SealPolicy::new(shared.budget.shares.heads_soft, shards, Duration::from_millis(config.head_age_ms_max)),
@@ -520,11 +530,13 @@ async fn run_steward(shared: Arc<Shared>, log: Arc<NodeLog>) {
     let scrubbing = tokio::spawn(scrub::schedule(shared.clone()));
     let deleting = tokio::spawn(super::deletions::finish(shared.clone()));
     let spreading = tokio::spawn(spread::keep(shared.clone()));
+    let making_room = tokio::spawn(retention::keep(shared.clone()));
     Steward::new(shared.clone(), log, context).run(shared.stopping.subscribe()).await;
     watching.abort();
     scrubbing.abort();
     deleting.abort();
     spreading.abort();
+    making_room.abort();
     arbiters.stop();
 }
 
@@ -581,21 +593,5 @@ fn end_if_metadata_stopped(shared: &Shared) {
         && !*shared.stopping.borrow()
     {
         end_process("the metadata group's replica", &reason.to_string());
-    }
-}
-
-/// A node whose address or version has changed says so through the metadata group's leader.
-async fn update_own_record(shared: &Shared) {
-    let Ok(own) = own_record(shared) else { return };
-    let known = shared.meta().nodes.get(&own.id).cloned();
-    if known.as_ref() == Some(&own) || known.is_none() {
-        return;
-    }
-    let record: proto::NodeRecord = own.into();
-    if let Err(error) = tokio::time::timeout(Duration::from_secs(2), shared.join(record))
-        .await
-        .unwrap_or(Ok(proto::JoinReply::default()))
-    {
-        warn!(error, "the metadata does not have this node's new address yet");
     }
 }

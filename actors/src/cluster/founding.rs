@@ -96,7 +96,17 @@ mod tests {
     fn peer(n: u8, cluster: &str) -> (u64, Peer) {
         let s = String::new;
         let node = NodeRecord { id: n.into(), name: format!("n{n}"), rpc: s(), http: s(), zone: s(), version: s() };
-        (n.into(), Peer { node, cluster: cluster.into(), ready: false, disk_full: false, gossip: Some(at(n)) })
+        (
+            n.into(),
+            Peer {
+                node,
+                cluster: cluster.into(),
+                ready: false,
+                disk_full: false,
+                room_from_ms: [i64::MIN; 3],
+                gossip: Some(at(n)),
+            },
+        )
     }
 
     fn seed(addresses: &[SocketAddr]) -> Seed {

@@ -26,6 +26,22 @@ pub(crate) enum Standing {
     NeedsMetadata,
 }
 
+/// A node whose address or version has changed says so through the metadata group's leader.
+pub(super) async fn update_own_record(shared: &Shared) {
+    let Ok(own) = super::boot::own_record(shared) else { return };
+    let known = shared.meta().nodes.get(&own.id).cloned();
+    if known.as_ref() == Some(&own) || known.is_none() {
+        return;
+    }
+    let record: proto::NodeRecord = own.into();
+    if let Err(error) = tokio::time::timeout(Duration::from_secs(2), shared.join(record))
+        .await
+        .unwrap_or(Ok(proto::JoinReply::default()))
+    {
+        warn!(error, "the metadata does not have this node's new address yet");
+    }
+}
+
 impl Shared {
     /// Proposes to the metadata group, which this node must lead; gives what applying it answered.
     pub(crate) async fn meta_reply(&self, command: &Command) -> Result<Reply, String> {

@@ -23,6 +23,7 @@ use crate::healing::Healing;
 use crate::identity::Identity;
 use crate::ledger::{Intake, Verify};
 use crate::meta::{META_SHARD, MetaMachine, MetaState};
+use crate::retention::Room;
 use crate::router::LeaderHints;
 use crate::rpc::{Peers, proto};
 use crate::scrub::Scrub;
@@ -83,6 +84,8 @@ pub struct Shared {
     pub(crate) closed: ArcSwap<BTreeMap<u32, String>>,
     /// Bounds what new replicas fetch.
     pub(crate) fetches: Arc<Fetches>,
+    /// From when on there is room for facts.
+    pub(crate) room: Arc<Room>,
     /// Bounds how much is compacted at a time.
     pub(crate) merges: Arc<Merges>,
     /// Replicas whose replacement this node has brought to its end, since the process started.

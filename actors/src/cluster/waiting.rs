@@ -41,7 +41,17 @@ mod tests {
     fn peer(id: u64, name: &str, cluster: &str) -> (u64, Peer) {
         let (rpc, http, zone, version) = Default::default();
         let node = NodeRecord { id, name: name.to_owned(), rpc, http, zone, version };
-        (id, Peer { node, cluster: cluster.to_owned(), ready: false, disk_full: false, gossip: None })
+        (
+            id,
+            Peer {
+                node,
+                cluster: cluster.to_owned(),
+                ready: false,
+                disk_full: false,
+                room_from_ms: [i64::MIN; 3],
+                gossip: None,
+            },
+        )
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl BlockSource for Peers {
 
     async fn list_blocks(&self, node: NodeId, shard: u32) -> io::Result<ListedBlocks> {
         let mut client = self.client(node.0).map_err(io::Error::other)?;
-        let request = ListBlocksRequest { to: self.to(node.0), shard };
+        let request = ListBlocksRequest { to: self.to(node.0), shard, tenant: String::new() };
         let reply = tokio::time::timeout(LIST_TIMEOUT, client.list_blocks(request)).await;
         let reply = reply.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, LATE))?.map_err(failed)?;
         let reply = reply.into_inner();

@@ -10,13 +10,12 @@ use trine_query::fragment::{Fragment, FragmentLimits};
 use trine_store::codec::Reader;
 use trine_store::entry::encode_delete;
 use trine_store::limits::DeleteSeries;
-use trine_store::shard::BlockEntry;
 
 use super::client::MESSAGE_BYTES_MAX;
 use super::proto::node_server::{Node, NodeServer};
 use super::proto::{
-    Addressed, BlockChunk, BlockRecord, DeleteReply, DeleteRequest, FlushReply, FlushRequest, FragmentReply,
-    FragmentRequest, HealingReply, HealingRequest, JoinReply, JoinRequest, LedgerReply, LedgerRequest, ListBlocksReply,
+    Addressed, BlockChunk, DeleteReply, DeleteRequest, FlushReply, FlushRequest, FragmentReply, FragmentRequest,
+    HealingReply, HealingRequest, JoinReply, JoinRequest, LedgerReply, LedgerRequest, ListBlocksReply,
     ListBlocksRequest, NodeRecord, ProposeReply, ProposeRequest, ReadBlockRequest, ScrubReply, ScrubRequest,
     StandingReply, StandingRequest, StatusReply, StatusRequest, SubmitReply, SubmitRequest,
 };
@@ -120,29 +119,7 @@ impl Node for NodeService {
         self.check(request.to.as_ref())?;
         let handle = self.shared.handles().get(&request.shard).cloned();
         let handle = handle.ok_or_else(|| Status::not_found(format!("shard {} is not here", request.shard)))?;
-        let (manifest, lost) = (handle.observed().manifest.load_full(), handle.observed().lost.load_full());
-        let record = |b: &BlockEntry| BlockRecord {
-            signal: u32::from(b.signal as u8),
-            file: b.file.clone(),
-            bytes: b.bytes,
-            crc: b.crc,
-            facts: b.facts,
-            series: b.series,
-            min_time: b.min_time,
-            max_time: b.max_time,
-            digest: b.digest.to_le_bytes().to_vec().into(),
-            damaged: lost.contains_key(&b.file),
-            made_at: b.made_at,
-            window_ms: b.window_ms,
-        };
-        let blocks = manifest.blocks.iter().map(record).collect();
-        let (compaction, pending) = (handle.observed().compaction(), handle.observed().pending.load().len());
-        Ok(Response::new(ListBlocksReply {
-            position: manifest.position.index,
-            blocks,
-            compaction,
-            compactions_pending: pending as u64,
-        }))
+        Ok(Response::new(crate::blocks::tell(&handle, &request.tenant)))
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {

@@ -13,6 +13,7 @@ use trine_store::shard::{BlockEntry, CompactionPolicy, ShardView, expiry, plan};
 
 use super::handle::{ShardHandle, SubmitError};
 use crate::cluster::unix_ms;
+use crate::retention::{Room, unit_of};
 
 /// How long facts are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,12 +22,16 @@ pub struct Retention {
     pub signals_ms: [u64; Signal::ALL.len()],
     /// Tenants whose facts of any signal are kept for another time, in ms; 0: for ever.
     pub tenants_ms: BTreeMap<String, u64>,
+    /// Bytes of all blocks of a node, whatever their signal; 0: unbounded.
+    pub bytes_max: u64,
+    /// Bytes of a node's blocks by signal, in the order of [`Signal::ALL`]; 0: unbounded.
+    pub signals_bytes_max: [u64; Signal::ALL.len()],
 }
 
 impl Retention {
     /// The cut-offs of a signal at a time, in the signal's unit.
     fn cutoffs(&self, signal: Signal, now_ms: u64) -> Cutoffs {
-        let unit = if signal == Signal::Metrics { 1 } else { 1_000_000 };
+        let unit = unit_of(signal);
         let at = |kept_ms: u64| match kept_ms {
             0 => i64::MIN,
             kept_ms => match now_ms.checked_sub(kept_ms) {
@@ -53,6 +58,8 @@ const STEP_MS_MOST: u64 = 600_000;
 pub struct CompactorConfig {
     pub policy: CompactionPolicy,
     pub retention: Retention,
+    /// From when on there is room for facts.
+    pub room: Arc<Room>,
     /// Between two looks at a shard.
     pub tick: Duration,
 }
@@ -85,8 +92,12 @@ async fn look(handle: &ShardHandle, config: &CompactorConfig) -> Result<(), Subm
     }
     let now_ms = unix_ms();
     for signal in Signal::ALL {
-        let wanted = config.retention.cutoffs(signal, now_ms);
-        if is_behind(&cutoffs_of(&view, signal), &wanted, signal, config.retention.step_ms()) {
+        let mut wanted = config.retention.cutoffs(signal, now_ms);
+        let (now, room) = (cutoffs_of(&view, signal), config.room.cutoffs(signal));
+        let for_age = is_behind(&now, &wanted, signal, config.retention.step_ms());
+        // By size they move a block at a time.
+        if for_age || is_behind(&now, &room, signal, 0) {
+            wanted.advance(&room);
             handle.propose(encode_expire(signal, &wanted), false).await?;
         }
     }
@@ -96,15 +107,18 @@ async fn look(handle: &ShardHandle, config: &CompactorConfig) -> Result<(), Subm
     }
     let view = handle.view();
     let lost = handle.observed().lost.load_full();
+    let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
     for signal in Signal::ALL {
         let cutoffs = cutoffs_of(&view, signal);
         let times = tenant_times(&view, signal);
         let expiry_of = |entry: &BlockEntry| {
             let times = times.get(&*entry.file).filter(|_| !lost.contains_key(&entry.file))?;
-            Some(expiry(times.iter().map(|(tenant, min, max)| (*tenant, *min, *max)), &cutoffs))
+            let now = now_ms.saturating_mul(unit_of(signal));
+            Some(expiry(times.iter().map(|(tenant, min, max)| (*tenant, *min, *max)), &cutoffs, now))
         };
-        let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
-        let Some(request) = plan(&config.policy, &manifest, signal, now_ms, &expiry_of) else { continue };
+        let bytes_max = config.policy.bytes_max.min(config.room.block_bytes_max(signal));
+        let policy = CompactionPolicy { bytes_max, ..config.policy.clone() };
+        let Some(request) = plan(&policy, &manifest, signal, now_ms, &expiry_of) else { continue };
         // A lost block comes back or its replica is replaced; until then there is nothing to merge it with.
         if request.inputs.iter().any(|file| lost.contains_key(file)) {
             continue;
@@ -126,8 +140,7 @@ fn cutoffs_of(view: &ShardView, signal: Signal) -> Arc<Cutoffs> {
 
 /// Whether cut-offs have to move, by a step at least.
 fn is_behind(now: &Cutoffs, wanted: &Cutoffs, signal: Signal, step_ms: u64) -> bool {
-    let unit = if signal == Signal::Metrics { 1 } else { 1_000_000 };
-    let step = i64::try_from(step_ms).unwrap_or(i64::MAX).saturating_mul(unit);
+    let step = i64::try_from(step_ms).unwrap_or(i64::MAX).saturating_mul(unit_of(signal));
     let mut moved = now.clone();
     moved.advance(wanted);
     moved.is_beyond(now, step)
@@ -154,6 +167,7 @@ mod tests {
         let retention = Retention {
             signals_ms: [1_000_000, 0, 2_000_000],
             tenants_ms: [("long".to_owned(), 0), ("short".to_owned(), 200_000)].into(),
+            ..Retention::default()
         };
         let metrics = retention.cutoffs(Signal::Metrics, 10_000_000);
         assert_eq!((metrics.of("a"), metrics.of("long"), metrics.of("short")), (9_000_000, i64::MIN, 9_800_000));

@@ -22,7 +22,7 @@ pub(crate) const TENANT: &str = "default";
 pub(crate) const TIME_MS: i64 = 1_700_000_000_000;
 const SHARDS: u32 = 2;
 /// A debug build on busy cores is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One cluster at a time: two would starve each other of the machine's cores and miss raft's timeouts.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -61,6 +61,11 @@ impl Nodes {
 
     /// The same with compaction.
     pub(crate) async fn start_with(count: usize, compaction: CompactionPolicy) -> Self {
+        Self::start_keeping(count, compaction, Retention::default()).await
+    }
+
+    /// The same where facts go after some time.
+    pub(crate) async fn start_keeping(count: usize, compaction: CompactionPolicy, retention: Retention) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let turn = TURN.lock().await;
         let at = || SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -88,7 +93,7 @@ impl Nodes {
                 pool_threads: 2,
                 compaction: compaction.clone(),
                 compaction_bytes_per_second: 0,
-                retention: Retention::default(),
+                retention: retention.clone(),
                 quarantine_keep_ms: 3_600_000,
                 quarantine_bytes_max: 1 << 30,
                 fetch_bytes_per_second: 0,
@@ -179,20 +184,30 @@ impl Nodes {
     }
 
     pub(crate) async fn try_write_one(&self, name: &str, n: usize) -> Result<(), WriteError> {
+        self.write_at(name, n, TIME_MS).await
+    }
+
+    /// Writes one series with one sample at a time.
+    pub(crate) async fn write_at(&self, name: &str, n: usize, time_ms: i64) -> Result<(), WriteError> {
         let key = Labels::from_pairs([("__name__", name), ("n", &n.to_string())]).unwrap();
         let hash = key_hash(TENANT, key.as_bytes());
         let mut part = MetricsPartBuilder::new(TENANT);
         let series = part.series(hash, key.as_bytes());
-        part.floats(series, [(TIME_MS, 1f64.to_bits())].into_iter());
+        part.floats(series, [(time_ms, 1f64.to_bits())].into_iter());
         let shard = self.nodes[0].shard_of(slot_of_hash(hash));
         self.nodes[0].write(vec![(shard, part.finish().into())]).await.map(drop)
     }
 
     /// How many series a node sees, and the warnings of the answer.
     pub(crate) async fn ask(&self, node: usize, name: &str) -> (usize, Vec<String>) {
+        self.ask_at(node, name, TIME_MS).await
+    }
+
+    /// The same at another time.
+    pub(crate) async fn ask_at(&self, node: usize, name: &str, time_ms: i64) -> (usize, Vec<String>) {
         let deadline = Instant::now() + Duration::from_secs(20);
         let ctx = QueryContext { tenant: Arc::from(TENANT), deadline, strict: false, memory: Account::unbounded() };
-        let query = InstantQuery { query: name.into(), time_ms: TIME_MS, lookback_ms: LOOKBACK_MS_DEFAULT, limit: 0 };
+        let query = InstantQuery { query: name.into(), time_ms, lookback_ms: LOOKBACK_MS_DEFAULT, limit: 0 };
         let answer = instant(&self.nodes[node].scatter(), &ctx, &query).await.unwrap();
         let Value::Vector(samples) = answer.value else { panic!("a selector gives a vector") };
         (samples.len(), answer.warnings)

@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::model::{AdminCluster, AdminHealing, AdminNode, AdminShard, FlushReport, RemovedNode};
-use super::{ledger, openapi, scrub, spread};
+use super::{blocks, cardinality, ledger, openapi, scrub, spread};
 use crate::backend::NotRemoved;
 use crate::error::{ApiError, Family};
 use crate::state::Api;
@@ -23,6 +23,8 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/admin/v1/metadata/export", get(export_metadata))
         .route("/admin/v1/openapi.json", get(openapi::document))
         .merge(scrub::routes())
+        .merge(blocks::routes())
+        .merge(cardinality::routes())
         .merge(ledger::routes())
         .merge(spread::routes())
 }

@@ -1,7 +1,14 @@
 //! Documents of the admin REST. Field names are part of the API: add, never rename.
+mod blocks;
+mod cardinality;
 mod ledger;
 mod spread;
 
+pub use blocks::{AdminBlock, AdminBlockWindow, AdminBlocks, AdminCompaction, AdminRoom, AdminShardBlocks};
+pub use cardinality::{
+    AdminCardinality, AdminLabelCardinality, AdminMetricCardinality, AdminOffender, AdminPairCardinality,
+    AdminTenantCardinality,
+};
 pub use ledger::{
     AdminBooks, AdminBooksRow, AdminImbalance, AdminIntake, AdminIntakeRow, AdminLedger, AdminLedgerRow, AdminRejected,
     AdminVerification, AdminVerificationNode, AdminVerifiedRow,

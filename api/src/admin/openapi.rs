@@ -3,18 +3,20 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::model::{
-    AdminBooks, AdminBooksRow, AdminCluster, AdminHealing, AdminHealingRecord, AdminImbalance, AdminIntake,
-    AdminIntakeRow, AdminLedger, AdminLedgerRow, AdminNode, AdminRejected, AdminReplacement, AdminReplica, AdminScrub,
-    AdminScrubFinding, AdminScrubNode, AdminShard, AdminSpread, AdminSpreads, AdminVerification, AdminVerificationNode,
-    AdminVerifiedRow, FlushReport, RemovedNode, SpreadRequest,
+    AdminBlock, AdminBlockWindow, AdminBlocks, AdminBooks, AdminBooksRow, AdminCardinality, AdminCluster,
+    AdminCompaction, AdminHealing, AdminHealingRecord, AdminImbalance, AdminIntake, AdminIntakeRow,
+    AdminLabelCardinality, AdminLedger, AdminLedgerRow, AdminMetricCardinality, AdminNode, AdminOffender,
+    AdminPairCardinality, AdminRejected, AdminReplacement, AdminReplica, AdminRoom, AdminScrub, AdminScrubFinding,
+    AdminScrubNode, AdminShard, AdminShardBlocks, AdminSpread, AdminSpreads, AdminTenantCardinality, AdminVerification,
+    AdminVerificationNode, AdminVerifiedRow, FlushReport, RemovedNode, SpreadRequest,
 };
-use super::{cluster, ledger, scrub, spread};
+use super::{blocks, cardinality, cluster, ledger, scrub, spread};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Trine admin API",
-        description = "What the cluster is, flushing and scrubbing it, what is healed, which log streams are spread, and what became of every fact."
+        description = "What the cluster is, flushing and scrubbing it, what is healed, which log streams are spread, what is sealed, who makes how many series, and what became of every fact."
     ),
     paths(
         cluster::cluster,
@@ -26,6 +28,8 @@ use super::{cluster, ledger, scrub, spread};
         cluster::export_metadata,
         scrub::progress,
         scrub::start,
+        blocks::blocks,
+        cardinality::cardinality,
         ledger::ledger,
         ledger::verification,
         ledger::verify,
@@ -33,8 +37,20 @@ use super::{cluster, ledger, scrub, spread};
         spread::spread
     ),
     components(schemas(
+        AdminBlock,
+        AdminBlockWindow,
+        AdminBlocks,
         AdminBooks,
         AdminBooksRow,
+        AdminCardinality,
+        AdminCompaction,
+        AdminLabelCardinality,
+        AdminMetricCardinality,
+        AdminOffender,
+        AdminPairCardinality,
+        AdminTenantCardinality,
+        AdminRoom,
+        AdminShardBlocks,
         AdminCluster,
         AdminHealing,
         AdminHealingRecord,

@@ -10,6 +10,8 @@ use crate::budget::Held;
 use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::parts::{RowsSplit, ShardOf, StreamKey};
+use crate::prom::decode::expired_before_ms;
+use crate::state::Api;
 use crate::time::rfc3339_text;
 
 /// Label that names the service; found among [`SERVICE_LABELS`] when it is not given.
@@ -52,7 +54,15 @@ pub(crate) struct EntryLimits {
 }
 
 impl EntryLimits {
-    /// `spreads` says which slots entries go to.
+    /// For what is received of a tenant now.
+    pub(crate) fn of_tenant(api: &Api, tenant: &str) -> Self {
+        let expired = expired_before_ms(api.config().retention_ms_of(tenant), api.now_ms());
+        let oldest_ms = expired.max(api.backend().room_from_ms(Signal::Logs));
+        let limits = Self::new(api.config(), api.now_ns(), api.backend().spreads());
+        Self { oldest_ns: oldest_ms.saturating_mul(1_000_000), ..limits }
+    }
+
+    /// Those of most tenants. `spreads` says which slots entries go to.
     pub(crate) fn new(config: &ApiConfig, now_ns: i64, spreads: Spreads) -> Self {
         let ns = |ms: i64| ms.saturating_mul(1_000_000);
         Self {

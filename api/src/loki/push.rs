@@ -103,7 +103,7 @@ struct Push {
 impl Push {
     fn decode(self, mut held: Held) -> Result<(Entries, Held), ApiError> {
         let Self { api, tenant, body, form, encoding } = self;
-        let limits = EntryLimits::new(api.config(), api.now_ns(), api.backend().spreads());
+        let limits = EntryLimits::of_tenant(&api, &tenant);
         let body = decompress(&encoding, body, form, &api, &mut held)?;
         let shard_of = |slot: Slot| api.shard_of(slot);
         let mut collector = Collector::new(&tenant, &limits, &shard_of, &mut held);

@@ -295,7 +295,7 @@ impl Writer<'_> {
             self.out.too_new += 1;
             return false;
         }
-        if time_ms < self.limits.oldest_ms() {
+        if time_ms < self.limits.oldest_ms {
             self.out.too_old += 1;
             return false;
         }

@@ -60,7 +60,7 @@ pub(crate) async fn logs(
     mut held: Held,
 ) -> Result<(), ApiError> {
     let (decoder, owner) = (api.clone(), Arc::clone(&tenant));
-    let limits = |api: &Api| EntryLimits::new(api.config(), api.now_ns(), api.backend().spreads());
+    let limits = |api: &Api| EntryLimits::of_tenant(api, &owner);
     if let Some(time_ns) = limits(api).unsettled(logs::times_ns(&request)) {
         api.settle(time_ns).await?;
     }
@@ -88,8 +88,7 @@ pub(crate) async fn metrics(
     mut held: Held,
 ) -> Result<Partial, ApiError> {
     let (decoder, owner) = (api.clone(), Arc::clone(&tenant));
-    let config = api.config();
-    let limits = WriteLimits::of(config, api.now_ms());
+    let limits = WriteLimits::of_tenant(api, &owner);
     let (points, held) = decode_off_thread(bytes_len, move || {
         let shard_of = |slot: Slot| decoder.shard_of(slot);
         let rules = metrics::Rules { config: &decoder.config().otlp, deltas: decoder.deltas() };

@@ -29,12 +29,13 @@ pub(super) async fn delete_series(call: Call) -> Outcome {
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
-/// `clean_tombstones`: blocks are rewritten without what was deleted by themselves, so there is nothing to start.
+/// `clean_tombstones`: blocks are rewritten without what was deleted by themselves; answers once all are.
 pub(super) async fn clean_tombstones(call: Call) -> Outcome {
-    match call.api.config().admin_api {
-        true => Ok(reply::empty(StatusCode::NO_CONTENT)),
-        false => Err(DISABLED),
+    if !call.api.config().admin_api {
+        return Err(DISABLED);
     }
+    call.api.backend().clean_tombstones().await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
 /// `snapshot`: links the blocks of the node that is asked into a directory, whose name is the answer.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use trine_store::model::LabelsBuilder;
+use trine_store::model::{LabelsBuilder, Signal};
 use trine_store::part::SampleKind;
 
 use super::exemplars::kept_time_ms;
@@ -15,6 +15,7 @@ use crate::budget::Held;
 use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::parts::{Blob, MetricsSplit, ShardOf};
+use crate::state::Api;
 use crate::wire::{Field, WireError, fields};
 
 /// Longest family name, help and unit together that is kept as metadata.
@@ -25,8 +26,8 @@ const METADATA_BYTES_MAX: usize = 8 << 10;
 pub(crate) struct WriteLimits {
     pub(crate) now_ms: i64,
     pub(crate) future_ms_max: i64,
-    /// 0 keeps everything.
-    pub(crate) retention_ms: i64,
+    /// Samples before this time are refused.
+    pub(crate) oldest_ms: i64,
     pub(crate) series_bytes_max: usize,
     /// Keep since when a counter counts, where the writer says so.
     pub(crate) start_timestamps: bool,
@@ -35,12 +36,20 @@ pub(crate) struct WriteLimits {
 }
 
 impl WriteLimits {
-    /// Limits for what is received now.
+    /// Limits for what is received of a tenant now.
+    pub(crate) fn of_tenant(api: &Api, tenant: &str) -> Self {
+        let (config, now_ms) = (api.config(), api.now_ms());
+        let expired = expired_before_ms(config.retention_ms_of(tenant), now_ms);
+        let oldest_ms = expired.max(api.backend().room_from_ms(Signal::Metrics));
+        Self { oldest_ms, ..Self::of(config, now_ms) }
+    }
+
+    /// Limits of most tenants at a time.
     pub(crate) fn of(config: &ApiConfig, now_ms: i64) -> Self {
         Self {
             now_ms,
             future_ms_max: config.future_ms_max,
-            retention_ms: config.retention_ms,
+            oldest_ms: expired_before_ms(config.retention_ms, now_ms),
             series_bytes_max: config.series_bytes_max,
             start_timestamps: config.start_timestamps,
             replica_label: None,
@@ -56,7 +65,7 @@ impl WriteLimits {
     pub(super) fn refusal(&self, time_ms: i64) -> Option<&'static str> {
         if time_ms > self.newest_ms() {
             Some("out of bounds: timestamp is too far in the future")
-        } else if time_ms < self.oldest_ms() {
+        } else if time_ms < self.oldest_ms {
             Some("too old sample")
         } else {
             None
@@ -66,10 +75,11 @@ impl WriteLimits {
     pub(crate) fn newest_ms(&self) -> i64 {
         self.now_ms.saturating_add(self.future_ms_max)
     }
+}
 
-    pub(crate) fn oldest_ms(&self) -> i64 {
-        if self.retention_ms > 0 { self.now_ms.saturating_sub(self.retention_ms) } else { i64::MIN }
-    }
+/// What is older than this has expired; 0 ms of retention keep everything.
+pub(crate) fn expired_before_ms(retention_ms: i64, now_ms: i64) -> i64 {
+    if retention_ms > 0 { now_ms.saturating_sub(retention_ms) } else { i64::MIN }
 }
 
 /// A decoded request: parts and what was left out of them.
@@ -214,7 +224,7 @@ fn in_time(time_ms: i64, limits: &WriteLimits, decoded: &mut Decoded) -> bool {
     decoded.samples += 1;
     if time_ms > limits.newest_ms() {
         decoded.too_new += 1;
-    } else if time_ms < limits.oldest_ms() {
+    } else if time_ms < limits.oldest_ms {
         decoded.too_old += 1;
     } else {
         return true;
@@ -247,7 +257,7 @@ fn decode_sample(
 fn decode_exemplar<'a>(bytes: &'a [u8], limits: &WriteLimits, scratch: &mut Scratch<'a>) -> Result<(), WireError> {
     let mut walk = fields(bytes, "Exemplar");
     while walk.next_field()?.is_some() {}
-    let in_time = limits.oldest_ms()..=limits.newest_ms();
+    let in_time = limits.oldest_ms..=limits.newest_ms();
     if let Some(time_ms) = kept_time_ms(bytes).ok().flatten().filter(|t| in_time.contains(t)) {
         scratch.blobs.push(Blob { kind: SampleKind::Exemplar, time_ms, payload: Cow::Borrowed(bytes) });
     }

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::query::query_error;
 use super::render::plain;
-use super::{features, tsdb};
+use super::{blocks, features, tsdb};
 use crate::call::{Call, Outcome, get};
 use crate::error::{ApiError, Family};
 use crate::json::push_json_str;
@@ -33,7 +33,7 @@ pub(super) fn routes() -> Router<Api> {
         .route("/api/v1/status/runtimeinfo", get(family, "prom_status", runtime_info))
         .route("/api/v1/status/self_metrics", get(family, "prom_status", self_metrics))
         .route("/api/v1/status/tsdb", get(family, "prom_status_tsdb", tsdb::status))
-        .route("/api/v1/status/tsdb/blocks", get(family, "prom_status", tsdb::blocks))
+        .route("/api/v1/status/tsdb/blocks", get(family, "prom_status", blocks::blocks))
         .route("/api/v1/features", get(family, "prom_status", features::features))
 }
 
@@ -54,7 +54,7 @@ async fn flags(call: Call) -> Outcome {
         ("query.lookback-delta", seconds(config.lookback_ms)),
         ("query.max-samples", trine_query::promql::SAMPLES_MAX.to_string()),
         ("query.timeout", seconds(i64::try_from(config.query_timeout_ms).unwrap_or(i64::MAX))),
-        ("storage.tsdb.retention.time", seconds(config.retention_ms)),
+        ("storage.tsdb.retention.time", seconds(config.retention_ms_of(&call.tenant))),
         ("web.enable-admin-api", "false".to_owned()),
         ("web.enable-lifecycle", "false".to_owned()),
         ("web.enable-otlp-receiver", "true".to_owned()),
@@ -95,7 +95,7 @@ async fn runtime_info(call: Call) -> Outcome {
     push_json_str(&mut data, &rfc3339_text(api.started_ns()));
     data.push_str(&format!(
         ",\"corruptionCount\":0,\"goroutineCount\":0,\"GOMAXPROCS\":{threads},\"GOMEMLIMIT\":0,\"GOGC\":\"\",\"GODEBUG\":\"\",\"storageRetention\":\"{}s\"}}",
-        api.config().retention_ms / 1000
+        api.config().retention_ms_of(&call.tenant) / 1000
     ));
     Ok(plain(&data))
 }

@@ -271,13 +271,8 @@ pub(super) async fn user_limits(call: Call) -> Outcome {
          \"max_fetched_chunks_per_query\":0,\"max_fetched_series_per_query\":0,\"max_fetched_chunk_bytes_per_query\":0,\
          \"ruler_max_rules_per_rule_group\":0,\"ruler_max_rule_groups_per_tenant\":0,\
          \"compactor_blocks_retention_period\":{}}}",
-        config.retention_ms / 1000
+        config.retention_ms_of(&call.tenant) / 1000
     )))
-}
-
-/// `/api/v1/status/tsdb/blocks`: what is sealed is not laid out in Prometheus' blocks.
-pub(super) async fn blocks(_call: Call) -> Outcome {
-    Ok(super::render::plain("{\"blocks\":[]}"))
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ enum Admitted {
 
 /// Asks which replica of a pair counts, where the request names one. Only then the message is looked into beforehand.
 async fn admit(api: &Api, tenant: &str, body: Bytes, mut held: Held, version: Version) -> Result<Admitted, ApiError> {
-    let limits = WriteLimits::of(api.config(), api.now_ms());
+    let limits = WriteLimits::of_tenant(api, tenant);
     let ha = api.config().ha.clone();
     if !ha.concerns(tenant) {
         return Ok(Admitted::Yes(Body::Compressed(body), limits, held));

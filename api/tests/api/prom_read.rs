@@ -237,6 +237,39 @@ async fn statistics_name_who_makes_the_series() {
 }
 
 #[tokio::test]
+async fn the_admin_api_names_the_metric_and_label_with_the_most_series() {
+    let client = Client::new();
+    let users: Vec<Vec<u8>> = (0..5)
+        .map(|user| {
+            // The last two are new within the hour.
+            let first = T - if user < 3 { 5_400_000 } else { 60_000 };
+            let labels = [("__name__", "logins_total"), ("job", "a"), ("user", &user.to_string())];
+            series(&labels, &[(2, sample(first, 1.0)), (2, sample(T, 2.0))])
+        })
+        .collect();
+    write(&client, &users).await;
+    some_data(&client).await;
+    let a = client.get("/admin/v1/cardinality?tenant=default&limit=2").await.json();
+    let t = &a["tenants"][0];
+    assert_eq!((&t["tenant"], &t["series"], &t["growth"]), (&"default".into(), &10.into(), &7.into()));
+    assert_eq!(
+        t["offender"],
+        serde_json::json!({ "metric": "logins_total", "label": "user", "values": 5, "series": 5 })
+    );
+    assert_eq!(t["metrics"][0]["growth"], 2);
+    assert_eq!(
+        t["metrics"][1],
+        serde_json::json!({ "metric": "requests_total", "series": 2, "growth": 2, "label": "job", "values": 2 })
+    );
+    let names: Vec<_> =
+        t["labels"].as_array().unwrap().iter().map(|l| (l["label"].as_str().unwrap(), &l["values"])).collect();
+    assert_eq!(names, [("__name__", &5.into()), ("user", &5.into())]);
+    assert_eq!(t["pairs"][0], serde_json::json!({ "label": "job", "value": "a", "series": 9 }));
+    let a = client.get("/admin/v1/cardinality?limit=0").await;
+    assert_eq!((a.status.as_u16(), a.text().contains("not within 1 and 50")), (400, true));
+}
+
+#[tokio::test]
 async fn mimirs_cardinality_pages() {
     let client = Client::new();
     some_data(&client).await;

@@ -203,7 +203,7 @@ impl World {
         let Node { id, cluster, .. } = &self.nodes[name];
         let (id, cluster) = (*id, cluster.clone());
         let node = NodeRecord { id, name: format!("n{name}"), rpc: s(), http: s(), zone: s(), version: s() };
-        Peer { node, cluster, ready: false, disk_full: false, gossip: Some(address(name)) }
+        Peer { node, cluster, ready: false, disk_full: false, room_from_ms: [i64::MIN; 3], gossip: Some(address(name)) }
     }
 
     fn linked(&self, a: usize, b: usize) -> bool {

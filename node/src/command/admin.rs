@@ -1,5 +1,7 @@
 //! `trine admin`: the admin REST API in a terminal, and what is done to a node that does not run.
 mod bars;
+mod blocks;
+mod cardinality;
 mod healing;
 mod ledger;
 mod metadata;
@@ -32,6 +34,10 @@ pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
             AdminCommand::Healing { json } => healing::show(&client, json).await,
             AdminCommand::Ledger { verify, tenant, json } => {
                 ledger::run(&client, verify, tenant.as_deref(), json).await
+            }
+            AdminCommand::Blocks { tenant, json } => blocks::run(&client, tenant.as_deref(), json).await,
+            AdminCommand::Cardinality { tenant, limit, json } => {
+                cardinality::run(&client, tenant.as_deref(), limit, json).await
             }
             AdminCommand::Spread { command, json } => spread::run(&client, command, json).await,
             AdminCommand::RemoveNode { name, drain } => healing::remove_node(&client, &name, drain).await,
@@ -77,6 +83,21 @@ impl Client {
         let request = self.http.get(format!("{}/ready", self.url)).timeout(Duration::from_secs(10));
         let reply = request.send().await.map_err(unreachable)?;
         Ok(reply.text().await.map_err(unreachable)?.trim_end().to_owned())
+    }
+
+    /// As [`Self::get`] with a query of these names and values, which may be any text.
+    async fn get_with<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        params: impl IntoIterator<Item = (&'static str, &str)>,
+    ) -> Result<T, Error> {
+        let mut params = params.into_iter().peekable();
+        if params.peek().is_none() {
+            return self.get(path).await;
+        }
+        let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url), params);
+        let url = url.map_err(|e| Error::Admin(format!("{}{path} is no URL: {e}", self.url)))?;
+        self.call(self.http.get(url).timeout(Duration::from_secs(60))).await
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {

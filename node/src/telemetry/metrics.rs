@@ -5,8 +5,8 @@ use trine_actors::Cluster;
 use trine_actors::meta::META_SHARD;
 use trine_api::metrics::{MetricFamily, MetricKind, MetricSample};
 use trine_api::{Backend, MetricsSource, ShardPart};
-use trine_store::model::LabelsBuilder;
 use trine_store::model::signal::{key_hash, slot_of_hash};
+use trine_store::model::{LabelsBuilder, Signal};
 use trine_store::part::MetricsPartBuilder;
 
 use super::TENANT;
@@ -215,6 +215,11 @@ impl NodeMetrics {
                 .map(|(of, n)| MetricSample { labels: vec![(label, (*of).to_owned())], value: *n as f64 })
                 .collect(),
         };
+        let room = Signal::ALL.into_iter().map(|s| (s.as_str(), self.cluster.room_from_ms(s)));
+        let room = room.filter(|(_, ms)| *ms > i64::MIN).map(|(signal, ms)| MetricSample {
+            labels: vec![("signal", signal.to_owned())],
+            value: ms as f64 / 1000.0,
+        });
         vec![
             one("trine_store_compactions_total", "Compactions carried out on this node.", Counter, counts.done as f64),
             one(
@@ -229,6 +234,12 @@ impl NodeMetrics {
                 Gauge,
                 self.cluster.compactions_pending() as f64,
             ),
+            MetricFamily {
+                name: "trine_store_room_from_seconds",
+                help: "What is older goes, since there is no room for it, Unix time; none while there is.",
+                kind: Gauge,
+                samples: room.collect(),
+            },
             one("trine_store_compaction_blocks_total", "Blocks that were merged.", Counter, counts.blocks as f64),
             by(
                 "trine_store_compaction_bytes_total",

@@ -328,11 +328,19 @@ impl Manifest {
 
     /// Drops tombstones that concern no block any more.
     pub(super) fn forget_tombstones(&mut self) {
-        let metrics = || self.blocks.iter().filter(|b| b.signal == Signal::Metrics);
-        let concerns = |t: &Tombstone, b: &BlockEntry| {
-            b.made_at <= t.index && b.min_time <= t.delete.max_ms && b.max_time >= t.delete.min_ms
-        };
-        self.limits.tombstones.retain(|t| metrics().any(|b| concerns(t, b)));
+        let Self { blocks, limits, .. } = self;
+        limits.tombstones.retain(|t| blocks.iter().any(|b| b.is_concerned_by(t)));
+    }
+}
+
+impl BlockEntry {
+    /// Whether it may still have samples that a tombstone hides.
+    pub fn is_concerned_by(&self, tombstone: &Tombstone) -> bool {
+        let Tombstone { index, delete } = tombstone;
+        self.signal == Signal::Metrics
+            && self.made_at <= *index
+            && self.min_time <= delete.max_ms
+            && self.max_time >= delete.min_ms
     }
 }
 

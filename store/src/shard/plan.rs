@@ -63,18 +63,20 @@ fn ms(signal: Signal, time: i64) -> i64 {
 pub enum Expiry {
     /// Nothing worth a rewrite.
     Kept,
-    /// A tenant as a whole, or more than half of the time of one.
+    /// A tenant as a whole, or more than half of the time of one, as far as that is over.
     Partly,
     Wholly,
 }
 
-/// What has expired of a block whose tenants have facts between these times.
-pub fn expiry<'t>(times: impl Iterator<Item = (&'t str, i64, i64)>, cutoffs: &Cutoffs) -> Expiry {
+/// What has expired of a block whose tenants have facts between these times; `now` in their unit.
+pub fn expiry<'t>(times: impl Iterator<Item = (&'t str, i64, i64)>, cutoffs: &Cutoffs, now: i64) -> Expiry {
     let (mut any_kept, mut any_gone) = (false, false);
     for (tenant, min, max) in times {
         let cutoff = cutoffs.of(tenant);
         any_kept |= max >= cutoff;
-        // More than half, so that a block is rewritten a few times at most while it expires.
+        // More than half, so that a block is rewritten a few times at most while it expires. A span may have any time: one of
+        // the far future does not keep what came with it.
+        let max = max.min(now).max(cutoff);
         any_gone |= i128::from(cutoff) - i128::from(min) > i128::from(max) - i128::from(cutoff);
     }
     match (any_kept, any_gone) {
@@ -116,8 +118,7 @@ pub fn plan(
 }
 
 fn has_deleted(manifest: &Manifest, entry: &BlockEntry) -> bool {
-    let concerns = |d: &crate::limits::DeleteSeries| d.min_ms <= entry.max_time && d.max_ms >= entry.min_time;
-    manifest.limits.tombstones.iter().any(|t| t.index >= entry.made_at && concerns(&t.delete))
+    manifest.limits.tombstones.iter().any(|t| entry.is_concerned_by(t))
 }
 
 fn request<'m>(signal: Signal, window_ms: u64, inputs: impl Iterator<Item = &'m BlockEntry>) -> CompactRequest {
@@ -265,12 +266,14 @@ mod tests {
     fn what_has_expired_goes_first_and_what_has_mostly_expired_last() {
         use Expiry::{Kept, Partly, Wholly};
         let cutoffs = Cutoffs::new(100, [("long", 0)]);
-        let of = |times: &[(&'static str, i64, i64)]| expiry(times.iter().copied(), &cutoffs);
+        let of = |times: &[(&'static str, i64, i64)]| expiry(times.iter().copied(), &cutoffs, 1_000);
         assert_eq!(of(&[("a", 0, 99), ("b", 50, 60)]), Wholly);
         assert_eq!(of(&[("a", 0, 99), ("long", 50, 60)]), Partly);
         assert_eq!(of(&[("a", 0, 150)]), Partly);
         assert_eq!(of(&[("a", 60, 150)]), Kept);
         assert_eq!(of(&[("a", 0, 250), ("long", 0, 1)]), Kept);
+        let now = |now: i64| expiry([("a", 0, i64::MAX)].into_iter(), &cutoffs, now);
+        assert_eq!((now(199), now(200), now(50)), (Partly, Kept, Partly), "a fact of the far future keeps no others");
         let m = manifest([(1, 0, 10), (1, 20, 30), (1, 40, 50)]);
         let planned = |expiries: [Expiry; 3]| {
             let of = |entry: &BlockEntry| Some(expiries[entry.made_at as usize]);

@@ -5,6 +5,7 @@ mod format;
 mod output;
 mod retain;
 mod seal;
+mod sizes;
 mod tables;
 mod tenant;
 
@@ -14,6 +15,7 @@ pub use cache::BlockCache;
 pub use compact::compact;
 pub use retain::retain_tenants;
 pub use seal::{recount, seal, seal_counted, seal_view, verify};
+pub use sizes::BlockSizes;
 pub(super) use tables::{ChunkRef, Place};
 pub(super) use tenant::TenantIndex;
 
@@ -126,6 +128,13 @@ impl Block {
     pub fn tenant_times(&self) -> impl Iterator<Item = (&str, i64, i64)> {
         let with_facts = self.tenants.iter().filter(|(_, entry)| entry.facts > 0);
         with_facts.map(|(tenant, entry)| (&**tenant, entry.min_ms, entry.max_ms))
+    }
+
+    /// Samples, series, least and greatest time in ms of a tenant, as the footer says; none without samples of it.
+    pub fn tenant_summary(&self, tenant: &str) -> Option<(u64, u64, i64, i64)> {
+        let at = self.tenants.binary_search_by(|(name, _)| (**name).cmp(tenant)).ok()?;
+        let entry = &self.tenants[at].1;
+        (entry.facts > 0).then_some((entry.facts, entry.series, entry.min_ms, entry.max_ms))
     }
 
     /// What a view's limits delete of the tenant's section.

@@ -29,9 +29,13 @@ impl Driven {
 
     /// Samples of series `name` at these times.
     fn write(&mut self, name: &str, times_ms: std::ops::Range<i64>) {
+        self.write_of(TENANT, name, times_ms);
+    }
+
+    fn write_of(&mut self, tenant: &str, name: &str, times_ms: std::ops::Range<i64>) {
         let key = Labels::from_pairs([("__name__", name)]).unwrap();
-        let mut part = MetricsPartBuilder::new(TENANT);
-        let series = part.series(key_hash(TENANT, key.as_bytes()), key.as_bytes());
+        let mut part = MetricsPartBuilder::new(tenant);
+        let series = part.series(key_hash(tenant, key.as_bytes()), key.as_bytes());
         part.floats(series, times_ms.map(|t| (t, t as u64)).collect::<Vec<_>>().into_iter());
         let part = part.finish();
         // A table of its own for each: one entry more or less does not matter.
@@ -73,6 +77,26 @@ impl Driven {
         self.manifest = swapped.manifest;
         self.state.settle_pending(&self.manifest);
         assert!(!self.state.pending().contains(&compaction));
+    }
+
+    /// Carries out what the plan wants until that is nothing; how many compactions that were.
+    fn settle(&mut self, now_ms: i64) -> usize {
+        for done in 0.. {
+            let (cutoffs, view) = (self.state.limits().cutoffs(Signal::Metrics).clone(), self.state.view().metrics);
+            let expiry_of = |entry: &BlockEntry| {
+                let block = view.blocks.iter().find(|b| b.name() == entry.file)?;
+                Some(expiry(block.tenant_times(), &cutoffs, now_ms))
+            };
+            let policy = CompactionPolicy::default();
+            let Some(next) = plan(&policy, &self.manifest, Signal::Metrics, now_ms, &expiry_of) else { return done };
+            self.apply(&encode_compact(&next));
+            self.carry_out();
+        }
+        unreachable!("the plan ends")
+    }
+
+    fn bytes(&self) -> u64 {
+        self.manifest.blocks.iter().map(|b| b.bytes).sum()
     }
 
     /// Times that readers see of a series, and whether it is listed.
@@ -165,6 +189,42 @@ fn what_expires_is_hidden_at_once_and_taken_out_by_a_compaction() {
     shard.compact_all();
     assert_eq!((shard.times("a").len(), shard.manifest.blocks.len()), (0, 0), "nothing is left of it");
     assert_eq!(shard.manifest.ledger.as_ref().unwrap().imbalances(), []);
+}
+
+#[test]
+fn what_has_gone_gives_its_bytes_back_without_another_reason_to_rewrite() {
+    const NOW_MS: i64 = 40_000;
+    let mut shard = Driven::new();
+    for at in 0..1_000i64 {
+        let at = at * 30 + (at * 7_919) % 29;
+        for (tenant, name) in [(TENANT, "a"), (TENANT, "b"), ("short", "a"), ("short", "b")] {
+            shard.write_of(tenant, name, at..at + 1);
+        }
+    }
+    shard.apply(&encode_seal(SealReason::Requested));
+    shard.write_seals();
+    assert_eq!((shard.settle(NOW_MS), shard.manifest.blocks.len()), (0, 1), "nothing has gone");
+    let all = shard.bytes();
+    shard.delete(1, "b", i64::MIN, i64::MAX);
+    shard.write_seals();
+    assert_eq!(shard.settle(NOW_MS), 1, "for the deletion");
+    let without_b = shard.bytes();
+    assert!(without_b < all * 9 / 10, "{without_b} bytes of {all}");
+    // One tenant's retention, then most of everybody's.
+    shard.apply(&encode_expire(Signal::Metrics, &Cutoffs::new(i64::MIN, [("short", 35_000)])));
+    assert_eq!(shard.settle(NOW_MS), 1, "for the tenant");
+    let without_short = shard.bytes();
+    assert!(without_short < without_b * 6 / 10, "{without_short} bytes of {without_b}");
+    shard.apply(&encode_expire(Signal::Metrics, &Cutoffs::new(10_000, [("short", 35_000)])));
+    assert_eq!((shard.settle(NOW_MS), shard.bytes()), (0, without_short), "a third is not worth it");
+    shard.apply(&encode_expire(Signal::Metrics, &Cutoffs::new(25_000, [("short", 35_000)])));
+    assert_eq!(shard.settle(NOW_MS), 1, "most of it");
+    // Header, footer and index are a good part of so small a block.
+    assert!(shard.bytes() < without_short * 7 / 10, "{} bytes of {without_short}", shard.bytes());
+    let ledger = shard.manifest.ledger.as_ref().unwrap();
+    let (books, short) = (ledger.get(TENANT, Signal::Metrics), ledger.get("short", Signal::Metrics));
+    assert_eq!((books.deleted, books.applied, books.sealed + books.expired), (1_000, 2_000, 1_000));
+    assert_eq!((short.sealed, short.expired, ledger.imbalances()), (0, 2_000, Vec::new()));
 }
 
 /// A replica that lost a block which the others have compacted, twice by now, takes theirs in the place of all that it waits with.
