@@ -14,7 +14,7 @@ mod view;
 
 pub(crate) use block::decode_tables;
 pub use block::{
-    Block, BlockCache, BlockSummary, compact, recount, retain_tenants, seal, seal_counted, seal_view, verify,
+    Block, BlockCache, BlockSummary, compact, contents, recount, retain_tenants, seal, seal_counted, seal_view, verify,
 };
 pub(crate) use chunk::decode_columns;
 pub use error::{Error, Result};

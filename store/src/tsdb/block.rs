@@ -2,6 +2,7 @@
 mod cache;
 mod compact;
 mod format;
+mod inspect;
 mod output;
 mod retain;
 mod seal;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 pub use cache::BlockCache;
 pub use compact::compact;
+pub use inspect::contents;
 pub use retain::retain_tenants;
 pub use seal::{recount, seal, seal_counted, seal_view, verify};
 pub(super) use tables::{ChunkRef, Place};
