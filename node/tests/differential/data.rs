@@ -22,7 +22,7 @@ pub(crate) enum Kind {
     Gauge,
     /// Small integers, many of them equal.
     Steps,
-    /// NaN, infinities, -0, and the very large and small.
+    /// NaN, infinities, and the very large and small. A -0 comes as 0: protobuf leaves both out.
     Odd,
     Bucket,
     /// Always 1.

@@ -46,9 +46,9 @@ impl Scale {
     /// The tick that is nearest to the middle of a row of so many, the first row being the top.
     pub(super) fn tick_at(&self, row: usize, rows: usize) -> Option<f64> {
         let count = ((self.to - self.from) / self.step).round();
-        let ticks = (0..=(count.clamp(0.0, 2.0 * TICKS) as usize)).map(|i| self.from + i as f64 * self.step);
+        let mut ticks = (0..=(count.clamp(0.0, 2.0 * TICKS) as usize)).map(|i| self.from + i as f64 * self.step);
         let row_of = |tick: f64| ((1.0 - self.part(tick)) * (rows - 1) as f64).round() as usize;
-        ticks.into_iter().find(|tick| row_of(*tick) == row)
+        ticks.find(|tick| row_of(*tick) == row)
     }
 
     /// A value in four digits and a unit.
