@@ -1,9 +1,14 @@
 //! The command line.
+mod tools;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::tools::{
+    ExportFlags, InspectFlags, InspectFormat, InspectWhat, PromqlFlags, QueryFlags, QueryFormat, QueryLanguage,
+};
 use crate::config::{listen_address, size};
 
 /// Metrics, logs and traces in one replicated binary.
@@ -25,6 +30,9 @@ const EXAMPLES: &str = "Examples:
   trine admin blocks                          what is sealed, by window of time
   trine admin cardinality --tenant team-a     which metric and label make the series
   trine admin spread                          log streams that several shards share
+  trine query promql 'rate(up[5m])' --start -1h   an expression, plotted
+  trine inspect block FILE                    what a block holds, and whether it is whole
+  trine export --start -1d --output day.om    samples as OpenMetrics text
   trine bench metrics --local 1               how much one node on this machine takes";
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +43,12 @@ pub(crate) enum Command {
     Dev(DevFlags),
     /// Talk to a cluster's admin API.
     Admin(AdminFlags),
+    /// Ask a cluster a question, in a terminal.
+    Query(Box<QueryFlags>),
+    /// Look into a file of a node.
+    Inspect(InspectFlags),
+    /// Write samples as OpenMetrics text.
+    Export(ExportFlags),
     /// Measure how much a server takes, what it costs, and what is kept.
     Bench(Box<BenchFlags>),
 }

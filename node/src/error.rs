@@ -25,6 +25,15 @@ pub(crate) enum Error {
     /// Whoever read the output has left. Said to nobody.
     #[error("nobody reads the output")]
     ReaderGone,
+    /// A query was not answered.
+    #[error("{0}")]
+    Query(String),
+    /// A block cannot be read; the text says where it is damaged.
+    #[error("{0}")]
+    Inspect(String),
+    /// An export did not come about; the text says what to do next.
+    #[error("{0}")]
+    Export(String),
     /// A measurement did not come about or cannot be used.
     #[error("{0}")]
     Bench(String),

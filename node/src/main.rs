@@ -32,6 +32,9 @@ fn main() -> std::process::ExitCode {
         }
         Command::Dev(flags) => command::dev::run(flags),
         Command::Admin(flags) => command::admin::run(flags),
+        Command::Query(flags) => command::query::run(&flags),
+        Command::Inspect(flags) => command::inspect::run(&flags),
+        Command::Export(flags) => command::export::run(&flags),
         Command::Bench(flags) => command::bench::run(&flags),
     };
     match result {

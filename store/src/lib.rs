@@ -9,6 +9,7 @@ pub(crate) mod faults;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod index;
+pub mod inspect;
 pub mod limits;
 pub mod memory;
 pub mod model;

@@ -31,7 +31,7 @@ mod view;
 mod write;
 
 pub(crate) use block::decode_tables;
-pub use block::{Block, BlockSummary, compact, recount, seal, seal_counted, verify};
+pub use block::{Block, BlockSummary, compact, contents, recount, seal, seal_counted, verify};
 pub(crate) use column::decode_columns;
 pub use config::HeadConfig;
 pub use count::CountRows;

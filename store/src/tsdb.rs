@@ -14,8 +14,8 @@ mod view;
 
 pub(crate) use block::decode_tables;
 pub use block::{
-    Block, BlockCache, BlockSizes, BlockSummary, compact, recount, retain_tenants, seal, seal_counted, seal_view,
-    verify,
+    Block, BlockCache, BlockSizes, BlockSummary, compact, contents, recount, retain_tenants, seal, seal_counted,
+    seal_view, verify,
 };
 pub(crate) use chunk::decode_columns;
 pub use error::{Error, Result};

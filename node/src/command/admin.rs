@@ -230,7 +230,7 @@ async fn unless_interrupted<T>(work: impl Future<Output = Result<T, Error>>, the
 }
 
 /// A byte count in three digits and a binary unit.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut value, mut unit) = (count as f64, 0);
     while value >= 1000.0 && unit < UNITS.len() - 1 {

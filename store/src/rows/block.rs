@@ -1,11 +1,13 @@
 //! Sealed blocks of rows: one file, per-tenant sections, read by range.
 mod footer;
+mod inspect;
 mod seal;
 mod section;
 mod verify;
 
 use std::sync::{Arc, OnceLock};
 
+pub use inspect::contents;
 pub use seal::{compact, seal, seal_counted};
 pub use verify::{recount, verify};
 

@@ -2,6 +2,7 @@
 mod cache;
 mod compact;
 mod format;
+mod inspect;
 mod output;
 mod retain;
 mod seal;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 pub use cache::BlockCache;
 pub use compact::compact;
+pub use inspect::contents;
 pub use retain::retain_tenants;
 pub use seal::{recount, seal, seal_counted, seal_view, verify};
 pub use sizes::BlockSizes;

@@ -279,9 +279,11 @@ fn match_labels(series: &Labels, matching: &Matching) -> Labels {
     }
 }
 
-/// A result's labels, the series of it once it has a value, and the match that yielded it last.
+/// A result's labels, whether its name is still to go, the series of it once it has a value, and the match that yielded it
+/// last.
 struct Outcome {
     labels: Labels,
+    drop_name: bool,
     series: Option<Series>,
     last_match: Option<(usize, usize)>,
 }
@@ -382,7 +384,7 @@ impl Join<'_> {
         if outcome.series.is_none() {
             self.held.add((self.steps * size_of::<f64>()) as u64)?;
         }
-        let (labels, drop_name, steps) = (&outcome.labels, self.node.is_bool, self.steps);
+        let (labels, drop_name, steps) = (&outcome.labels, outcome.drop_name, self.steps);
         let series = outcome.series.get_or_insert_with(|| Series::empty(labels.clone(), drop_name, steps));
         if series.at(step).is_some() {
             return same_labelset();
@@ -411,9 +413,13 @@ impl Join<'_> {
         let labels = self.result_labels(pair);
         let next = self.outcomes.len();
         let id = *self.by_labels.entry(labels.clone()).or_insert(next);
+        // A filter's result has the name of the many side, unless that was to go already.
+        let drop_name = self.node.is_bool || self.many.get(pair.0).is_some_and(|s| s.drop_name);
         if id == next {
             self.held.add(labels_bytes(&labels) + MATCH_BYTES)?;
-            self.outcomes.push(Outcome { labels, series: None, last_match: None });
+            self.outcomes.push(Outcome { labels, drop_name, series: None, last_match: None });
+        } else {
+            self.outcomes[id].drop_name |= drop_name;
         }
         self.by_pair.insert(pair, id);
         Ok(id)

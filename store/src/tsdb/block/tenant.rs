@@ -158,6 +158,11 @@ impl TenantIndex {
         })
     }
 
+    /// Where everything of the section lies.
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// Series of the section.
     pub(in crate::tsdb) fn series_count(&self) -> u32 {
         self.directory.series_count

@@ -1,0 +1,205 @@
+//! The node that is asked: names, metadata, series, and samples as a stream of frames.
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message;
+use serde_json::Value as Json;
+use trine_store::index::{MatchOp, Matcher};
+
+use super::Range;
+use super::family::{Metadata, escaped};
+use super::text::Labels;
+use super::wire::{ChunkedReadResponse, LabelMatcher, Query, ReadRequest};
+use crate::command::url::server_url;
+use crate::error::{Error, chain};
+
+/// A longer frame is no frame.
+const FRAME_BYTES_MAX: usize = 256 << 20;
+/// Of the checksum before a frame's message.
+const CHECKSUM_BYTES: usize = 4;
+/// Of a frame's length.
+const VARINT_BYTES_MAX: usize = 10;
+
+/// A node, over HTTP.
+#[derive(Debug)]
+pub(super) struct Source {
+    url: String,
+    tenant: Option<String>,
+    http: reqwest::Client,
+}
+
+impl Source {
+    pub(super) fn new(url: &str, tenant: Option<String>) -> Result<Self, Error> {
+        let url = server_url(url).map_err(Error::Export)?.as_str().trim_end_matches('/').to_owned();
+        let http = reqwest::Client::builder().no_proxy().build();
+        Ok(Self { url, tenant, http: http.map_err(|e| Error::Export(format!("make a client: {e}")))? })
+    }
+
+    /// Names of metrics with samples in the range, in order.
+    pub(super) async fn names(&self, selectors: &[String], range: Range) -> Result<BTreeSet<String>, Error> {
+        let mut query = times(range);
+        query.extend(selectors.iter().map(|s| ("match[]", s.clone())));
+        let names = self.data("/api/v1/label/__name__/values", &query).await?;
+        let names: Result<_, _> = serde_json::from_value(names);
+        names.map_err(|e| self.unexpected("names of metrics", &e))
+    }
+
+    /// By name of the family.
+    pub(super) async fn metadata(&self) -> Result<BTreeMap<String, Metadata>, Error> {
+        let all = self.data("/api/v1/metadata", &[]).await?;
+        let all: Result<BTreeMap<String, Vec<Metadata>>, _> = serde_json::from_value(all);
+        let all = all.map_err(|e| self.unexpected("metadata", &e))?;
+        Ok(all.into_iter().filter_map(|(name, mut kept)| Some((name, kept.pop()?))).collect())
+    }
+
+    /// Series that match, in order.
+    pub(super) async fn series(&self, matchers: &[Matcher], range: Range) -> Result<BTreeSet<Labels>, Error> {
+        let text: Vec<String> =
+            matchers.iter().map(|m| format!("{}{}\"{}\"", m.name, operator(m.op), escaped(&m.value))).collect();
+        let mut query = times(range);
+        query.push(("match[]", format!("{{{}}}", text.join(","))));
+        let series: Result<_, _> = serde_json::from_value(self.data("/api/v1/series", &query).await?);
+        series.map_err(|e| self.unexpected("series", &e))
+    }
+
+    /// The samples that match. The inner error is the node's refusal.
+    pub(super) async fn read(&self, matchers: &[Matcher], range: Range) -> Result<Result<Stream, String>, Error> {
+        let matchers = matchers
+            .iter()
+            .map(|m| LabelMatcher { kind: kind(m.op), name: m.name.clone(), value: m.value.clone() })
+            .collect();
+        let query = Query { start_timestamp_ms: range.start_ms, end_timestamp_ms: range.end_ms, matchers };
+        let body = ReadRequest { queries: vec![query], accepted_response_types: vec![1] }.encode_to_vec();
+        let body = snap::raw::Encoder::new().compress_vec(&body);
+        let body = body.map_err(|e| Error::Export(format!("compress a request: {e}")))?;
+        let request = self.http.post(format!("{}/api/v1/read", self.url)).body(body);
+        let request = request.header("content-type", "application/x-protobuf").header("content-encoding", "snappy");
+        let reply = self.send(request).await?;
+        if !reply.status().is_success() {
+            let (status, text) = (reply.status(), reply.text().await.map_err(|e| self.lost(&e))?);
+            return Ok(Err(format!("{} answered {status}: {}", self.url, text.trim())));
+        }
+        Ok(Ok(Stream { reply, url: self.url.clone(), buffer: Vec::new() }))
+    }
+
+    async fn send(&self, mut request: reqwest::RequestBuilder) -> Result<reqwest::Response, Error> {
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-scope-orgid", tenant);
+        }
+        // An export with holes looks like one without.
+        request.header("x-trine-strict", "true").send().await.map_err(|e| self.lost(&e))
+    }
+
+    async fn data(&self, path: &str, query: &[(&'static str, String)]) -> Result<Json, Error> {
+        let reply = self.send(self.http.get(format!("{}{path}", self.url)).query(query)).await?;
+        let (status, text) = (reply.status(), reply.text().await.map_err(|e| self.lost(&e))?);
+        let mut json: Json = serde_json::from_str(&text).unwrap_or(Json::Null);
+        if status.is_success() && json["status"] == "success" {
+            return Ok(json["data"].take());
+        }
+        let said = json["error"].as_str().unwrap_or(text.trim());
+        Err(Error::Export(format!("{}{path} answered {status}: {said}", self.url)))
+    }
+
+    fn lost(&self, error: &reqwest::Error) -> Error {
+        let url = &self.url;
+        Error::Export(format!("no answer from {url}: {}; give a node's address with --url", chain(error)))
+    }
+
+    fn unexpected(&self, what: &str, error: &serde_json::Error) -> Error {
+        Error::Export(format!("{} gave {what} in another form: {error}", self.url))
+    }
+}
+
+fn times(range: Range) -> Vec<(&'static str, String)> {
+    let text = |ms: i64| format!("{:.3}", ms as f64 / 1000.0);
+    vec![("start", text(range.start_ms)), ("end", text(range.end_ms))]
+}
+
+fn kind(op: MatchOp) -> i32 {
+    match op {
+        MatchOp::Eq => 0,
+        MatchOp::NotEq => 1,
+        MatchOp::Regex => 2,
+        MatchOp::NotRegex => 3,
+    }
+}
+
+fn operator(op: MatchOp) -> &'static str {
+    ["=", "!=", "=~", "!~"][kind(op) as usize]
+}
+
+/// Frames as they come.
+#[derive(Debug)]
+pub(super) struct Stream {
+    reply: reqwest::Response,
+    url: String,
+    buffer: Vec<u8>,
+}
+
+impl Stream {
+    /// The next frame; None at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<ChunkedReadResponse>, Error> {
+        loop {
+            match split(&self.buffer) {
+                Split::Frame { from, to } => {
+                    let frame = ChunkedReadResponse::decode(&self.buffer[from..to]);
+                    self.buffer.drain(..to);
+                    return frame
+                        .map(Some)
+                        .map_err(|e| Error::Export(format!("{} sent a damaged frame: {e}", self.url)));
+                }
+                Split::Damaged => return Err(Error::Export(format!("{} sent no frame of chunks", self.url))),
+                Split::More => {}
+            }
+            let more = self.reply.chunk().await;
+            let more = more.map_err(|e| Error::Export(format!("{} broke off: {}", self.url, chain(&e))))?;
+            match more {
+                Some(bytes) => self.buffer.extend_from_slice(&bytes),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(Error::Export(format!("{} ended within a frame", self.url))),
+            }
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Split {
+    /// Where the first frame's message is.
+    Frame {
+        from: usize,
+        to: usize,
+    },
+    More,
+    Damaged,
+}
+
+/// Looks for a whole frame: varint length, four bytes of checksum, the message. TCP has checked the bytes; the checksum is
+/// for readers of files.
+fn split(buffer: &[u8]) -> Split {
+    let mut rest = buffer;
+    let Ok(len) = prost::decode_length_delimiter(&mut rest) else {
+        return if buffer.len() < VARINT_BYTES_MAX { Split::More } else { Split::Damaged };
+    };
+    if len > FRAME_BYTES_MAX {
+        return Split::Damaged;
+    }
+    let from = buffer.len() - rest.len() + CHECKSUM_BYTES;
+    if buffer.len() >= from + len { Split::Frame { from, to: from + len } } else { Split::More }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_taken_whole() {
+        let mut bytes = vec![3, 0, 0, 0, 0, 7, 8, 9, 200];
+        assert_eq!(split(&bytes), Split::Frame { from: 5, to: 8 });
+        for cut in 0..8 {
+            assert_eq!(split(&bytes[..cut]), Split::More, "{cut}");
+        }
+        bytes.splice(0..1, [0xff; 10]);
+        assert_eq!(split(&bytes), Split::Damaged);
+        assert_eq!(split(&[0xff, 0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0, 0]), Split::Damaged);
+    }
+}

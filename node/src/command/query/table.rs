@@ -1,0 +1,102 @@
+//! Answers in columns: for eyes, and as CSV.
+use std::fmt::Write;
+
+use super::answer::{Answer, METRIC_NAME, Series};
+use crate::command::columns::aligned;
+use crate::command::moment::utc;
+
+/// More labels than these are written as one column.
+const LABELS_MAX: usize = 8;
+
+/// A row a point, in the answer's order: labels, time when there are several, value.
+pub(super) fn table(answer: &Answer) -> String {
+    let names = answer.label_names();
+    let has_times = answer.series.iter().any(|s| s.points.len() > 1)
+        || answer
+            .series
+            .windows(2)
+            .any(|w| w[0].points.first().map(|p| p.time_ms) != w[1].points.first().map(|p| p.time_ms));
+    let is_wide = names.len() > LABELS_MAX;
+    let mut head: Vec<String> = if is_wide {
+        vec!["SERIES".to_owned()]
+    } else {
+        names.iter().map(|n| if *n == METRIC_NAME { "METRIC".to_owned() } else { n.to_uppercase() }).collect()
+    };
+    head.extend(has_times.then(|| "TIME (UTC)".to_owned()));
+    head.push("VALUE".to_owned());
+    let mut rows = vec![head];
+    for series in &answer.series {
+        for point in &series.points {
+            let mut row = if is_wide { vec![series.name()] } else { cells(series, &names) };
+            row.extend(has_times.then(|| utc(point.time_ms, "%F %T")));
+            row.push(point.text.clone());
+            rows.push(row);
+        }
+    }
+    aligned(&rows)
+}
+
+fn cells(series: &Series, names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| series.labels.get(*name).cloned().unwrap_or_default()).collect()
+}
+
+/// A column a label, then Unix seconds and the value. Quoted as RFC 4180 has it, lines end as Unix's do.
+pub(super) fn csv(answer: &Answer) -> String {
+    let names = answer.label_names();
+    let mut out = String::new();
+    let head = names.iter().copied().chain(["timestamp", "value"]).map(quoted).collect::<Vec<_>>().join(",");
+    out.push_str(&head);
+    out.push('\n');
+    for series in &answer.series {
+        let labels: String = cells(series, &names).iter().map(|cell| quoted(cell) + ",").collect();
+        for point in &series.points {
+            let seconds = point.time_ms as f64 / 1000.0;
+            writeln!(out, "{labels}{seconds:.3},{}", quoted(&point.text)).expect("writing to a string does not fail");
+        }
+    }
+    out
+}
+
+fn quoted(cell: &str) -> String {
+    if cell.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(json: serde_json::Value) -> Answer {
+        Answer::of(&json).unwrap()
+    }
+
+    #[test]
+    fn an_instant_is_a_table_of_labels() {
+        let vector = answer(json!({"resultType": "vector", "result": [
+            {"metric": {"__name__": "up", "job": "a,\"b"}, "value": [1.5, "1"]},
+            {"metric": {"zone": "x"}, "value": [1.5, "+Inf"]},
+            {"metric": {}, "histogram": [1.5, {"count": "2", "sum": "0.5"}]},
+        ]}));
+        let expected = "METRIC  JOB   ZONE                        VALUE\n\
+                        up      a,\"b                                  1\n              x                            +Inf\n\
+                        \u{20}                   histogram(count 2, sum 0.5)\n";
+        assert_eq!(table(&vector), expected);
+        let expected = "__name__,job,zone,timestamp,value\nup,\"a,\"\"b\",,1.500,1\n,,x,1.500,+Inf\n\
+                        ,,,1.500,\"histogram(count 2, sum 0.5)\"\n";
+        assert_eq!(csv(&vector), expected);
+        assert_eq!(vector.series[0].name(), "up{job=\"a,\\\"b\"}");
+    }
+
+    #[test]
+    fn a_range_has_times_and_a_scalar_is_one_number() {
+        let matrix = answer(json!({"resultType": "matrix", "result": [
+            {"metric": {"job": "a"}, "values": [[0, "1"], [60, "NaN"]]}]}));
+        let expected =
+            "JOB  TIME (UTC)           VALUE\na    1970-01-01 00:00:00      1\na    1970-01-01 00:01:00    NaN\n";
+        assert_eq!(table(&matrix), expected);
+        assert_eq!(table(&answer(json!({"resultType": "scalar", "result": [1, "42"]}))), "VALUE\n   42\n");
+        assert_eq!(Answer::of(&json!({"resultType": "streams", "result": []})), None);
+        assert_eq!(Answer::of(&json!({"resultType": "vector", "result": [{"metric": {}, "value": [1]}]})), None);
+    }
+}
