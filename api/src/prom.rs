@@ -12,6 +12,7 @@ mod render;
 pub(crate) mod replica;
 mod rules;
 mod series;
+mod slow;
 mod status;
 mod targets;
 mod tsdb;
