@@ -1,6 +1,7 @@
 //! The way of a query: one fragment to every node that leads a shard, frames back as they are made.
 mod damage;
 mod missed;
+mod pool;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::shard::PoolError;
 pub(crate) use damage::Asked;
 use damage::{Patience, Watch, without_lost};
 use missed::{Missed, give_up, not_leading};
+pub(crate) use pool::QueryPool;
 
 /// Frames between the pool and whoever reads them, each at most about 1 MiB.
 const FRAMES_QUEUED: usize = 8;
@@ -438,6 +440,8 @@ async fn run_local(
     let frames = tx.clone();
     let stop = limits.stop.clone();
     let node = shared.node_name(shared.node_id());
+    let limits = limits.with_helpers(shared.query_pool.helpers());
+    let of_tenant = tenant.clone();
     let job = move || {
         let mut sink = |frame: Bytes| frames.blocking_send(Ok(Reply::Frame(frame))).map_err(|_| Error::Canceled);
         run_fragment(&fragment, &tenant, &views, &limits, &mut sink)
@@ -445,7 +449,7 @@ async fn run_local(
     // A fragment that still waits for a thread never begins, one that runs ends at its next look.
     let _waiting = stop.on_drop();
     let ran = tokio::select! {
-        ran = shared.query_pool.run(job) => ran,
+        ran = shared.query_pool.run(&of_tenant, job) => ran,
         () = tx.closed() => return,
     };
     let result = match ran {

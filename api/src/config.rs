@@ -50,6 +50,10 @@ pub struct ApiConfig {
     pub tenants_retention_ms: BTreeMap<String, i64>,
     /// Longest a query may run, in milliseconds.
     pub query_timeout_ms: u64,
+    /// Samples that a PromQL query may read on a node, or hold on the one that was asked.
+    pub query_samples_max: u64,
+    /// PromQL queries that take this long are told of in the log, in milliseconds; 0: none.
+    pub slow_query_ms: u64,
     /// PromQL lookback, in milliseconds.
     pub lookback_ms: i64,
     /// Labels that federation and remote read add to every series.
@@ -99,6 +103,8 @@ impl Default for ApiConfig {
             retention_ms: 0,
             tenants_retention_ms: BTreeMap::new(),
             query_timeout_ms: 2 * 60 * 1000,
+            query_samples_max: trine_query::promql::SAMPLES_MAX,
+            slow_query_ms: 10_000,
             lookback_ms: 5 * 60 * 1000,
             external_labels: BTreeMap::new(),
             start_timestamps: false,

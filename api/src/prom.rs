@@ -14,6 +14,7 @@ pub(crate) mod replica;
 mod rules;
 mod series;
 mod series_cache;
+mod slow;
 mod status;
 mod targets;
 mod tsdb;

@@ -250,13 +250,18 @@ impl Default for RecoveryConfig {
 pub(crate) struct LimitsConfig {
     /// How long a query may run, in seconds. 0: 120.
     pub(crate) query_timeout_s: u64,
+    /// Samples that a PromQL query may read on a node, or hold on the node that was asked: 1 to 1000000000. A query that needs
+    /// more is refused.
+    pub(crate) query_samples: u64,
+    /// The log tells of PromQL queries that take this long, in ms. 0: of none. `docs/operations/slow-queries.md`.
+    pub(crate) slow_query_ms: u64,
     /// Samples and log lines this far in the future are refused, in seconds: 0 to 43200. No spread of a stream begins earlier.
     pub(crate) future_s: u64,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { query_timeout_s: 0, future_s: 600 }
+        Self { query_timeout_s: 0, query_samples: 50_000_000, slow_query_ms: 10_000, future_s: 600 }
     }
 }
 
@@ -377,6 +382,9 @@ const SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
 
 /// What concerns the future is no more than half a day ahead: after a recovery of the metadata, no stream is spread for a day.
 const AHEAD_MAX_S: u64 = 12 * 3600;
+
+/// More samples than a node has memory for.
+const QUERY_SAMPLES_MAX: u64 = 1_000_000_000;
 
 impl Config {
     /// Reads all sources and validates the result.
@@ -505,6 +513,10 @@ impl Config {
         if let Some((tenant, seconds)) = self.retention.tenants_s.iter().find(|(_, s)| **s > SECONDS_MAX) {
             return bad("retention.tenants_s", format!("{seconds} of {tenant:?} is more than {SECONDS_MAX} seconds"));
         }
+        if !(1..=QUERY_SAMPLES_MAX).contains(&self.limits.query_samples) {
+            let samples = self.limits.query_samples;
+            return bad("limits.query_samples", format!("{samples} is not within 1 and {QUERY_SAMPLES_MAX}"));
+        }
         if self.ha.renew_s >= self.ha.failover_s {
             return bad("ha.renew_s", format!("{} is not less than ha.failover_s", self.ha.renew_s));
         }
@@ -613,6 +625,8 @@ impl Config {
                 0 => defaults.query_timeout_ms,
                 s => s * 1000,
             },
+            query_samples_max: self.limits.query_samples,
+            slow_query_ms: self.limits.slow_query_ms,
             external_labels: self.metrics.external_labels.clone(),
             start_timestamps: self.metrics.start_timestamps,
             admin_api: self.metrics.admin_api,

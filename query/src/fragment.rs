@@ -6,6 +6,7 @@ use bytes::Bytes;
 use trine_store::shard::ShardView;
 
 use crate::error::Result;
+use crate::helpers::Helpers;
 use crate::memory::{self, Account};
 use crate::stop::Stop;
 
@@ -40,12 +41,19 @@ pub struct FragmentLimits {
     pub memory: Account,
     /// Until when to run.
     pub stop: Stop,
+    /// Threads that may take shards over.
+    pub helpers: Helpers,
 }
 
 impl FragmentLimits {
-    /// Limits of a fragment that may run until `deadline`.
+    /// Limits of a fragment that may run until `deadline`, on the thread that calls alone.
     pub fn new(reply_bytes_max: u64, deadline: Instant, memory: Account) -> Self {
-        Self { reply_bytes_max, memory, stop: Stop::at(deadline) }
+        Self { reply_bytes_max, memory, stop: Stop::at(deadline), helpers: Helpers::none() }
+    }
+
+    /// The same with threads that may take shards over.
+    pub fn with_helpers(self, helpers: Helpers) -> Self {
+        Self { helpers, ..self }
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod completeness;
 pub mod error;
 pub mod fragment;
+pub mod helpers;
 pub mod logql;
 pub mod memory;
 pub mod promql;

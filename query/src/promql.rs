@@ -31,17 +31,17 @@ mod tree;
 mod value;
 
 pub use census::{LabelCensus, TenantCensus, census};
-pub use engine::{InstantQuery, RangeQuery, instant, range};
+pub use engine::{InstantQuery, RangeQuery, instant, instant_within, range, range_within};
 pub use metadata::{FamilyMetadata, Metadata, label_names, label_values, metric_metadata, series};
 pub use parser::parse_selector;
 pub use records::{Found, SeriesRecords, latest, records, selectors};
-pub use value::{Answer, MatrixSeries, Stats, Value, VectorSample};
+pub use value::{Answer, MatrixSeries, Phases, Stats, Value, VectorSample};
 
 use crate::error::Result;
 
 /// Default time for which a sample stands for its series, in ms.
 pub const LOOKBACK_MS_DEFAULT: i64 = 5 * 60 * 1000;
-/// Samples that one query may decode or hold.
+/// Samples that one query may decode or hold, unless it is asked with another bound.
 pub const SAMPLES_MAX: u64 = 50_000_000;
 /// Step of a subquery that names none, in ms.
 pub(crate) const SUBQUERY_STEP_MS: i64 = 60_000;

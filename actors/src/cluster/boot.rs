@@ -34,6 +34,7 @@ use crate::meta::{Command, MetaMachine, MetaState, NodeRecord};
 use crate::retention::{self, Room};
 use crate::router::LeaderHints;
 use crate::rpc::{NodeService, Peers, connect, proto};
+use crate::scatter::QueryPool;
 use crate::scrub::{self, Scrub};
 use crate::shard::{Arbiters, CompactorConfig, Fetches, Merges, Pool, ReplicaContext, SealPolicy};
 use crate::spread::{self, HotStreams};
@@ -67,7 +68,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         boot: Arc::new(BootProgress::default()),
         reopened: Reopened::default(),
         pool: Pool::new(config.pool_threads),
-        query_pool: Pool::with_queue(config.pool_threads * 2, config.pool_threads * QUERIES_WAITING),
+        query_pool: QueryPool::new(config.pool_threads * 2, config.pool_threads * QUERIES_WAITING, config.pool_threads),
         budget,
         hints: LeaderHints::default(),
         healing,

@@ -26,6 +26,7 @@ use crate::meta::{META_SHARD, MetaMachine, MetaState};
 use crate::retention::Room;
 use crate::router::LeaderHints;
 use crate::rpc::{Peers, proto};
+use crate::scatter::QueryPool;
 use crate::scrub::Scrub;
 use crate::shard::{Fetches, Merges, Pool, ShardHandle, SubmitError};
 use crate::spread::HotStreams;
@@ -57,7 +58,7 @@ pub struct Shared {
     /// Pool of the shards: encoding and sealing.
     pub(crate) pool: Pool,
     /// Pool of the queries, so that neither starves the other.
-    pub(crate) query_pool: Pool,
+    pub(crate) query_pool: QueryPool,
     pub(crate) hints: LeaderHints,
     /// What was found damaged here, and how far it is healed.
     pub(crate) healing: Healing,

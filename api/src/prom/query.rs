@@ -6,6 +6,7 @@ use trine_query::promql::{self, Answer, InstantQuery, RangeQuery};
 use trine_query::scatter::QueryContext;
 
 use super::render;
+use super::slow::Watched;
 use crate::call::{Call, Outcome};
 use crate::error::ApiError;
 use crate::params::Params;
@@ -78,7 +79,11 @@ pub(super) async fn instant(call: Call) -> Outcome {
         limit: limit_param(p)?,
     };
     let ctx = call.context(duration_param(p, "timeout")?);
-    let answer = promql::instant(&call.scatter(), &ctx, &query).await.map_err(query_error)?;
+    let config = call.api.config();
+    let mut watched = Watched::instant(&ctx.tenant, &query, started, config.slow_query_ms);
+    let found = promql::instant_within(&call.scatter(), &ctx, &query, config.query_samples_max).await;
+    let answer = found.map_err(query_error)?;
+    watched.answered(&answer.stats);
     respond(&call, &ctx, answer, started)
 }
 
@@ -87,7 +92,11 @@ pub(super) async fn range(call: Call) -> Outcome {
     let started = Instant::now();
     let query = range_query(&call)?;
     let ctx = call.context(duration_param(&call.params, "timeout")?);
-    let answer = promql::range(&call.scatter(), &ctx, &query).await.map_err(query_error)?;
+    let config = call.api.config();
+    let mut watched = Watched::range(&ctx.tenant, &query, started, config.slow_query_ms);
+    let found = promql::range_within(&call.scatter(), &ctx, &query, config.query_samples_max).await;
+    let answer = found.map_err(query_error)?;
+    watched.answered(&answer.stats);
     respond(&call, &ctx, answer, started)
 }
 

@@ -52,7 +52,7 @@ async fn flags(call: Call) -> Outcome {
     let flags = [
         ("enable-feature", "promql-experimental-functions,exemplar-storage,native-histograms".to_owned()),
         ("query.lookback-delta", seconds(config.lookback_ms)),
-        ("query.max-samples", trine_query::promql::SAMPLES_MAX.to_string()),
+        ("query.max-samples", config.query_samples_max.to_string()),
         ("query.timeout", seconds(i64::try_from(config.query_timeout_ms).unwrap_or(i64::MAX))),
         ("storage.tsdb.retention.time", seconds(config.retention_ms_of(&call.tenant))),
         ("web.enable-admin-api", "false".to_owned()),

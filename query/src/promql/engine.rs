@@ -1,5 +1,6 @@
 //! Runs a query: parse, plan, fetch, evaluate.
 use std::sync::Arc;
+use std::time::Instant;
 
 use trine_store::model::Labels;
 
@@ -10,7 +11,7 @@ use super::fetch::{self, Fetched, RawSeries, Replies};
 use super::functions::is_absent;
 use super::functions::native::Note;
 use super::plan::{self, Grid, Plan};
-use super::value::{Answer, MatrixSeries, Value, VectorSample};
+use super::value::{Answer, MatrixSeries, Phases, Value, VectorSample};
 use super::{SAMPLES_MAX, labels, parser};
 use crate::error::{Error, Result};
 use crate::memory::Charge;
@@ -41,17 +42,39 @@ pub struct RangeQuery {
     pub limit: usize,
 }
 
-/// Evaluates a query at one time.
+/// Evaluates a query at one time. It may read and hold [`SAMPLES_MAX`] samples.
 pub async fn instant(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, query: &InstantQuery) -> Result<Answer> {
-    let expr = parser::parse(&query.query)?;
-    let request =
-        plan::Request { start_ms: query.time_ms, end_ms: query.time_ms, step_ms: 0, lookback_ms: query.lookback_ms };
-    run(scatter, ctx, &query.query, &expr, request, query.limit).await
+    instant_within(scatter, ctx, query, SAMPLES_MAX).await
 }
 
-/// Evaluates a query over a grid of times; the result is a matrix. Errors: [`Error::Parse`] also for a query that is
-/// neither scalar nor instant vector.
+/// As [`instant`] with another bound. Errors: [`Error::Limit`] for a query that needs more.
+pub async fn instant_within(
+    scatter: &Arc<dyn Scatter>,
+    ctx: &QueryContext,
+    query: &InstantQuery,
+    samples_max: u64,
+) -> Result<Answer> {
+    let (time_ms, lookback_ms) = (query.time_ms, query.lookback_ms);
+    let request = plan::Request { start_ms: time_ms, end_ms: time_ms, step_ms: 0, lookback_ms, samples_max };
+    let started = Instant::now();
+    let expr = parser::parse(&query.query)?;
+    run(scatter, ctx, &query.query, &expr, (request, started), query.limit).await
+}
+
+/// Evaluates a query over a grid of times; the result is a matrix. It may read and hold [`SAMPLES_MAX`] samples.
+/// Errors: [`Error::Parse`] also for a query that is neither scalar nor instant vector.
 pub async fn range(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, query: &RangeQuery) -> Result<Answer> {
+    range_within(scatter, ctx, query, SAMPLES_MAX).await
+}
+
+/// As [`range`] with another bound. Errors: [`Error::Limit`] for a query that needs more.
+pub async fn range_within(
+    scatter: &Arc<dyn Scatter>,
+    ctx: &QueryContext,
+    query: &RangeQuery,
+    samples_max: u64,
+) -> Result<Answer> {
+    let started = Instant::now();
     let expr = parser::parse(&query.query)?;
     let value_type = expr.value_type();
     if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
@@ -61,13 +84,9 @@ pub async fn range(scatter: &Arc<dyn Scatter>, ctx: &QueryContext, query: &Range
         );
         return Err(Error::Parse { message });
     }
-    let request = plan::Request {
-        start_ms: query.start_ms,
-        end_ms: query.end_ms,
-        step_ms: query.step_ms.max(1),
-        lookback_ms: query.lookback_ms,
-    };
-    run(scatter, ctx, &query.query, &expr, request, query.limit).await
+    let RangeQuery { start_ms, end_ms, lookback_ms, .. } = *query;
+    let request = plan::Request { start_ms, end_ms, step_ms: query.step_ms.max(1), lookback_ms, samples_max };
+    run(scatter, ctx, &query.query, &expr, (request, started), query.limit).await
 }
 
 async fn run(
@@ -75,20 +94,25 @@ async fn run(
     ctx: &QueryContext,
     text: &str,
     expr: &Expr,
-    request: plan::Request,
+    (request, started): (plan::Request, Instant),
     limit: usize,
 ) -> Result<Answer> {
     let plan = plan::plan(expr, &request)?;
-    if plan.grid.count as u64 > SAMPLES_MAX {
+    let samples_max = request.samples_max;
+    if plan.grid.count as u64 > samples_max {
         return Err(super::local::too_many_samples());
     }
     let is_range = request.step_ms != 0;
-    let replies = fetch::fetch(scatter, ctx, &plan.selects, SAMPLES_MAX).await?;
+    let planned = Instant::now();
+    let replies = fetch::fetch(scatter, ctx, &plan.selects, samples_max).await?;
+    let fetched = Instant::now();
     let (stop, text) = (Stop::at(ctx.deadline), text.to_owned());
     let _waiting = stop.on_drop();
     let held = ctx.memory.open();
-    let evaluate = move || evaluate(&plan, replies, &text, (stop, held), is_range, limit);
-    off_thread(evaluate).await
+    let evaluate = move || evaluate(&plan, replies, &text, (stop, held), is_range, (limit, samples_max));
+    let mut answer = off_thread(evaluate).await?;
+    answer.stats.phases = Phases { plan: planned - started, fetch: fetched - planned, evaluate: fetched.elapsed() };
+    Ok(answer)
 }
 
 fn evaluate(
@@ -97,7 +121,7 @@ fn evaluate(
     text: &str,
     (stop, held): (Stop, Charge),
     is_range: bool,
-    limit: usize,
+    (limit, samples_max): (usize, u64),
 ) -> Result<Answer> {
     let Replies { data, non_counters, notes, mut stats, completeness } = replies;
     let mut annotations = Annotations::default();
@@ -114,12 +138,12 @@ fn evaluate(
         }
         annotations.note(note, &metric, count, select.span, select.expr_span);
     }
-    let left = SAMPLES_MAX.saturating_sub(stats.samples_peak);
+    let left = samples_max.saturating_sub(stats.samples_peak);
     let data: Vec<Option<(Fetched, Charge)>> = data.into_iter().map(Some).collect();
     let selects = plan.selects.clone();
     let mut evaluator = Evaluator { data, selects, annotations, stop, held, left, least_left: left, is_range };
     let value = evaluator.eval(&plan.root, &plan.grid)?;
-    stats.samples_peak = SAMPLES_MAX - evaluator.least_left;
+    stats.samples_peak = samples_max - evaluator.least_left;
     let mut held = evaluator.held;
     let mut value = answer(value, &plan.grid, is_range, &mut held)?;
     let truncated = truncate(&mut value, limit);

@@ -26,7 +26,7 @@ use crate::scatter::{Completeness, Item, QueryContext, Scatter};
 pub(super) const SAMPLE_BYTES: u64 = 24;
 
 /// What came back for one selector, in label order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Fetched {
     Samples(Vec<RawSeries>),
     /// A value or none at each step.
@@ -78,17 +78,34 @@ pub(super) async fn fetch(
     selects: &[SelectPlan],
     samples_max: u64,
 ) -> Result<Replies> {
-    let mut gather = Gather::new(selects, samples_max, &ctx.memory);
-    if !selects.is_empty() {
-        let request = Request {
-            version: fragment::VERSION,
-            selects: selects.iter().map(SelectPlan::message).collect(),
-            samples_max,
-            ..Request::default()
-        };
+    let (messages, places) = distinct(selects);
+    let mut firsts: Vec<SelectPlan> = Vec::with_capacity(messages.len());
+    for (select, place) in selects.iter().zip(&places) {
+        if *place == firsts.len() {
+            firsts.push(select.clone());
+        }
+    }
+    let mut gather = Gather::new(&firsts, samples_max, &ctx.memory);
+    if !messages.is_empty() {
+        let request = Request { version: fragment::VERSION, selects: messages, samples_max, ..Request::default() };
         gather.completeness = stream(scatter, ctx, &request, |frame| gather.frame(frame)).await?;
     }
-    gather.finish()
+    gather.finish(&places)
+}
+
+/// What the selectors ask for, each thing once, and for each selector which of them it is: a query may name the same
+/// series, range and function more than once.
+fn distinct(selects: &[SelectPlan]) -> (Vec<fragment::Select>, Vec<usize>) {
+    let mut messages: Vec<fragment::Select> = Vec::with_capacity(selects.len());
+    let mut places = Vec::with_capacity(selects.len());
+    for message in selects.iter().map(SelectPlan::message) {
+        let place = messages.iter().position(|known| *known == message).unwrap_or(messages.len());
+        if place == messages.len() {
+            messages.push(message);
+        }
+        places.push(place);
+    }
+    (messages, places)
 }
 
 /// Sends `request` and hands every frame to `take`.
@@ -269,7 +286,8 @@ impl<'a> Gather<'a> {
         self.charge(weight)
     }
 
-    fn finish(mut self) -> Result<Replies> {
+    /// `places` tells for each selector of the plan which of those that were asked for it is.
+    fn finish(mut self, places: &[usize]) -> Result<Replies> {
         self.stats.samples_peak = self.samples_max - self.left;
         let data = self.stores.into_iter().map(|store| match store {
             Store::Samples(series) => {
@@ -292,14 +310,45 @@ impl<'a> Gather<'a> {
         for (fetched, held) in &mut data {
             held.set(fetched.bytes().unwrap_or(held.bytes()).min(held.bytes()))?;
         }
+        if places.len() > data.len() {
+            data = repeated(data, places)?;
+        }
+        let of_place = |place: usize| places.iter().enumerate().filter(move |(_, p)| **p == place).map(|(at, _)| at);
+        let non_counters =
+            self.non_counters.into_iter().flat_map(|(place, name)| of_place(place).map(move |at| (at, name.clone())));
+        let notes = self.notes.into_iter().flat_map(|((place, note, metric), count)| {
+            of_place(place).map(move |at| ((at, note, metric.clone()), count))
+        });
         Ok(Replies {
             data,
-            non_counters: self.non_counters,
-            notes: self.notes,
+            non_counters: non_counters.collect(),
+            notes: notes.collect(),
             stats: self.stats,
             completeness: self.completeness,
         })
     }
+}
+
+/// What came back, for every selector of the plan: copied where several asked for one thing.
+fn repeated(data: Vec<(Fetched, Charge)>, places: &[usize]) -> Result<Vec<(Fetched, Charge)>> {
+    let mut left: Vec<usize> = vec![0; data.len()];
+    places.iter().for_each(|place| left[*place] += 1);
+    let mut data: Vec<Option<(Fetched, Charge)>> = data.into_iter().map(Some).collect();
+    let mut out = Vec::with_capacity(places.len());
+    for &place in places {
+        left[place] -= 1;
+        let taken = if left[place] == 0 { data[place].take() } else { None };
+        let known = match (taken, &data[place]) {
+            (Some(last), _) => last,
+            (None, Some((fetched, held))) => {
+                let held = held.account().charge(held.bytes())?;
+                (fetched.clone(), held)
+            }
+            (None, None) => return Err(corrupt("a selector's replies are missing")),
+        };
+        out.push(known);
+    }
+    Ok(out)
 }
 
 /// Puts a message's histograms where they belong; samples that they count for.

@@ -1,6 +1,7 @@
 //! Label sets cut and joined as PromQL does.
 use std::cmp::Ordering;
 
+use trine_store::codec::put_bytes;
 use trine_store::index::compare_labels;
 use trine_store::model::{Labels, LabelsBuilder};
 
@@ -43,6 +44,21 @@ pub(super) fn group(labels: &Labels, without: bool, grouping: &[String]) -> Labe
     if without { keep(labels, |name| name != METRIC_NAME && !is_listed(name)) } else { keep(labels, is_listed) }
 }
 
+/// Appends the canonical encoding of [`group`].
+pub(super) fn group_into(labels: &Labels, without: bool, grouping: &[String], out: &mut Vec<u8>) {
+    let is_listed = |name: &str| grouping.iter().any(|g| g == name);
+    if grouping.is_empty() && !without {
+        return;
+    }
+    for (name, value) in labels.iter() {
+        let is_kept = if without { name != METRIC_NAME && !is_listed(name) } else { is_listed(name) };
+        if is_kept {
+            put_bytes(out, name.as_bytes());
+            put_bytes(out, value.as_bytes());
+        }
+    }
+}
+
 /// 64-bit hash of the label set as Prometheus hashes it, for sampling by ratio.
 pub(super) fn prometheus_hash(labels: &Labels) -> u64 {
     let mut bytes = Vec::with_capacity(labels.as_bytes().len());
@@ -72,6 +88,11 @@ mod tests {
         assert_eq!(text(&drop_metric(&l)), r#"{a="1", b="2"}"#);
         assert_eq!(text(&group(&l, false, &["b".to_owned()])), r#"{b="2"}"#);
         assert_eq!(text(&group(&l, true, &["b".to_owned()])), r#"{a="1"}"#);
+        for (without, grouping) in [(false, &["b"][..]), (true, &["b"]), (false, &[]), (true, &[]), (false, &["x"])] {
+            let (grouping, mut key) = (grouping.iter().map(|g| (*g).to_owned()).collect::<Vec<_>>(), Vec::new());
+            group_into(&l, without, &grouping, &mut key);
+            assert_eq!(key, group(&l, without, &grouping).as_bytes(), "{without} {grouping:?}");
+        }
         assert_eq!(text(&set(&drop_metric(&l), "a", "")), r#"{b="2"}"#);
     }
 }

@@ -2,28 +2,29 @@
 mod census;
 mod frames;
 mod groups;
+mod lanes;
+mod left;
 mod records;
+mod select;
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use prost::Message;
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 use trine_store::shard::ShardView;
 
-use super::fragment::{self, Lookup, LookupKind, MatcherSet, Request, Select};
-use super::functions::extended::Extension;
-use super::functions::native::{self, Column, Notes, Samples};
-use super::functions::range::{RangeFn, Windows, eval_steps};
-use super::histogram::HistogramColumn;
+use super::fragment::{self, Lookup, LookupKind, MatcherSet, Request};
 use super::metadata::FamilyMetadata;
 use super::parser::METRIC_NAME;
-use super::source::{SeriesSource, StoreSource, Wants};
+use super::source::{SeriesSource, StoreSource};
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentLimits, Sink};
-use crate::memory::{labels_bytes, text_bytes};
+use crate::memory::{Charge, labels_bytes, text_bytes};
 use frames::Frames;
-use groups::Groups;
+use left::Left;
+use select::Selects;
 
 /// Prometheus' words for a query that needs too much.
 pub(super) fn too_many_samples() -> Error {
@@ -39,11 +40,15 @@ pub fn run(
     limits: &FragmentLimits,
     sink: &mut Sink<'_>,
 ) -> Result<()> {
+    let request = decode(payload)?;
+    if request.asks_for_samples() {
+        return lanes::run(&request, tenant, shards, limits, sink);
+    }
     let sources: Vec<(u32, StoreSource<'_>)> =
         shards.iter().map(|s| (s.shard, StoreSource { view: &s.metrics, tenant })).collect();
     let borrowed: Vec<(u32, &dyn SeriesSource)> =
         sources.iter().map(|(shard, source)| (*shard, source as &dyn SeriesSource)).collect();
-    run_over(payload, &borrowed, limits, sink)
+    run_other(&request, &borrowed, limits, sink)
 }
 
 /// [`run`] over any sources, each with its shard's number.
@@ -53,90 +58,64 @@ pub fn run_over(
     limits: &FragmentLimits,
     sink: &mut Sink<'_>,
 ) -> Result<()> {
-    let corrupt = |reason: String| Error::Corrupt { what: "PromQL fragment", reason };
-    let request = Request::decode(payload).map_err(|e| corrupt(e.to_string()))?;
-    if request.version != fragment::VERSION {
-        return Err(corrupt(format!("version {}, this node reads {}", request.version, fragment::VERSION)));
+    let request = decode(payload)?;
+    if !request.asks_for_samples() {
+        return run_other(&request, sources, limits, sink);
     }
-    let mut run = Run { limits, samples_left: request.samples_max, frames: Frames::new(limits.reply_bytes_max, sink) };
+    let selects = Selects::decode(&request.selects)?;
+    let left = Left::new(&request, limits);
+    let mut merged = selects.merge(limits)?;
+    for (shard, source) in sources {
+        let done = selects.over(*shard, *source, limits, &left, sink)?;
+        merged.take(done, &left)?;
+    }
+    merged.send(&left, sink)
+}
+
+/// What is not about samples: one shard after the other.
+fn run_other(
+    request: &Request,
+    sources: &[(u32, &dyn SeriesSource)],
+    limits: &FragmentLimits,
+    sink: &mut Sink<'_>,
+) -> Result<()> {
+    let left = Left::new(request, limits);
+    let mut run = Run { limits, left: &left, frames: Frames::new(&left, sink) };
     if let Some(lookup) = &request.lookup {
         return run.lookup(lookup, sources);
     }
     if let Some(records) = &request.records {
         return run.records(records, sources);
     }
-    if let Some(census) = &request.census {
-        return run.census(census, sources);
+    request.census.as_ref().map_or(Ok(()), |census| run.census(census, sources))
+}
+
+fn decode(payload: &[u8]) -> Result<Request> {
+    let corrupt = |reason: String| Error::Corrupt { what: "PromQL fragment", reason };
+    let request = Request::decode(payload).map_err(|e| corrupt(e.to_string()))?;
+    if request.version != fragment::VERSION {
+        return Err(corrupt(format!("version {}, this node reads {}", request.version, fragment::VERSION)));
     }
-    for (position, select) in request.selects.iter().enumerate() {
-        run.select(position as u32, select, sources)?;
+    Ok(request)
+}
+
+impl Request {
+    fn asks_for_samples(&self) -> bool {
+        self.lookup.is_none() && self.records.is_none() && self.census.is_none()
     }
-    run.frames.finish()
 }
 
 struct Run<'a, 's> {
     limits: &'a FragmentLimits,
-    samples_left: u64,
+    left: &'a Left,
     frames: Frames<'a, 's>,
 }
 
-/// What is evaluated beside the data.
-struct Pushed {
-    function: RangeFn,
-    windows: Windows,
-    params: Vec<f64>,
-}
-
 impl Run<'_, '_> {
-    fn select(&mut self, position: u32, select: &Select, sources: &[(u32, &dyn SeriesSource)]) -> Result<()> {
-        let matchers = fragment::get_matchers(&select.matchers)?;
-        let memory = &self.limits.memory;
-        let pushed = match &select.steps {
-            Some(steps) => {
-                let (function, windows) = steps.decode()?;
-                Some(Pushed { function, windows, params: steps.params.clone() })
-            }
-            None => None,
-        };
-        let mut groups = match (&select.group, &pushed) {
-            (Some(group), Some(pushed)) => Some(Groups::new(group, pushed.windows.count, memory.open())?),
-            _ => None,
-        };
-        let _column = memory.charge(pushed.as_ref().map_or(0, |p| p.windows.count as u64) * size_of::<f64>() as u64)?;
-        let starts = pushed.as_ref().is_some_and(|p| p.function.uses_starts());
-        let wants = Wants { starts, stats_only: select.stats_only };
-        let mut notes = Notes::default();
-        for (shard, source) in sources {
-            self.frames.begin(*shard)?;
-            source.for_each(&matchers, (select.min_ms, select.max_ms), wants, memory, &mut |labels, samples| {
-                self.charge(samples.weight())?;
-                let Some(pushed) = &pushed else {
-                    return self.frames.samples(position, labels, samples);
-                };
-                let column = pushed.eval(samples, &mut notes);
-                notes.drain().for_each(|(note, count)| self.frames.note(position, labels, note, count));
-                if !column.has_any() {
-                    return Ok(());
-                }
-                if pushed.function.wants_counter() && column.has_floats() {
-                    self.frames.non_counter(position, labels);
-                }
-                match &mut groups {
-                    Some(groups) => groups.add(position, labels, column, &mut self.samples_left, &mut self.frames),
-                    None => self.frames.vector(position, labels, &[column.values], &column.histograms, false),
-                }
-            })?;
-        }
-        match groups {
-            Some(groups) => groups.send(position, &mut self.frames),
-            None => Ok(()),
-        }
-    }
-
     /// Counts samples and checks the clock, once a series.
     fn charge(&mut self, samples: u64) -> Result<()> {
         self.limits.stop.check()?;
-        self.samples_left = self.samples_left.checked_sub(samples).ok_or_else(too_many_samples)?;
+        self.left.samples(samples)?;
         self.frames.read(samples);
         Ok(())
     }
@@ -152,6 +131,8 @@ impl Run<'_, '_> {
             sets.push(Vec::new());
         }
         let most = if lookup.limit == 0 { usize::MAX } else { lookup.limit.saturating_add(1) as usize };
+        // Texts that another shard, or another set, has brought already.
+        let (mut sent, mut held) = (HashSet::new(), self.limits.memory.open());
         for (shard, source) in sources {
             self.frames.begin(*shard)?;
             if kind == LookupKind::Metadata {
@@ -162,7 +143,7 @@ impl Run<'_, '_> {
             }
             for set in &sets {
                 self.charge(0)?;
-                self.lookup_set(kind, lookup, *source, set, most)?;
+                self.lookup_set(kind, lookup, *source, (set, most), &mut sent, &mut held)?;
             }
         }
         self.frames.flush()
@@ -173,8 +154,9 @@ impl Run<'_, '_> {
         kind: LookupKind,
         lookup: &Lookup,
         source: &dyn SeriesSource,
-        set: &[Matcher],
-        most: usize,
+        (set, most): (&[Matcher], usize),
+        sent: &mut HashSet<String>,
+        held_sent: &mut Charge,
     ) -> Result<()> {
         let (range, memory) = ((lookup.min_ms, lookup.max_ms), &self.limits.memory);
         let mut held = memory.open();
@@ -194,21 +176,14 @@ impl Run<'_, '_> {
             LookupKind::Metadata => Vec::new(),
         };
         held.add(texts.iter().map(|text| text_bytes(text)).sum())?;
-        texts.into_iter().take(most).try_for_each(|text| self.frames.text(text))
-    }
-}
-
-impl Pushed {
-    fn eval(&self, samples: &mut Samples, notes: &mut Notes) -> Column {
-        if !self.function.wants_stale_markers() || self.windows.extension != Extension::None {
-            samples.drop_stale();
+        for text in texts.into_iter().take(most) {
+            if !sent.contains(&text) {
+                held_sent.add(text_bytes(&text))?;
+                self.frames.text(text.clone())?;
+                sent.insert(text);
+            }
         }
-        if !samples.is_plain() {
-            return native::eval_steps(self.function, samples, &self.windows, |_| &self.params, notes);
-        }
-        let Samples { times_ms, values, .. } = samples;
-        let values = eval_steps(self.function, times_ms, values, &self.windows, |_| &self.params);
-        Column { values, histograms: HistogramColumn::default() }
+        Ok(())
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Request {
     /// 0 for an instant query.
     pub step_ms: i64,
     pub lookback_ms: i64,
+    /// Samples that the query may read or hold.
+    pub samples_max: u64,
 }
 
 /// One operation of a plan. Every node but the strings and ranges has a value at each step of its grid.
@@ -270,7 +272,7 @@ impl Planner {
             start_ms = start_ms.saturating_add(step_ms);
         }
         let inner_grid = Grid::new(start_ms, max_ms, step_ms);
-        if inner_grid.count as u64 > super::SAMPLES_MAX {
+        if inner_grid.count as u64 > self.request.samples_max {
             return Err(super::local::too_many_samples());
         }
         self.whole += 1;
@@ -285,7 +287,8 @@ mod tests {
     use super::super::parser::parse;
     use super::*;
 
-    const REQUEST: Request = Request { start_ms: 600_000, end_ms: 1_200_000, step_ms: 60_000, lookback_ms: 300_000 };
+    const REQUEST: Request =
+        Request { start_ms: 600_000, end_ms: 1_200_000, step_ms: 60_000, lookback_ms: 300_000, samples_max: 1_000_000 };
 
     fn selects(query: &str) -> Vec<SelectPlan> {
         plan(&parse(query).unwrap(), &REQUEST).unwrap().selects

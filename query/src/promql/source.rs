@@ -4,7 +4,7 @@ mod native;
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 use trine_store::part::SampleKind;
-use trine_store::tsdb::{self, MetricsView};
+use trine_store::tsdb::{self, FloatReader, MetricsView};
 
 use super::functions::native::Samples;
 use super::histogram::{Histogram, Seen, settle_hints};
@@ -168,14 +168,14 @@ impl SeriesSource for StoreSource<'_> {
         visit: &mut Visit<'_>,
     ) -> Result<()> {
         let mut samples = Samples::default();
-        let mut decoded = memory.open();
+        let (mut reader, mut decoded) = (FloatReader::new(memory), memory.open());
         let mut native = native::Reader::new(self, matchers, range, wants, memory);
         for series in self.view.select_charged(self.tenant, matchers, range, memory).map_err(read_error)? {
             // The columns keep the size of the longest series so far.
             let bytes = series.samples_max().map_err(read_error)? * SAMPLE_BYTES;
             decoded.set(bytes.max(decoded.bytes()))?;
             samples.clear();
-            series.samples_into(&mut samples.times_ms, &mut samples.values).map_err(read_error)?;
+            series.read(&mut reader, &mut samples.times_ms, &mut samples.values).map_err(read_error)?;
             if native::HISTOGRAMS.iter().any(|kind| series.has(*kind)) {
                 native.histograms_into(&series, &mut samples)?;
             }
@@ -198,6 +198,7 @@ impl SeriesSource for StoreSource<'_> {
         visit: &mut VisitRecorded<'_>,
     ) -> Result<()> {
         let (mut recorded, mut decoded) = (Recorded::default(), memory.open());
+        let mut reader = FloatReader::new(memory);
         for series in self.view.select_kinds(self.tenant, matchers, range, kinds, memory).map_err(read_error)? {
             let mut bytes = 0;
             recorded.times_ms.clear();
@@ -208,7 +209,7 @@ impl SeriesSource for StoreSource<'_> {
                 if *kind == SampleKind::Float {
                     bytes += series.samples_max().map_err(read_error)? * SAMPLE_BYTES;
                     decoded.set(bytes.max(decoded.bytes()))?;
-                    series.samples_into(&mut recorded.times_ms, &mut recorded.values).map_err(read_error)?;
+                    series.read(&mut reader, &mut recorded.times_ms, &mut recorded.values).map_err(read_error)?;
                     continue;
                 }
                 let mut blobs = Vec::new();

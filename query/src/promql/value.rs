@@ -1,5 +1,6 @@
 //! What a query answers.
 use std::sync::Arc;
+use std::time::Duration;
 
 use trine_store::model::Labels;
 
@@ -49,6 +50,18 @@ pub struct Stats {
     pub frame_bytes: u64,
     /// Most samples and step values held at once on the asking node, by count.
     pub samples_peak: u64,
+    pub phases: Phases,
+}
+
+/// How long the parts of a query took on the asking node, waiting included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Parsing, checking and planning.
+    pub plan: Duration,
+    /// From the first request to the shards to their last frame, decoded.
+    pub fetch: Duration,
+    /// Evaluating what came back.
+    pub evaluate: Duration,
 }
 
 /// A query's result with what is known about it.

@@ -120,6 +120,47 @@ async fn limits_are_kept() {
 }
 
 #[tokio::test]
+async fn a_query_of_many_samples_is_refused_in_prometheus_words() {
+    let scatter: Arc<dyn Scatter> = Arc::new(MemoryScatter::new(&three_series(), 2));
+    let text = "query processing would load too many samples into memory in query execution";
+    // Five samples of each series are in the range.
+    for (query, samples_max, is_enough) in [
+        ("a[5m]", 10, true),
+        ("a[5m]", 9, false),
+        ("sum_over_time(a[5m])", 30, true),
+        ("sum_over_time(a[5m])", 9, false),
+        ("max_over_time(a[10s:1s])", 200, true),
+        ("1", 0, false),
+    ] {
+        let query = InstantQuery { query: query.to_owned(), time_ms: 300_000, lookback_ms: 300_000, limit: 0 };
+        match promql::instant_within(&scatter, &ctx(), &query, samples_max).await {
+            Ok(_) => assert!(is_enough, "{query:?}"),
+            Err(Error::Limit { message }) => assert_eq!((message.as_str(), is_enough), (text, false), "{query:?}"),
+            Err(other) => panic!("{query:?}: {other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_named_twice_is_read_once() {
+    let scatter: Arc<dyn Scatter> = Arc::new(StoreScatter::new(&three_series(), 3));
+    let once = instant(&scatter, "rate(a[5m])", 300_000).await.unwrap();
+    let twice = instant(&scatter, "rate(a[5m]) + rate(a[5m]) + sum(b) * 0 + sum(b)", 300_000).await;
+    assert!(matches!(&twice.unwrap().value, Value::Vector(v) if v.is_empty()), "labels of a and b do not match");
+    let twice = instant(&scatter, "rate(a[5m]) + rate(a[5m])", 300_000).await.unwrap();
+    assert_eq!(twice.stats.samples_read, once.stats.samples_read);
+    assert_eq!((once.infos.len(), &once.infos), (1, &twice.infos));
+    let (Value::Vector(once), Value::Vector(twice)) = (&once.value, &twice.value) else { panic!("no vectors") };
+    assert_eq!(once.len(), 2);
+    for (one, two) in once.iter().zip(twice) {
+        assert_eq!((&one.labels, one.value * 2.0), (&two.labels, two.value));
+    }
+    // Another range or function is another thing.
+    let other = instant(&scatter, "a - max_over_time(a[5m]) + a offset 1m", 300_000).await.unwrap();
+    assert!(matches!(&other.value, Value::Vector(v) if v.len() == 2 && v[0].value == 4.0), "{:?}", other.value);
+}
+
+#[tokio::test]
 async fn the_deepest_expressions_fit_the_stack() {
     let scatter: Arc<dyn Scatter> = Arc::new(MemoryScatter::new(&three_series(), 2));
     let chain = vec!["b"; 249].join(" + ");

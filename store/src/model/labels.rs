@@ -48,6 +48,19 @@ impl Labels {
         Ok(Self(Arc::from(bytes)))
     }
 
+    /// Of pairs whose names rise and whose values are not empty; `None` of others. `buffer` is overwritten.
+    pub(crate) fn from_sorted(pairs: &[(&str, &str)], buffer: &mut Vec<u8>) -> Option<Self> {
+        if !pairs.is_sorted_by(|a, b| a.0 < b.0) || pairs.iter().any(|(_, value)| value.is_empty()) {
+            return None;
+        }
+        buffer.clear();
+        for (name, value) in pairs {
+            put_bytes(buffer, name.as_bytes());
+            put_bytes(buffer, value.as_bytes());
+        }
+        Some(Self(Arc::from(buffer.as_slice())))
+    }
+
     /// The canonical encoding.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

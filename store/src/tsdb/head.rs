@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 
 use batch::Batch;
 pub use freeze::{FreezeJob, Frozen};
-pub(in crate::tsdb) use run::Run;
+pub(in crate::tsdb) use run::{Run, RunChunk};
 pub use view::HeadView;
 
 use crate::codec;

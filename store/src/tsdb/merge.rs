@@ -7,6 +7,11 @@ pub(super) fn settle(times_ms: &mut Vec<i64>, values: &mut Vec<u64>) -> u64 {
     settle_by(times_ms, values, |_, _| true)
 }
 
+/// As [`settle`], for values.
+pub(super) fn settle_floats(times_ms: &mut Vec<i64>, values: &mut Vec<f64>) -> u64 {
+    settle_by(times_ms, values, |_, _| true)
+}
+
 /// As [`settle`], for payloads.
 pub(super) fn settle_blobs(kind: SampleKind, times_ms: &mut Vec<i64>, payloads: &mut Vec<Vec<u8>>) -> u64 {
     match kind {

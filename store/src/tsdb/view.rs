@@ -2,12 +2,14 @@
 mod count;
 mod from_block;
 mod from_head;
+mod reader;
 mod series;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use count::CountSeries;
+pub use reader::FloatReader;
 pub use series::{Series, SeriesSet};
 
 use super::{Block, HeadView, Result};
@@ -106,8 +108,11 @@ impl MetricsView {
             source.list((min_ms, max_ms), kinds, sources.heads.len(), &mut found, &mut held)?;
             sources.heads.push(source);
         }
-        // Stable, so the parts of one series stay in log order; the sources come sorted or nearly so.
-        found.sort_by(|a, b| compare_labels(a.0.as_bytes(), b.0.as_bytes()));
+        // Stable, so the parts of one series stay in log order; the sources come sorted or nearly so, a block is in order.
+        let is_one_block = sources.heads.is_empty() && sources.blocks.len() < 2;
+        if !is_one_block {
+            found.sort_by(|a, b| compare_labels(a.0.as_bytes(), b.0.as_bytes()));
+        }
         sources.held = held;
         Ok(SeriesSet::new(found, Arc::new(sources)))
     }

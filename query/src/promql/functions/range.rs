@@ -230,8 +230,49 @@ pub fn eval_steps<'p>(
     windows: &Windows,
     params: impl Fn(usize) -> &'p [f64],
 ) -> Vec<f64> {
-    let (mut from, mut to) = (0, 0);
     let mut out = Vec::with_capacity(windows.count);
+    eval_steps_into(function, ts, vs, windows, params, &mut out);
+    out
+}
+
+/// As [`eval_steps`], appended to `out`.
+pub fn eval_steps_into<'p>(
+    function: RangeFn,
+    ts: &[i64],
+    vs: &[f64],
+    windows: &Windows,
+    params: impl Fn(usize) -> &'p [f64],
+    out: &mut Vec<f64>,
+) {
+    let extension = windows.extension;
+    match function {
+        _ if extension != Extension::None => slide(ts, windows, out, |samples, window, _| {
+            extended::eval(function, extension, &ts[samples.clone()], &vs[samples], window)
+        }),
+        // What looks at all samples of a window to find few that matter finds those once.
+        Rate | Increase | Delta => {
+            let mut drops = rate::Drops::of(vs, function != Delta);
+            slide(ts, windows, out, |samples, window, _| {
+                drops.extrapolated(&ts[samples.clone()], &vs[samples.clone()], samples.start, window, function == Rate)
+            });
+        }
+        Instant => slide(ts, windows, out, |samples, _, _| {
+            samples.end.checked_sub(1).filter(|last| *last >= samples.start).map(|last| vs[last])
+        }),
+        _ => slide(ts, windows, out, |samples, window, step| {
+            function.eval(&ts[samples.clone()], &vs[samples], window, params(step))
+        }),
+    }
+}
+
+/// Appends what `eval` makes of the samples of each step's window: their positions, the window, and the step.
+fn slide(
+    ts: &[i64],
+    windows: &Windows,
+    out: &mut Vec<f64>,
+    mut eval: impl FnMut(std::ops::Range<usize>, &Window, usize) -> Option<f64>,
+) {
+    let (mut from, mut to) = (0, 0);
     for step in 0..windows.count {
         let window = windows.at(step);
         let (after, end) = windows.reach(&window);
@@ -241,14 +282,8 @@ pub fn eval_steps<'p>(
         while from < to && ts[from] <= after {
             from += 1;
         }
-        let (ts, vs) = (&ts[from..to], &vs[from..to]);
-        let value = match windows.extension {
-            Extension::None => function.eval(ts, vs, &window, params(step)),
-            extension => extended::eval(function, extension, ts, vs, &window),
-        };
-        out.push(value.unwrap_or(ABSENT));
+        out.push(eval(from..to, &window, step).unwrap_or(ABSENT));
     }
-    out
 }
 
 /// Removes stale markers from a series.

@@ -6,39 +6,75 @@ use super::range::Window;
 ///
 /// `None` with fewer than two samples. Agrees with Prometheus' `extrapolatedRate` without start timestamps.
 pub fn extrapolated(ts: &[i64], vs: &[f64], window: &Window, is_counter: bool, per_second: bool) -> Option<f64> {
-    let (first, last) = (*ts.first()?, *ts.last()?);
-    if ts.len() < 2 {
-        return None;
-    }
-    let mut result = vs[vs.len() - 1] - vs[0];
-    if is_counter {
-        for pair in vs.windows(2) {
-            if pair[1] < pair[0] {
-                result += pair[0];
-            }
+    Drops::of(vs, is_counter).extrapolated(ts, vs, 0, window, per_second)
+}
+
+/// Where the values of a series fall, which is where a counter was reset. Windows over it that move forward see each
+/// fall once, whatever their length.
+#[derive(Clone, Debug)]
+pub struct Drops {
+    is_counter: bool,
+    /// Rising positions of values that are less than the one before.
+    at: Vec<usize>,
+    /// The first of `at` that lies behind the start of the window.
+    next: usize,
+}
+
+impl Drops {
+    /// Of the values of a whole series. What is no counter has no resets.
+    pub fn of(vs: &[f64], is_counter: bool) -> Self {
+        let mut at = Vec::new();
+        if is_counter && !vs.is_sorted() {
+            at.extend(vs.windows(2).zip(1..).filter(|(pair, _)| pair[1] < pair[0]).map(|(_, position)| position));
         }
+        Self { is_counter, at, next: 0 }
     }
-    let mut to_start = (first - (window.end_ms - window.range_ms)) as f64 / 1000.0;
-    let mut to_end = (window.end_ms - last) as f64 / 1000.0;
-    let sampled = (last - first) as f64 / 1000.0;
-    let spacing = sampled / (ts.len() - 1) as f64;
-    let threshold = spacing * 1.1;
-    if to_start >= threshold {
-        to_start = spacing / 2.0;
+
+    /// [`extrapolated`] for the window with the samples `ts` and `vs`, the first of which is the series' sample `start`;
+    /// `start` never falls.
+    #[inline]
+    pub fn extrapolated(
+        &mut self,
+        ts: &[i64],
+        vs: &[f64],
+        start: usize,
+        window: &Window,
+        per_second: bool,
+    ) -> Option<f64> {
+        let (first, last) = (*ts.first()?, *ts.last()?);
+        if ts.len() < 2 {
+            return None;
+        }
+        let mut result = vs[vs.len() - 1] - vs[0];
+        while self.at.get(self.next).is_some_and(|at| *at <= start) {
+            self.next += 1;
+        }
+        for at in self.at[self.next..].iter().take_while(|at| **at < start + vs.len()) {
+            result += vs[at - start - 1];
+        }
+        let is_counter = self.is_counter;
+        let mut to_start = (first - (window.end_ms - window.range_ms)) as f64 / 1000.0;
+        let mut to_end = (window.end_ms - last) as f64 / 1000.0;
+        let sampled = (last - first) as f64 / 1000.0;
+        let spacing = sampled / (ts.len() - 1) as f64;
+        let threshold = spacing * 1.1;
+        if to_start >= threshold {
+            to_start = spacing / 2.0;
+        }
+        if is_counter && result > 0.0 && vs[0] >= 0.0 {
+            // A counter was zero once: do not extrapolate to before that.
+            let to_zero = sampled * (vs[0] / result);
+            to_start = if to_zero < to_start { to_zero } else { to_start };
+        }
+        if to_end >= threshold {
+            to_end = spacing / 2.0;
+        }
+        let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+        if per_second {
+            factor /= window.range_ms as f64 / 1000.0;
+        }
+        Some(result * factor)
     }
-    if is_counter && result > 0.0 && vs[0] >= 0.0 {
-        // A counter was zero once: do not extrapolate to before that.
-        let to_zero = sampled * (vs[0] / result);
-        to_start = if to_zero < to_start { to_zero } else { to_start };
-    }
-    if to_end >= threshold {
-        to_end = spacing / 2.0;
-    }
-    let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-    if per_second {
-        factor /= window.range_ms as f64 / 1000.0;
-    }
-    Some(result * factor)
 }
 
 /// `irate` and `idelta`: from the last two samples only.
@@ -79,6 +115,8 @@ pub fn regression(ts: &[i64], vs: &[f64], intercept_ms: i64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const WINDOW: Window = Window { end_ms: 60_000, range_ms: 60_000, eval_ms: 60_000 };
@@ -92,6 +130,30 @@ mod tests {
         assert!((rate(&[1000.0, 1010.0, 10.0, 35.0], true) - 45.0 / 45.0).abs() < 1e-12);
         assert!((rate(&[60.0, 45.0, 30.0, 15.0], false) + 1.0).abs() < 1e-12);
         assert_eq!(extrapolated(&ts[..1], &[1.0], &WINDOW, true, true), None);
+    }
+
+    proptest! {
+        /// One pass over a series gives what each window alone gives, to the bit.
+        #[test]
+        fn sliding_windows_are_each_as_if_alone(
+            vs in prop::collection::vec(prop_oneof![8 => 0.0f64..100.0, 1 => Just(f64::NAN)], 0..60),
+            starts in prop::collection::vec(0usize..60, 1..20),
+            len in 0usize..20,
+            is_counter: bool,
+        ) {
+            let ts: Vec<i64> = (0..vs.len() as i64).map(|i| i * 15_000).collect();
+            let mut starts = starts;
+            starts.sort_unstable();
+            let mut drops = Drops::of(&vs, is_counter);
+            for start in starts.into_iter().map(|start| start.min(vs.len())) {
+                let samples = start..(start + len).min(vs.len());
+                let (ts, vs) = (&ts[samples.clone()], &vs[samples]);
+                let slid = drops.extrapolated(ts, vs, start, &WINDOW, true);
+                prop_assert_eq!(slid.is_some(), vs.len() > 1);
+                let alone = extrapolated(ts, vs, &WINDOW, is_counter, true);
+                prop_assert_eq!(slid.map(f64::to_bits), alone.map(f64::to_bits));
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use prost::Message;
 use trine_store::model::Labels;
 use trine_store::part::SampleKind;
 
-use super::{is_oddly_named_counter, too_many_samples};
+use super::{Left, is_oddly_named_counter};
 use crate::error::Result;
 use crate::fragment::Sink;
 use crate::promql::columns;
@@ -31,7 +31,7 @@ pub(super) struct Frames<'a, 's> {
     frame: Frame,
     /// About the encoded size of `frame`.
     bytes: usize,
-    reply_bytes_left: u64,
+    left: &'a Left,
     non_counters: HashSet<(u32, String)>,
     /// How often by selector, kind and metric; sent at the end.
     notes: BTreeMap<(u32, Note, String), u64>,
@@ -39,16 +39,9 @@ pub(super) struct Frames<'a, 's> {
 }
 
 impl<'a, 's> Frames<'a, 's> {
-    pub(super) fn new(reply_bytes_max: u64, sink: &'a mut Sink<'s>) -> Self {
+    pub(super) fn new(left: &'a Left, sink: &'a mut Sink<'s>) -> Self {
         let frame = Frame { version: VERSION, ..Frame::default() };
-        Self {
-            frame,
-            bytes: 0,
-            reply_bytes_left: reply_bytes_max,
-            non_counters: HashSet::new(),
-            notes: BTreeMap::new(),
-            sink,
-        }
+        Self { frame, bytes: 0, left, non_counters: HashSet::new(), notes: BTreeMap::new(), sink }
     }
 
     /// What follows is from this shard.
@@ -73,7 +66,7 @@ impl<'a, 's> Frames<'a, 's> {
         }
         let encoded = std::mem::replace(&mut self.frame, empty).encode_to_vec();
         self.bytes = 0;
-        self.reply_bytes_left = self.reply_bytes_left.checked_sub(encoded.len() as u64).ok_or_else(too_many_samples)?;
+        self.left.reply(encoded.len() as u64)?;
         (self.sink)(Bytes::from(encoded))
     }
 
@@ -118,11 +111,11 @@ impl<'a, 's> Frames<'a, 's> {
         &mut self,
         select: u32,
         labels: &Labels,
-        step_columns: &[Vec<f64>],
+        step_columns: &[&[f64]],
         histograms: &HistogramColumn,
         is_loose: bool,
     ) -> Result<()> {
-        let steps = step_columns.first().map_or(0, Vec::len);
+        let steps = step_columns.first().map_or(0, |column| column.len());
         let mut first = 0;
         while first < steps {
             let mut end = (first + STEPS_PER_MESSAGE).min(steps);
@@ -160,6 +153,18 @@ impl<'a, 's> Frames<'a, 's> {
             std::collections::btree_map::Entry::Vacant(_) if full => {}
             std::collections::btree_map::Entry::Vacant(new) => drop(new.insert(count)),
         }
+    }
+
+    /// Sends the rest. Samples that were read and have no frame to tell of them.
+    pub(super) fn finish_shard(&mut self) -> Result<u64> {
+        let read = std::mem::take(&mut self.frame.samples_read);
+        let shard = self.frame.shard;
+        let is_empty = self.notes.is_empty() && self.frame == Frame { version: VERSION, shard, ..Frame::default() };
+        if is_empty {
+            return Ok(read);
+        }
+        self.frame.samples_read = read;
+        self.finish().map(|()| 0)
     }
 
     /// Sends the rest.

@@ -3,11 +3,11 @@
 //! Floats are aggregated here. A series with histograms at any step is sent as it is to whoever asked for sums or averages:
 //! mixes of floats, exponential and custom buckets can only be judged with all series of a group together. To counts and
 //! extremes histograms are no more than their presence, so those are settled here.
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 use trine_store::model::Labels;
 
+use super::Left;
 use super::frames::Frames;
-use super::too_many_samples;
 use crate::error::{Error, Result};
 use crate::memory::{Charge, labels_bytes};
 use crate::promql::aggregate::Cells;
@@ -16,14 +16,27 @@ use crate::promql::functions::native::{Column, Note};
 use crate::promql::histogram::HistogramColumn;
 use crate::promql::labels;
 
-/// The groups of a partial aggregation over all shards of the node.
+/// The groups of a partial aggregation, of one shard or of all.
+#[derive(Debug)]
 pub(super) struct Groups {
     partial: Partial,
     without: bool,
     labels: Vec<String>,
     steps: usize,
     cells: HashMap<Labels, Cells>,
+    /// Labels of the group that is being looked for.
+    key: Vec<u8>,
     held: Charge,
+}
+
+/// The canonical encoding of a label set, to look one up by.
+#[derive(Hash)]
+struct Encoded<'a>(&'a [u8]);
+
+impl Equivalent<Labels> for Encoded<'_> {
+    fn equivalent(&self, labels: &Labels) -> bool {
+        labels.as_bytes() == self.0
+    }
 }
 
 impl Groups {
@@ -32,7 +45,8 @@ impl Groups {
             what: "PromQL fragment",
             reason: format!("unknown aggregation {}", group.partial),
         })?;
-        Ok(Self { partial, without: group.without, labels: group.labels.clone(), steps, cells: HashMap::new(), held })
+        let (cells, key) = (HashMap::new(), Vec::new());
+        Ok(Self { partial, without: group.without, labels: group.labels.clone(), steps, cells, key, held })
     }
 
     /// Adds one series, or sends it on its own.
@@ -40,8 +54,8 @@ impl Groups {
         &mut self,
         position: u32,
         series: &Labels,
-        mut column: Column,
-        samples_left: &mut u64,
+        column: &mut Column,
+        left: &Left,
         frames: &mut Frames<'_, '_>,
     ) -> Result<()> {
         if !column.histograms.is_empty() {
@@ -58,25 +72,46 @@ impl Groups {
                     }
                 }
                 Partial::Sum | Partial::Avg => {
-                    return frames.vector(position, series, &[column.values], &column.histograms, true);
+                    return frames.vector(position, series, &[&column.values], &column.histograms, true);
                 }
             }
         }
-        self.add_floats(series, &column.values, samples_left)
+        self.add_floats(series, &column.values, left)
     }
 
-    fn add_floats(&mut self, series: &Labels, column: &[f64], samples_left: &mut u64) -> Result<()> {
-        let key = labels::group(series, self.without, &self.labels);
-        if let Some(cells) = self.cells.get_mut(&key) {
+    fn add_floats(&mut self, series: &Labels, column: &[f64], left: &Left) -> Result<()> {
+        self.key.clear();
+        labels::group_into(series, self.without, &self.labels, &mut self.key);
+        if let Some(cells) = self.cells.get_mut(&Encoded(&self.key)) {
             cells.add(column);
             return Ok(());
         }
-        let held = Cells::values_count(self.partial, self.steps);
-        *samples_left = samples_left.checked_sub(held).ok_or_else(too_many_samples)?;
+        let key = Labels::decode(&self.key)
+            .map_err(|e| Error::Corrupt { what: "labels of a series", reason: e.to_string() })?;
+        left.samples(Cells::values_count(self.partial, self.steps))?;
         self.held.add(Cells::bytes(self.partial, self.steps) + labels_bytes(&key))?;
         let mut cells = Cells::new(self.partial, self.steps);
         cells.add(column);
         self.cells.insert(key, cells);
+        Ok(())
+    }
+
+    /// Takes over the groups of the next shard.
+    pub(super) fn absorb(&mut self, other: Self, left: &Left) -> Result<()> {
+        if self.cells.is_empty() {
+            *self = other;
+            return Ok(());
+        }
+        let each = Cells::bytes(self.partial, self.steps);
+        for (key, cells) in other.cells {
+            if let Some(known) = self.cells.get_mut(&key) {
+                known.merge(0, &cells.columns());
+                left.give_back(Cells::values_count(self.partial, self.steps));
+                continue;
+            }
+            self.held.add(each + labels_bytes(&key))?;
+            self.cells.insert(key, cells);
+        }
         Ok(())
     }
 
@@ -86,6 +121,10 @@ impl Groups {
         let mut sorted: Vec<(Labels, Cells)> = self.cells.into_iter().collect();
         sorted.sort_by(|a, b| labels::compare(&a.0, &b.0));
         let none = HistogramColumn::default();
-        sorted.into_iter().try_for_each(|(key, cells)| frames.vector(position, &key, &cells.columns(), &none, false))
+        sorted.into_iter().try_for_each(|(key, cells)| {
+            let columns = cells.columns();
+            let columns: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
+            frames.vector(position, &key, &columns, &none, false)
+        })
     }
 }

@@ -1,14 +1,15 @@
 //! One tenant's section of a block: its index, piece by piece.
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
+use smallvec::SmallVec;
 
 use super::Block;
 use super::format::{Directory, Extent, ROWS_PER_PIECE, TenantEntry};
 use super::tables::{
     ChunkRef, SeriesPiece, SeriesRow, Symbols, TimesRef, decode_metadata, decode_postings, decode_times,
 };
-use crate::codec::{self, put_bytes};
+use crate::codec;
 use crate::index::Postings;
 use crate::model::Labels;
 use crate::tsdb::{Error, FamilyMetadata, Result};
@@ -21,6 +22,8 @@ pub(in crate::tsdb) struct TenantIndex {
     len: u64,
     directory: Arc<Directory>,
     symbols: Arc<Symbols>,
+    /// Pieces of the table of time columns that were asked for: every chunk asks, so they are found without a lock.
+    times: Arc<[OnceLock<Arc<Vec<TimesRef>>>]>,
 }
 
 /// One series of a section.
@@ -38,8 +41,8 @@ impl<'a> SeriesAt<'a> {
         self.row.chunks
     }
 
-    pub(in crate::tsdb) fn labels(&self) -> Result<Labels> {
-        self.index.labels(self.row.pairs)
+    pub(in crate::tsdb) fn labels(&self, buffer: &mut Vec<u8>) -> Result<Labels> {
+        self.index.labels(self.row.pairs, buffer)
     }
 }
 
@@ -59,7 +62,8 @@ impl TenantIndex {
             let bytes = symbols.bytes();
             Ok((symbols, bytes))
         })?;
-        Ok(Self { block: block.clone(), start: entry.start, len: entry.len, directory, symbols })
+        let times = directory.times.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { block: block.clone(), start: entry.start, len: entry.len, directory, symbols, times })
     }
 
     fn piece<T: Send + Sync + 'static>(
@@ -182,26 +186,36 @@ impl TenantIndex {
         Ok(())
     }
 
-    fn labels(&self, pairs: &[(u32, u32)]) -> Result<Labels> {
-        let mut key = Vec::with_capacity(pairs.len() * 24);
+    fn labels(&self, pairs: &[(u32, u32)], buffer: &mut Vec<u8>) -> Result<Labels> {
+        let mut texts: SmallVec<[(&str, &str); 24]> = SmallVec::with_capacity(pairs.len());
         for (name, value) in pairs {
-            put_bytes(&mut key, self.symbol(*name)?.as_bytes());
-            put_bytes(&mut key, self.symbol(*value)?.as_bytes());
+            texts.push((self.symbol(*name)?, self.symbol(*value)?));
         }
-        Labels::decode(&key).map_err(|source| self.decode_error("series", source))
+        let labels = Labels::from_sorted(&texts, buffer);
+        labels.ok_or_else(|| self.damaged("series", "its labels are not in order or one is empty"))
     }
 
     /// A time column by its number.
     pub(in crate::tsdb) fn times(&self, column: u32) -> Result<TimesRef> {
         let (at, row) = (column as usize / ROWS_PER_PIECE, column as usize % ROWS_PER_PIECE);
         let missing = || self.damaged("time columns", "a column is missing");
-        let extent = self.directory.times.get(at).ok_or_else(missing)?;
-        let piece = self.piece(*extent, "time columns", |raw| {
+        let kept = self.times.get(at).ok_or_else(missing)?;
+        let found = match kept.get() {
+            Some(piece) => piece.get(row),
+            None => {
+                let piece = self.times_piece(self.directory.times[at])?;
+                kept.get_or_init(|| piece).get(row)
+            }
+        };
+        found.copied().ok_or_else(missing)
+    }
+
+    fn times_piece(&self, extent: Extent) -> Result<Arc<Vec<TimesRef>>> {
+        self.piece(extent, "time columns", |raw| {
             let columns = decode_times(raw)?;
             let bytes = columns.len() * size_of::<TimesRef>();
             Ok((columns, bytes))
-        })?;
-        piece.get(row).copied().ok_or_else(missing)
+        })
     }
 
     /// Reads a page and checks it. Not cached here: see [`crate::tsdb::view`].
@@ -247,7 +261,8 @@ impl SeriesCursor {
         let Some(found) = piece.row(row) else {
             return Err(index.damaged("series", "a series is missing"));
         };
-        let series = OwnedSeries { id, labels: index.labels(found.pairs)?, chunks: found.chunks.to_vec() };
+        let series =
+            OwnedSeries { id, labels: index.labels(found.pairs, &mut Vec::new())?, chunks: found.chunks.to_vec() };
         self.piece = Some((at, piece));
         self.next += 1;
         Ok(Some(series))

@@ -2,6 +2,8 @@
 
 /// A quotient of this many or more is replaced by the 64 bits of the number: one outlier costs 85 bits, not thousands.
 pub(super) const ESCAPE: u32 = 20;
+/// Bits of a word, read at any place, that are there for sure.
+const WORD_BITS: u32 = 57;
 
 /// Appends bits to a byte vector; [`BitWriter::finish`] writes out the last, zero-padded byte.
 pub(super) struct BitWriter<'a> {
@@ -126,6 +128,30 @@ impl<'a> BitReader<'a> {
         (u64::from(quotient) << k) | self.read_wide(k)
     }
 
+    /// Fills `out` with the next Rice codes; `k` is at most 63. Several codes are taken from one word that was read, so
+    /// that the place of the next one is known without going through memory.
+    pub(super) fn rice_all(&mut self, k: u32, out: &mut [i64]) {
+        let mask = if k <= 32 { (1u64 << k) - 1 } else { 0 };
+        let (mut word, mut left) = (self.peek(), WORD_BITS);
+        for slot in out {
+            let mut quotient = word.trailing_zeros();
+            if quotient + 1 + k > left {
+                (word, left) = (self.peek(), WORD_BITS);
+                quotient = word.trailing_zeros();
+            }
+            let bits = quotient + 1 + k;
+            if quotient >= ESCAPE || k > 32 || bits > left {
+                *slot = self.rice_slow(quotient, k) as i64;
+                (word, left) = (self.peek(), WORD_BITS);
+                continue;
+            }
+            *slot = ((u64::from(quotient) << k) | ((word >> (quotient + 1)) & mask)) as i64;
+            word >>= bits;
+            left -= bits;
+            self.at += bits as usize;
+        }
+    }
+
     /// Whether everything read so far was there.
     pub(super) fn is_within(&self) -> bool {
         self.at <= self.bytes.len() * 8
@@ -152,6 +178,22 @@ mod tests {
             for (v, k) in &values {
                 prop_assert_eq!(r.rice(*k), *v);
             }
+            prop_assert!(r.is_within());
+        }
+
+        #[test]
+        fn rice_codes_come_back_together(values in proptest::collection::vec((any::<u64>(), 0u32..64), 0..200), k in 0u32..64) {
+            let values: Vec<u64> = values.into_iter().map(|(v, shift)| v >> shift).collect();
+            let mut out = Vec::new();
+            let mut w = BitWriter::new(&mut out);
+            values.iter().for_each(|v| w.rice(*v, k));
+            w.rice(7, 3);
+            w.finish();
+            let mut r = BitReader::new(&out);
+            let mut back = vec![0i64; values.len()];
+            r.rice_all(k, &mut back);
+            prop_assert_eq!(back.iter().map(|v| *v as u64).collect::<Vec<_>>(), values);
+            prop_assert_eq!(r.rice(3), 7);
             prop_assert!(r.is_within());
         }
     }

@@ -8,6 +8,8 @@
 //! With an exponent the value is `m / 10^e`, which is what parsing the decimal text gives. Values that have no such form
 //! (NaNs with the stale marker among them, infinities, -0) are exceptions, and the column repeats the value before.
 //! Raw bits are mapped so that they order as the floats do.
+use std::ops::Range;
+
 use super::{Scratch, ints};
 use crate::codec::{Error, Reader, put_uvarint};
 
@@ -120,7 +122,31 @@ pub(in crate::tsdb) fn decode(
     scratch: &mut Scratch,
     out: &mut Vec<u64>,
 ) -> Result<(), Error> {
-    if count == 0 {
+    decode_as(bytes, count, 0..count, scratch, out, f64::to_bits)
+}
+
+/// Appends the values at positions `range` of a column of `count`.
+pub(in crate::tsdb) fn decode_range(
+    bytes: &[u8],
+    count: usize,
+    range: Range<usize>,
+    scratch: &mut Scratch,
+    out: &mut Vec<f64>,
+) -> Result<(), Error> {
+    decode_as(bytes, count, range, scratch, out, |value| value)
+}
+
+/// `of` keeps all bits of what it is given.
+fn decode_as<T>(
+    bytes: &[u8],
+    count: usize,
+    range: Range<usize>,
+    scratch: &mut Scratch,
+    out: &mut Vec<T>,
+    of: impl Fn(f64) -> T,
+) -> Result<(), Error> {
+    let range = range.start.min(count)..range.end.min(count);
+    if range.is_empty() {
         return Ok(());
     }
     let mut r = Reader::new(bytes);
@@ -137,27 +163,38 @@ pub(in crate::tsdb) fn decode(
     }
     let from = out.len();
     scratch.ints.clear();
-    ints::decode(r.take(r.remaining(), "float column")?, count, &mut scratch.ints)?;
+    ints::decode_first(r.take(r.remaining(), "float column")?, count, range.end, &mut scratch.ints)?;
+    let wanted = scratch.ints[range.start..].iter();
     if exponent == RAW {
-        out.extend(scratch.ints.iter().map(|m| ordered(*m) as u64));
+        out.extend(wanted.map(|m| of(f64::from_bits(ordered(*m) as u64))));
     } else if exponent == 0 {
-        out.extend(scratch.ints.iter().map(|m| (*m as f64).to_bits()));
+        out.extend(wanted.map(|m| of(*m as f64)));
     } else {
         let power = POWERS[usize::from(exponent)];
-        out.extend(scratch.ints.iter().map(|m| (*m as f64 / power).to_bits()));
+        out.extend(wanted.map(|m| of(*m as f64 / power)));
     }
-    if exceptions > 0 { apply_exceptions(exceptions_at, &mut out[from..]) } else { Ok(()) }
+    if exceptions == 0 {
+        return Ok(());
+    }
+    apply_exceptions(exceptions_at, count, |position, bits| {
+        if let Some(slot) = position.checked_sub(range.start).and_then(|at| out[from..].get_mut(at)) {
+            *slot = of(f64::from_bits(bits));
+        }
+    })
 }
 
-fn apply_exceptions(mut r: Reader<'_>, values: &mut [u64]) -> Result<(), Error> {
-    let count = r.count(9, "exceptions count")?;
+/// Calls `set` with the position and the bits of each exception of a column of `count`.
+fn apply_exceptions(mut r: Reader<'_>, count: usize, mut set: impl FnMut(usize, u64)) -> Result<(), Error> {
+    let exceptions = r.count(9, "exceptions count")?;
     let mut next = 0usize;
-    for _ in 0..count {
+    for _ in 0..exceptions {
         let at = r.position();
         let gap = usize::try_from(r.uvarint("exception position")?).unwrap_or(usize::MAX);
         let position = next.saturating_add(gap);
-        let value = values.get_mut(position).ok_or(Error::Invalid { what: "exception position", at })?;
-        *value = r.u64("exception bits")?;
+        if position >= count {
+            return Err(Error::Invalid { what: "exception position", at });
+        }
+        set(position, r.u64("exception bits")?);
         next = position + 1;
     }
     Ok(())
@@ -223,6 +260,20 @@ mod tests {
             ], 0..300),
         ) {
             coded(&values);
+        }
+
+        #[test]
+        fn a_range_comes_back_alone(
+            values in proptest::collection::vec(
+                prop_oneof![4 => (0i64..1000).prop_map(|m| (m as f64 / 10.0).to_bits()), 1 => any::<u64>()], 0..200),
+            from in 0usize..220,
+            len in 0usize..220,
+        ) {
+            let (mut bytes, mut scratch, mut back) = (Vec::new(), Scratch::default(), vec![1.0]);
+            encode(&values, &mut scratch, &mut bytes);
+            decode_range(&bytes, values.len(), from..from + len, &mut scratch, &mut back).unwrap();
+            let expected = values.iter().skip(from).take(len).copied();
+            prop_assert!(back[1..].iter().map(|v| v.to_bits()).eq(expected));
         }
 
         #[test]

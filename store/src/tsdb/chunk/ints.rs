@@ -241,7 +241,18 @@ fn encode_sparse(coded: impl Iterator<Item = u64>, gap_k: u32, k: u32, buffer: &
 
 /// Appends `count` numbers to `out`; `bytes` is exactly one coded column.
 pub(in crate::tsdb) fn decode(bytes: &[u8], count: usize, out: &mut Vec<i64>) -> Result<(), Error> {
-    if count == 0 {
+    decode_first(bytes, count, count, out)
+}
+
+/// Appends the first `wanted` of the column's `count` numbers.
+pub(in crate::tsdb) fn decode_first(
+    bytes: &[u8],
+    count: usize,
+    wanted: usize,
+    out: &mut Vec<i64>,
+) -> Result<(), Error> {
+    let wanted = wanted.min(count);
+    if wanted == 0 {
         return Ok(());
     }
     if count > super::CHUNK_SAMPLES_LIMIT {
@@ -255,54 +266,83 @@ pub(in crate::tsdb) fn decode(bytes: &[u8], count: usize, out: &mut Vec<i64>) ->
     let base = r.ivarint("column base")?;
     let from = out.len();
     if flags & CONSTANT != 0 {
-        out.resize(from + count, base);
+        out.resize(from + wanted, base);
         return Ok(());
     }
     let divisor = if flags & DIVIDED != 0 { r.uvarint("column divisor")? as i64 } else { 1 };
     let center = r.ivarint("column centre")?;
     let k = read_k(&mut r)?;
     let order = flags & 3;
-    out.reserve(count);
-    let mut state = State { order, center, x: 0, step: center };
-    out.push(base);
-    let mut left = count - 1;
-    if order == 2 && left > 0 {
-        state.x = center;
-        out.push(base.wrapping_add(center.wrapping_mul(divisor)));
-        left -= 1;
-    }
-    let mut push = |u: u64| out.push(base.wrapping_add(state.next(u).wrapping_mul(divisor)));
+    // Residuals first, then what they stand for, in place.
+    out.resize(from + wanted, 0);
+    let numbers = &mut out[from..];
+    let first = if order == 2 { 2 } else { 1 };
+    let (heads, residuals) = numbers.split_at_mut(first.min(wanted));
     let within = if flags & SPARSE == 0 {
         let mut bits = BitReader::new(rest(&mut r)?);
-        for _ in 0..left {
-            push(bits.rice(k));
-        }
+        bits.rice_all(k, residuals);
         bits.is_within()
     } else {
-        decode_sparse(&mut r, k, left, &mut push)?
+        decode_sparse(&mut r, k, count.saturating_sub(first), residuals)?
     };
+    heads[0] = base;
+    let scale = Scale { base, divisor };
+    match order {
+        0 => residuals.iter_mut().for_each(|v| *v = scale.of(center.wrapping_add(unzigzag(*v as u64)))),
+        1 => {
+            let mut x = 0i64;
+            for v in residuals {
+                x = x.wrapping_add(center).wrapping_add(unzigzag(*v as u64));
+                *v = scale.of(x);
+            }
+        }
+        _ => {
+            let (mut x, mut step) = (center, center);
+            heads[1..].iter_mut().for_each(|second| *second = scale.of(x));
+            for v in residuals {
+                step = step.wrapping_add(unzigzag(*v as u64));
+                x = x.wrapping_add(step);
+                *v = scale.of(x);
+            }
+        }
+    }
     if within { Ok(()) } else { Err(Error::Truncated { what: "column bits", at: bytes.len() }) }
 }
 
-fn decode_sparse(r: &mut Reader<'_>, k: u32, left: usize, push: &mut impl FnMut(u64)) -> Result<bool, Error> {
+/// From a number's place in the column's own measure to the number.
+#[derive(Clone, Copy)]
+struct Scale {
+    base: i64,
+    divisor: i64,
+}
+
+impl Scale {
+    #[inline]
+    fn of(self, x: i64) -> i64 {
+        self.base.wrapping_add(x.wrapping_mul(self.divisor))
+    }
+}
+
+/// Fills in the residuals that are not zero, of the first of `count`.
+fn decode_sparse(r: &mut Reader<'_>, k: u32, count: usize, residuals: &mut [i64]) -> Result<bool, Error> {
     let gap_k = read_k(r)?;
     let at = r.position();
     let others = r.uvarint("residuals count")?;
-    if others > left as u64 {
+    if others > count as u64 {
         return Err(Error::Invalid { what: "residuals count", at });
     }
     let mut bits = BitReader::new(rest(r)?);
-    let mut left = left as u64;
+    let mut next = 0u64;
     for _ in 0..others {
         let gap = bits.rice(gap_k);
-        if gap >= left {
+        if gap >= count as u64 - next {
             return Err(Error::Invalid { what: "residuals gap", at });
         }
-        (0..gap).for_each(|_| push(0));
-        push(bits.rice(k).wrapping_add(1));
-        left -= gap + 1;
+        next += gap;
+        let Some(slot) = residuals.get_mut(next as usize) else { break };
+        *slot = bits.rice(k).wrapping_add(1) as i64;
+        next += 1;
     }
-    (0..left).for_each(|_| push(0));
     Ok(bits.is_within())
 }
 
@@ -316,30 +356,6 @@ fn read_k(r: &mut Reader<'_>) -> Result<u32, Error> {
 
 fn rest<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Error> {
     r.take(r.remaining(), "column bits")
-}
-
-/// Undoes the prediction.
-struct State {
-    order: u8,
-    center: i64,
-    x: i64,
-    step: i64,
-}
-
-impl State {
-    #[inline]
-    fn next(&mut self, u: u64) -> i64 {
-        let residual = unzigzag(u);
-        self.x = match self.order {
-            0 => self.center.wrapping_add(residual),
-            1 => self.x.wrapping_add(self.center).wrapping_add(residual),
-            _ => {
-                self.step = self.step.wrapping_add(residual);
-                self.x.wrapping_add(self.step)
-            }
-        };
-        self.x
-    }
 }
 
 #[cfg(test)]
@@ -384,6 +400,15 @@ mod tests {
         fn small_steps_come_back(start: i64, steps in proptest::collection::vec(-40i64..40, 0..300), scale in 1i64..5000) {
             let numbers: Vec<i64> = steps.iter().scan(start, |v, s| { *v = v.wrapping_add(s * scale); Some(*v) }).collect();
             coded(&numbers);
+        }
+
+        #[test]
+        fn the_first_come_back_alone(numbers in proptest::collection::vec(-50i64..50, 0..200), wanted in 0usize..220) {
+            let mut bytes = Vec::new();
+            encode(&numbers, &mut super::super::Scratch::default(), &mut bytes);
+            let mut out = vec![7];
+            decode_first(&bytes, numbers.len(), wanted, &mut out).unwrap();
+            prop_assert_eq!(&out[1..], &numbers[..wanted.min(numbers.len())]);
         }
 
         #[test]

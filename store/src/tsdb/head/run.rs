@@ -39,6 +39,11 @@ pub(in crate::tsdb) struct RunChunk {
 }
 
 impl RunChunk {
+    /// Its time column, which others of the run may have too.
+    pub(in crate::tsdb) fn column(&self) -> u32 {
+        self.times
+    }
+
     pub(super) fn key(&self) -> (u32, u8) {
         (self.series, self.kind as u8)
     }
@@ -46,15 +51,20 @@ impl RunChunk {
 
 impl Run {
     /// All chunks, by (series, kind, time).
-    pub(super) fn chunks(&self) -> &[RunChunk] {
+    pub(in crate::tsdb) fn chunks(&self) -> &[RunChunk] {
         &self.chunks
     }
 
-    /// Chunks of a series, by (kind, time).
-    pub(in crate::tsdb) fn chunks_of(&self, series: u32) -> &[RunChunk] {
-        let from = self.chunks.partition_point(|c| c.series < series);
-        let len = self.chunks[from..].iter().take_while(|c| c.series == series).count();
-        &self.chunks[from..from + len]
+    /// Where in [`Self::chunks`] the chunks of each series lie, by (kind, time); `selected` rises.
+    pub(in crate::tsdb) fn spans_of<'a>(&'a self, selected: &'a [u32]) -> impl Iterator<Item = (u32, u32)> + 'a {
+        let mut at = 0;
+        selected.iter().map(move |series| {
+            at += gallop(&self.chunks[at..], |c| c.series < *series);
+            let len = self.chunks[at..].iter().take_while(|c| c.series == *series).count();
+            let span = (at as u32, (at + len) as u32);
+            at += len;
+            span
+        })
     }
 
     pub(in crate::tsdb) fn overlaps(&self, chunk: &RunChunk, min_ms: i64, max_ms: i64) -> bool {
@@ -94,7 +104,8 @@ impl Run {
         blobs::decode(self.values(chunk), self.times[chunk.times as usize].count as usize, out)
     }
 
-    fn values(&self, chunk: &RunChunk) -> &[u8] {
+    /// The coded values of a chunk.
+    pub(in crate::tsdb) fn values(&self, chunk: &RunChunk) -> &[u8] {
         &self.bytes[chunk.start..chunk.start + chunk.len as usize]
     }
 
@@ -113,6 +124,16 @@ impl Run {
             + self.chunks.len() * size_of::<RunChunk>()
             + self.times.len() * size_of::<Times>()
     }
+}
+
+/// How many of the first are before the point that `is_before` tells: found soon if there are few.
+fn gallop<T>(sorted: &[T], is_before: impl Fn(&T) -> bool) -> usize {
+    let mut reach = 1;
+    while reach < sorted.len() && is_before(&sorted[reach]) {
+        reach *= 2;
+    }
+    let known = reach / 2;
+    known + sorted[known..sorted.len().min(reach + 1)].partition_point(is_before)
 }
 
 /// Builds a [`Run`] from columns in the order of (series, kind).

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use roaring::RoaringBitmap;
 use smallvec::SmallVec;
 
+use super::reader::FloatReader;
 use super::series::{PART_BYTES, Part};
 use crate::codec;
 use crate::index::{Matcher, select};
@@ -64,6 +65,7 @@ impl BlockSource {
         held: &mut Charge,
     ) -> Result<()> {
         let ids = select(&self.index, matchers)?;
+        let mut buffer = Vec::new();
         self.index.series(&ids, &mut |series| {
             let mut overlapping: SmallVec<[ChunkRef; 1]> = SmallVec::new();
             for chunk in series.chunks() {
@@ -74,7 +76,7 @@ impl BlockSource {
                 }
             }
             if overlapping.iter().any(|chunk| kinds.contains(&chunk.kind)) {
-                let labels = series.labels()?;
+                let labels = series.labels(&mut buffer)?;
                 let spilled = if overlapping.spilled() { overlapping.len() * size_of::<ChunkRef>() } else { 0 };
                 held.add(PART_BYTES + (labels.as_bytes().len() + spilled) as u64)?;
                 found.push((labels, Part::Block { source, series: series.id, chunks: overlapping }));
@@ -125,6 +127,41 @@ impl BlockSource {
         Ok(())
     }
 
+    /// Appends what the chunks have in the range but for what was deleted, in the order of the chunks.
+    pub(super) fn read_floats(
+        &self,
+        (source, series): (usize, u32),
+        chunks: &[ChunkRef],
+        range: (i64, i64),
+        reader: &mut FloatReader,
+        times_ms: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) -> Result<()> {
+        let from = times_ms.len();
+        for chunk in chunks.iter().filter(|chunk| chunk.kind == SampleKind::Float) {
+            let times = self.index.times(chunk.times)?;
+            let count = times.count as usize;
+            let key = (source as u32, 0, chunk.times);
+            let positions = reader.times_into(key, range, times_ms, |out| {
+                self.with_bytes(true, times.place, |bytes| ints::decode(bytes, count, out))
+            })?;
+            if positions.is_empty() {
+                continue;
+            }
+            let page = match &reader.page {
+                Some((of, number, page)) if (*of, *number) == (source, chunk.place.page) => page.clone(),
+                _ => {
+                    let page = self.page(false, chunk.place.page)?;
+                    reader.page = Some((source, chunk.place.page, page.clone()));
+                    page
+                }
+            };
+            self.decode_in(&page, false, chunk.place, |bytes| reader.values_into(bytes, count, positions, values))?;
+        }
+        forget(times_ms, values, from, self.deleted_of(series));
+        Ok(())
+    }
+
     fn times_into(&self, chunk: &ChunkRef, times_ms: &mut Vec<i64>) -> Result<usize> {
         let times = self.index.times(chunk.times)?;
         let count = times.count as usize;
@@ -146,8 +183,17 @@ impl BlockSource {
         place: Place,
         decode: impl FnOnce(&[u8]) -> Result<(), codec::Error>,
     ) -> Result<()> {
+        self.decode_in(&self.page(of_times, place.page)?, of_times, place, decode)
+    }
+
+    fn decode_in(
+        &self,
+        page: &[u8],
+        of_times: bool,
+        place: Place,
+        decode: impl FnOnce(&[u8]) -> Result<(), codec::Error>,
+    ) -> Result<()> {
         let section = if of_times { "time page" } else { "value page" };
-        let page = self.page(of_times, place.page)?;
         let from = place.start as usize;
         let bytes = from.checked_add(place.len as usize).and_then(|to| page.get(from..to));
         let decoded = match bytes {

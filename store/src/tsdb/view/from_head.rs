@@ -4,6 +4,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::from_block::forget;
+use super::reader::FloatReader;
 use super::series::{PART_BYTES, Part};
 use crate::codec;
 use crate::index::Matcher;
@@ -12,7 +13,7 @@ use crate::memory::Charge;
 use crate::model::Labels;
 use crate::part::SampleKind;
 use crate::tsdb::chunk::Scratch;
-use crate::tsdb::head::Run;
+use crate::tsdb::head::{Run, RunChunk};
 use crate::tsdb::{Error, HeadView, Result};
 
 /// Bytes of a sample that is picked out of the tail, while it is.
@@ -26,6 +27,8 @@ pub(super) struct HeadSource {
     view: Arc<HeadView>,
     /// Ascending.
     selected: Vec<u32>,
+    /// Of each run, for each selected series: where its chunks lie.
+    spans: Vec<(u32, u32)>,
     deleted: Deleted,
     tail: Tail,
 }
@@ -70,7 +73,17 @@ impl HeadSource {
         let span = ids.max().zip(ids.min()).map_or(0, |(last, first)| u64::from(last - first) + 1);
         held.add(ids.len() * 12 + span * 4)?;
         let tail = Tail::pick(head, &ids, (min_ms, max_ms), &deleted, held)?;
-        Ok(Self { view: head.clone(), selected: ids.iter().collect(), deleted, tail })
+        let selected: Vec<u32> = ids.iter().collect();
+        held.add((selected.len() * head.runs().len() * size_of::<(u32, u32)>()) as u64)?;
+        let spans = head.runs().iter().flat_map(|run| run.spans_of(&selected)).collect();
+        Ok(Self { view: head.clone(), selected, spans, deleted, tail })
+    }
+
+    /// The runs, each with its position and the chunks of a selected series.
+    fn chunks(&self, at: u32) -> impl Iterator<Item = (usize, &Run, &[RunChunk])> {
+        let spans = self.spans.iter().skip(at as usize).step_by(self.selected.len().max(1));
+        let runs = self.view.runs().iter().enumerate().zip(spans);
+        runs.map(|((number, run), (from, to))| (number, &**run, &run.chunks()[*from as usize..*to as usize]))
     }
 
     /// Appends the series that have records of one of `kinds` in the range.
@@ -82,99 +95,122 @@ impl HeadSource {
         found: &mut Vec<(Labels, Part)>,
         held: &mut Charge,
     ) -> Result<()> {
-        for &series in self.selected.iter().filter(|series| self.has(**series, range, kinds)) {
+        for (at, &series) in (0..).zip(&self.selected).filter(|(at, _)| self.has(*at, range, kinds)) {
             if let Some(def) = self.view.def(series) {
                 held.add(PART_BYTES)?;
-                found.push((def.labels.clone(), Part::Head { source, series }));
+                found.push((def.labels.clone(), Part::Head { source, at }));
             }
         }
         Ok(())
     }
 
-    pub(super) fn has(&self, series: u32, (min_ms, max_ms): (i64, i64), kinds: &[SampleKind]) -> bool {
-        let Ok(at) = self.selected.binary_search(&series) else { return false };
+    /// Series are asked for by their position among those selected.
+    pub(super) fn has(&self, at: u32, (min_ms, max_ms): (i64, i64), kinds: &[SampleKind]) -> bool {
         let in_tail = |kind: &SampleKind| match kind {
-            SampleKind::Float => self.tail.offsets[at] < self.tail.offsets[at + 1],
-            _ => !self.tail.blobs_of(at as u32, *kind).is_empty(),
+            SampleKind::Float => !self.tail.rows(at).is_empty(),
+            _ => !self.tail.blobs_of(at, *kind).is_empty(),
         };
         kinds.iter().any(in_tail)
-            || self.view.runs().iter().any(|run| {
-                let chunks = run.chunks_of(series);
+            || self.chunks(at).any(|(_, run, chunks)| {
                 chunks.iter().any(|chunk| {
-                    let is_deleted = self.deleted.of(series).any(|d| run.is_within(chunk, d.0, d.1));
-                    kinds.contains(&chunk.kind) && run.overlaps(chunk, min_ms, max_ms) && !is_deleted
+                    let is_deleted = || self.deleted_of(at).any(|d| run.is_within(chunk, d.0, d.1));
+                    kinds.contains(&chunk.kind) && run.overlaps(chunk, min_ms, max_ms) && !is_deleted()
                 })
             })
     }
 
+    fn deleted_of(&self, at: u32) -> impl Iterator<Item = (i64, i64)> + Clone {
+        self.deleted.of(self.selected[at as usize])
+    }
+
     /// Chunks of the series in all runs, and one for its tail.
-    pub(super) fn chunks_count(&self, series: u32) -> u64 {
-        let in_runs: usize = self.view.runs().iter().map(|run| run.chunks_of(series).len()).sum();
-        in_runs as u64 + u64::from(self.selected.binary_search(&series).is_ok())
+    pub(super) fn chunks_count(&self, at: u32) -> u64 {
+        self.chunks(at).map(|(_, _, chunks)| chunks.len() as u64).sum::<u64>() + 1
     }
 
     /// Float samples of chunks that overlap the range, and of the tail.
-    pub(super) fn floats_count(&self, series: u32, (min_ms, max_ms): (i64, i64)) -> u64 {
-        let of_run = |run: &Run| -> u64 {
-            let chunks = run.chunks_of(series).iter().filter(|chunk| chunk.kind == SampleKind::Float);
-            chunks.filter(|chunk| run.overlaps(chunk, min_ms, max_ms)).map(|chunk| run.count(chunk)).sum()
+    pub(super) fn floats_count(&self, at: u32, (min_ms, max_ms): (i64, i64)) -> u64 {
+        let of_run = |(_, run, chunks): (usize, &Run, &[RunChunk])| -> u64 {
+            let floats = chunks.iter().filter(|chunk| chunk.kind == SampleKind::Float);
+            floats.filter(|chunk| run.overlaps(chunk, min_ms, max_ms)).map(|chunk| run.count(chunk)).sum()
         };
-        let in_tail = self.selected.binary_search(&series);
-        let tail = in_tail.map_or(0, |at| self.tail.offsets[at + 1] - self.tail.offsets[at]);
-        self.view.runs().iter().map(|run| of_run(run)).sum::<u64>() + u64::from(tail)
+        self.chunks(at).map(of_run).sum::<u64>() + self.tail.rows(at).len() as u64
     }
 
     /// Appends float samples of chunks that overlap the range, in log order.
     pub(super) fn floats_into(
         &self,
-        series: u32,
+        at: u32,
         (min_ms, max_ms): (i64, i64),
         scratch: &mut Scratch,
         times_ms: &mut Vec<i64>,
         bits: &mut Vec<u64>,
     ) -> Result<()> {
         let from = times_ms.len();
-        for run in self.view.runs() {
-            let chunks = run.chunks_of(series).iter().filter(|chunk| chunk.kind == SampleKind::Float);
-            for chunk in chunks.filter(|chunk| run.overlaps(chunk, min_ms, max_ms)) {
+        for (_, run, chunks) in self.chunks(at) {
+            let floats = chunks.iter().filter(|chunk| chunk.kind == SampleKind::Float);
+            for chunk in floats.filter(|chunk| run.overlaps(chunk, min_ms, max_ms)) {
                 run.times_into(chunk, times_ms).map_err(in_head)?;
                 run.floats_into(chunk, scratch, bits).map_err(in_head)?;
             }
         }
-        forget(times_ms, bits, from, self.deleted.of(series));
-        if let Ok(at) = self.selected.binary_search(&series) {
-            let rows = self.tail.offsets[at] as usize..self.tail.offsets[at + 1] as usize;
-            times_ms.extend_from_slice(&self.tail.times_ms[rows.clone()]);
-            bits.extend_from_slice(&self.tail.bits[rows]);
+        forget(times_ms, bits, from, self.deleted_of(at));
+        let rows = self.tail.rows(at);
+        times_ms.extend_from_slice(&self.tail.times_ms[rows.clone()]);
+        bits.extend_from_slice(&self.tail.bits[rows]);
+        Ok(())
+    }
+
+    /// Appends what the series has in the range, in log order.
+    pub(super) fn read_floats(
+        &self,
+        (source, at): (usize, u32),
+        range: (i64, i64),
+        reader: &mut FloatReader,
+        times_ms: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) -> Result<()> {
+        let from = times_ms.len();
+        for (number, run, chunks) in self.chunks(at) {
+            let floats = chunks.iter().filter(|chunk| chunk.kind == SampleKind::Float);
+            for chunk in floats.filter(|chunk| run.overlaps(chunk, range.0, range.1)) {
+                let key = (u32::MAX - source as u32, number as u32, chunk.column());
+                let decode = |out: &mut Vec<i64>| run.times_into(chunk, out).map_err(in_head);
+                let positions = reader.times_into(key, range, times_ms, decode)?;
+                let (bytes, count) = (run.values(chunk), run.count(chunk) as usize);
+                reader.values_into(bytes, count, positions, values).map_err(in_head)?;
+            }
         }
+        forget(times_ms, values, from, self.deleted_of(at));
+        let rows = self.tail.rows(at);
+        times_ms.extend_from_slice(&self.tail.times_ms[rows.clone()]);
+        values.extend(self.tail.bits[rows].iter().copied().map(f64::from_bits));
         Ok(())
     }
 
     /// Appends records of `kind` of chunks that overlap the range, in log order.
     pub(super) fn blobs_into(
         &self,
-        series: u32,
+        at: u32,
         kind: SampleKind,
         (min_ms, max_ms): (i64, i64),
         times_ms: &mut Vec<i64>,
         payloads: &mut Vec<Vec<u8>>,
     ) -> Result<()> {
         let from = times_ms.len();
-        for run in self.view.runs() {
-            let chunks = run.chunks_of(series).iter().filter(|chunk| chunk.kind == kind && kind != SampleKind::Float);
-            for chunk in chunks.filter(|chunk| run.overlaps(chunk, min_ms, max_ms)) {
+        for (_, run, chunks) in self.chunks(at) {
+            let records = chunks.iter().filter(|chunk| chunk.kind == kind && kind != SampleKind::Float);
+            for chunk in records.filter(|chunk| run.overlaps(chunk, min_ms, max_ms)) {
                 run.times_into(chunk, times_ms).map_err(in_head)?;
                 run.blobs_into(chunk, payloads).map_err(in_head)?;
             }
         }
-        forget(times_ms, payloads, from, self.deleted.of(series));
-        if let Ok(at) = self.selected.binary_search(&series) {
-            for (_, _, batch, row) in self.tail.blobs_of(at as u32, kind) {
-                let batch = &self.view.batches()[*batch as usize];
-                let record = &batch.blobs[*row as usize];
-                times_ms.push(record.time_ms);
-                payloads.push(batch.payload(record).to_vec());
-            }
+        forget(times_ms, payloads, from, self.deleted_of(at));
+        for (_, _, batch, row) in self.tail.blobs_of(at, kind) {
+            let batch = &self.view.batches()[*batch as usize];
+            let record = &batch.blobs[*row as usize];
+            times_ms.push(record.time_ms);
+            payloads.push(batch.payload(record).to_vec());
         }
         Ok(())
     }
@@ -237,6 +273,11 @@ impl Tail {
             self.times_ms[slot] = time_ms;
             self.bits[slot] = bits;
         }
+    }
+
+    /// Positions of a series' floats.
+    fn rows(&self, at: u32) -> std::ops::Range<usize> {
+        self.offsets[at as usize] as usize..self.offsets[at as usize + 1] as usize
     }
 
     fn blobs_of(&self, at: u32, kind: SampleKind) -> &[(u32, SampleKind, u32, u32)] {

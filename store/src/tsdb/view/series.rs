@@ -5,13 +5,14 @@ use smallvec::SmallVec;
 
 use super::from_block::BlockSource;
 use super::from_head::HeadSource;
+use super::reader::FloatReader;
 use crate::memory::Charge;
 use crate::model::Labels;
 use crate::part::SampleKind;
 use crate::tsdb::Result;
 use crate::tsdb::block::ChunkRef;
 use crate::tsdb::chunk::Scratch;
-use crate::tsdb::merge::{settle, settle_blobs};
+use crate::tsdb::merge::{settle, settle_blobs, settle_floats};
 
 /// What the series of one selection share.
 #[derive(Debug)]
@@ -30,8 +31,16 @@ pub(super) const PART_BYTES: u64 = (size_of::<(Labels, Part)>() + 16) as u64;
 /// Where a series has records; `source` is a position in [`Sources`].
 #[derive(Debug)]
 pub(super) enum Part {
-    Block { source: usize, series: u32, chunks: SmallVec<[ChunkRef; 1]> },
-    Head { source: usize, series: u32 },
+    Block {
+        source: usize,
+        series: u32,
+        chunks: SmallVec<[ChunkRef; 1]>,
+    },
+    /// `at` is the series' position among those selected.
+    Head {
+        source: usize,
+        at: u32,
+    },
 }
 
 /// Selected series, in the order of [`crate::index::compare_labels`].
@@ -84,7 +93,7 @@ impl Series {
         let Sources { min_ms, max_ms, .. } = *self.sources;
         let count = |part: &Part| match part {
             Part::Block { source, chunks, .. } => self.sources.blocks[*source].floats_count(chunks),
-            Part::Head { source, series } => Ok(self.sources.heads[*source].floats_count(*series, (min_ms, max_ms))),
+            Part::Head { source, at } => Ok(self.sources.heads[*source].floats_count(*at, (min_ms, max_ms))),
         };
         self.parts.iter().map(count).sum()
     }
@@ -92,10 +101,30 @@ impl Series {
     /// Replaces the columns' contents by the float samples in the selected range: times strictly rising, values bit for
     /// bit as they came, stale markers included.
     pub fn samples_into(&self, times_ms: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<()> {
-        let mut bits = Vec::new();
-        self.bits_into(times_ms, &mut bits)?;
+        self.read(&mut FloatReader::new(self.sources.held.account()), times_ms, values)
+    }
+
+    /// As [`Self::samples_into`], faster for many series: `reader` must have been used for this selection only.
+    pub fn read(&self, reader: &mut FloatReader, times_ms: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<()> {
+        times_ms.clear();
         values.clear();
-        values.extend(bits.into_iter().map(f64::from_bits));
+        let Sources { min_ms, max_ms, .. } = *self.sources;
+        let range = (min_ms, max_ms);
+        for part in &self.parts {
+            match part {
+                Part::Block { source, series, chunks } => {
+                    let block = &self.sources.blocks[*source];
+                    block.read_floats((*source, *series), chunks, range, reader, times_ms, values)?;
+                }
+                Part::Head { source, at } => {
+                    self.sources.heads[*source].read_floats((*source, *at), range, reader, times_ms, values)?;
+                }
+            }
+        }
+        if !times_ms.is_sorted_by(|a, b| a < b) {
+            settle_floats(times_ms, values);
+            trim(times_ms, values, min_ms, max_ms);
+        }
         Ok(())
     }
 
@@ -110,8 +139,8 @@ impl Series {
                 Part::Block { source, series, chunks } => {
                     self.sources.blocks[*source].floats_into(*series, chunks, &mut scratch, times_ms, bits)?;
                 }
-                Part::Head { source, series } => {
-                    self.sources.heads[*source].floats_into(*series, (min_ms, max_ms), &mut scratch, times_ms, bits)?;
+                Part::Head { source, at } => {
+                    self.sources.heads[*source].floats_into(*at, (min_ms, max_ms), &mut scratch, times_ms, bits)?;
                 }
             }
         }
@@ -131,9 +160,9 @@ impl Series {
                     let source = &self.sources.blocks[*source];
                     source.blobs_into(*series, chunks, kind, &mut times_ms, &mut payloads)?;
                 }
-                Part::Head { source, series } => {
+                Part::Head { source, at } => {
                     let source = &self.sources.heads[*source];
-                    source.blobs_into(*series, kind, (min_ms, max_ms), &mut times_ms, &mut payloads)?;
+                    source.blobs_into(*at, kind, (min_ms, max_ms), &mut times_ms, &mut payloads)?;
                 }
             }
         }
@@ -148,7 +177,7 @@ impl Series {
     pub fn chunks_count(&self) -> u64 {
         let of = |part: &Part| match part {
             Part::Block { chunks, .. } => chunks.len() as u64,
-            Part::Head { source, series } => self.sources.heads[*source].chunks_count(*series),
+            Part::Head { source, at } => self.sources.heads[*source].chunks_count(*at),
         };
         self.parts.iter().map(of).sum()
     }
@@ -157,9 +186,9 @@ impl Series {
     pub fn has(&self, kind: SampleKind) -> bool {
         self.parts.iter().any(|part| match part {
             Part::Block { chunks, .. } => chunks.iter().any(|chunk| chunk.kind == kind),
-            Part::Head { source, series } => {
+            Part::Head { source, at } => {
                 let Sources { min_ms, max_ms, .. } = *self.sources;
-                self.sources.heads[*source].has(*series, (min_ms, max_ms), &[kind])
+                self.sources.heads[*source].has(*at, (min_ms, max_ms), &[kind])
             }
         })
     }
