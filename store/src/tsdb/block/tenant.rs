@@ -75,10 +75,6 @@ impl TenantIndex {
         self.block.piece_at(self.start, self.len, extent, section, decode)
     }
 
-    pub(super) fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
     fn damaged(&self, section: &'static str, reason: &'static str) -> Error {
         Error::Damaged { block: self.block.name().to_owned(), section, reason }
     }
