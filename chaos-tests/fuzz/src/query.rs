@@ -36,12 +36,10 @@ fn logql_text(text: &str) {
 fn traceql_text(text: &str) {
     let Ok(parsed) = traceql::parser::parse(text) else { return };
     let printed = parsed.to_string();
-    // Printed, each operand has parentheses, which may be more than the parser goes down.
-    if printed.matches('(').count() > 60 {
-        return;
-    }
     match traceql::parser::parse(&printed) {
         Ok(again) => assert_eq!(again.to_string(), printed, "of {text:?}"),
+        // Printed, each operand has parentheses, which may be more than the parser goes down.
+        Err(error) if error.to_string().contains("is nested deeper than") => {}
         Err(error) => panic!("{text:?} is printed as {printed:?}: {error}"),
     }
 }

@@ -293,9 +293,14 @@ fn filter_value(c: &mut Cursor<'_>, label: String, op: Compare) -> Result<LabelF
     }
 }
 
-/// The value of a number token.
+/// The value of a number token; one beyond the largest float is none.
 pub(super) fn number(text: &str) -> Result<f64> {
-    text.parse().map_err(|_| {
-        meaning(&format!("unable to parse literal as a float: strconv.ParseFloat: parsing \"{text}\": invalid syntax"))
-    })
+    let bad = |why: &str| {
+        meaning(&format!("unable to parse literal as a float: strconv.ParseFloat: parsing \"{text}\": {why}"))
+    };
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        Ok(_) => Err(bad("value out of range")),
+        Err(_) => Err(bad("invalid syntax")),
+    }
 }

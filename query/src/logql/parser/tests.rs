@@ -85,6 +85,16 @@ proptest::proptest! {
     }
 }
 
+/// As Go's parser of numbers has it: what is too large is no infinity.
+#[test]
+fn a_literal_beyond_the_largest_float_is_refused() {
+    for text in ["{a=\"b\"} | n >= 777E777", "777E777", "sum_over_time({a=\"b\"} | unwrap n [1m]) > 1e999"] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.contains("value out of range"), "{text}: {error}");
+    }
+    assert!(parse("{a=\"b\"} | n >= 1e308").is_ok());
+}
+
 /// What folds to no number of the language is printed as something that folds to it again.
 #[test]
 fn numbers_without_a_literal_come_back() {
