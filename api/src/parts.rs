@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use trine_store::model::signal::{key_hash, slot_of_hash};
 use trine_store::model::{Scope, Signal, Slot, Value};
-use trine_store::part::{
-    METRICS_PART_BYTES_TARGET, MetricsPartBuilder, PART_BODY_BYTES_TARGET, RowsPartBuilder, SampleKind,
-};
+use trine_store::part::{MetricsPartBuilder, PART_BODY_BYTES_TARGET, RowsPartBuilder, SampleKind};
 
 use crate::backend::ShardPart;
 use crate::budget::Held;
@@ -78,7 +76,7 @@ struct OpenMetrics {
 
 impl OpenMetrics {
     fn is_full(&self) -> bool {
-        self.part.bytes_len() >= METRICS_PART_BYTES_TARGET
+        self.part.bytes_len() >= PART_BODY_BYTES_TARGET
     }
 
     fn take(&mut self) -> ShardPart {
@@ -109,12 +107,12 @@ impl<'a> MetricsSplit<'a> {
             let open = self.open(slot);
             let part = &mut open.part;
             let series = part.series(hash, key);
-            while !floats.is_empty() && part.bytes_len() < METRICS_PART_BYTES_TARGET {
+            while !floats.is_empty() && part.bytes_len() < PART_BODY_BYTES_TARGET {
                 let (step, rest) = floats.split_at(floats.len().min(FLOATS_STEP));
                 part.floats(series, step.iter().copied());
                 floats = rest;
             }
-            while let ([blob, rest @ ..], true) = (blobs, part.bytes_len() < METRICS_PART_BYTES_TARGET) {
+            while let ([blob, rest @ ..], true) = (blobs, part.bytes_len() < PART_BODY_BYTES_TARGET) {
                 part.blob(series, blob.kind, blob.time_ms, &blob.payload);
                 blobs = rest;
             }
@@ -295,14 +293,14 @@ mod tests {
         let mut facts = 0;
         for (a, b) in one.iter().zip(&two) {
             assert_eq!((a.shard, &a.part), (b.shard, &b.part));
-            assert!(a.part.len() < 2 * METRICS_PART_BYTES_TARGET);
+            assert!(a.part.len() < 2 * PART_BODY_BYTES_TARGET);
             let part = PartRef::decode(&a.part).unwrap();
             MetricsBody::check(part.body, part.defs.len() as u32).unwrap();
             assert!(part.defs.iter().all(|d| shard_of(slot_of_hash(d.hash)) == a.shard));
             facts += part.facts_count;
         }
         assert_eq!(facts, 20_000);
-        assert!(one.len() > 3, "{} parts", one.len());
+        assert!(one.len() > 4, "{} parts", one.len());
     }
 
     #[test]

@@ -18,9 +18,6 @@ use crate::model::{Signal, TENANT_BYTES_MAX};
 pub const PART_VERSION: u8 = 1;
 /// A router closes a part at this many encoded body bytes, so that a log entry of several parts stays under 128 KiB.
 pub const PART_BODY_BYTES_TARGET: usize = 48 << 10;
-/// The same of metrics, where most bytes are definitions, which known references replace in the entry: the part of a usual
-/// request stays whole.
-pub const METRICS_PART_BYTES_TARGET: usize = 80 << 10;
 
 /// One series, log stream, or span stream (resource and scope) of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use trine_store::part::SampleKind;
 
 use super::exemplars::kept_time_ms;
 use super::histogram;
-use super::series_cache::{Lookup, SeriesCache};
+use super::series_cache::{SeriesCache, TenantSeed};
 use crate::backend::ShardPart;
 use crate::budget::Held;
 use crate::config::ApiConfig;
@@ -121,7 +121,7 @@ pub(crate) struct Context<'a> {
 pub(crate) fn decode(context: Context<'_>, message: &[u8], held: &mut Held) -> Result<Decoded, ApiError> {
     let Context { tenant, limits, shard_of, cache } = context;
     // Without their replica label series are others than their bytes say.
-    let mut lookup = limits.replica_label.is_none().then(|| cache.open(tenant));
+    let seed = limits.replica_label.is_none().then(|| cache.tenant(tenant));
     let mut split = MetricsSplit::new(tenant, shard_of, held);
     let mut decoded = Decoded::default();
     let mut scratch = Scratch::default();
@@ -129,14 +129,11 @@ pub(crate) fn decode(context: Context<'_>, message: &[u8], held: &mut Held) -> R
     while let Some((number, field)) = request.next_field()? {
         match (number, field) {
             (1, Field::Bytes(series)) => {
-                decode_series(series, limits, lookup.as_mut(), &mut scratch, &mut decoded, &mut split)?;
+                decode_series(series, limits, (cache, seed), &mut scratch, &mut decoded, &mut split)?;
             }
             (3, Field::Bytes(metadata)) => decode_metadata(metadata, &mut split)?,
             _ => {}
         }
-    }
-    if let Some(lookup) = lookup {
-        lookup.close();
     }
     decoded.parts = split.finish()?;
     Ok(decoded)
@@ -145,7 +142,7 @@ pub(crate) fn decode(context: Context<'_>, message: &[u8], held: &mut Held) -> R
 fn decode_series<'a>(
     series: &'a [u8],
     limits: &WriteLimits,
-    lookup: Option<&mut Lookup<'_>>,
+    (cache, seed): (&SeriesCache, Option<TenantSeed>),
     scratch: &mut Scratch<'a>,
     decoded: &mut Decoded,
     split: &mut MetricsSplit<'_>,
@@ -165,11 +162,10 @@ fn decode_series<'a>(
             _ => {}
         }
     }
-    let mut lookup = lookup.filter(|_| !scattered).map(|lookup| (lookup.digest(labels), lookup));
-    if let Some((digest, lookup)) = &mut lookup
-        && let Some((hash, key)) = lookup.find(*digest)
-    {
-        split.add_hashed(hash, key, &scratch.floats, &scratch.blobs);
+    let digest = seed.filter(|_| !scattered).map(|seed| SeriesCache::digest(seed, labels));
+    let Scratch { floats, blobs, .. } = &*scratch;
+    let known = digest.and_then(|digest| cache.find(digest, |hash, key| split.add_hashed(hash, key, floats, blobs)));
+    if known.is_some() {
         return Ok(());
     }
     let identified = identify(series, limits, scratch)?;
@@ -180,8 +176,8 @@ fn decode_series<'a>(
         decoded.too_large += kept;
     } else {
         let hash = split.hash(&scratch.key);
-        if let Some((digest, lookup)) = lookup {
-            lookup.learn(digest, hash, &scratch.key);
+        if let Some(digest) = digest {
+            cache.keep(digest, hash, &scratch.key);
         }
         split.add_hashed(hash, &scratch.key, &scratch.floats, &scratch.blobs);
     }
