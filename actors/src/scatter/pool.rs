@@ -2,7 +2,7 @@
 //!
 //! A free slot goes to the tenant that has the fewest of them, and among equals to the one whose last turn is longest ago;
 //! within a tenant the first that came is the first. One tenant alone never has all slots, so that a query of another
-//! begins at once, whatever the first one has asked for.
+//! begins at once, whatever the first one has asked for; nor all places in the queue, so that none is refused for another.
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -102,12 +102,19 @@ impl Queue {
         (self.slots - 1).max(1)
     }
 
+    /// Fragments of one tenant that may wait: an eighth of the places is left to others.
+    fn waiting_each(&self) -> usize {
+        self.waiting_max - self.waiting_max / 8
+    }
+
     fn enter(self: &Arc<Self>, tenant: &Arc<str>) -> Result<oneshot::Receiver<Slot>, PoolError> {
         let (sender, turn) = oneshot::channel();
         let mut state = self.lock();
         state.forget_gone();
         let waiting: usize = state.tenants.values().map(|tenant| tenant.waiting.len()).sum();
-        if state.running + waiting >= self.waiting_max.saturating_add(self.slots) {
+        let of_tenant = state.tenants.get(tenant).map_or(0, |tenant| tenant.waiting.len());
+        let is_full = state.running + waiting >= self.waiting_max.saturating_add(self.slots);
+        if is_full || of_tenant > self.waiting_each() {
             return Err(PoolError::Full);
         }
         state.came += 1;
@@ -209,6 +216,19 @@ mod tests {
         drop(running);
         let next: Vec<Slot> = heavy[4..].iter_mut().filter_map(now).collect();
         assert_eq!(next.len(), 3);
+    }
+
+    #[test]
+    fn a_tenant_that_fills_the_queue_leaves_places_to_others() {
+        let queue = queue(4, 16);
+        let mut heavy = Vec::new();
+        while let Ok(turn) = queue.enter(&tenant("heavy")) {
+            heavy.push(turn);
+            assert!(heavy.len() < 100, "nothing bounds the queue");
+        }
+        let mut light = queue.enter(&tenant("light")).expect("there is a place for it");
+        assert!(now(&mut light).is_some());
+        assert!(queue.enter(&tenant("heavy")).is_err());
     }
 
     #[test]
