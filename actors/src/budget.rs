@@ -21,6 +21,8 @@ pub struct Shares {
     pub block_cache: u64,
     /// Open and sealing heads of all shards before a replay waits: it leaves room to shards that serve already.
     pub heads_replay: u64,
+    /// Answers over sealed data, by segment of their steps.
+    pub segments: u64,
     /// Log entries on their way from the disk into heads while replicas are opened.
     pub replay: u64,
     /// What running queries hold: what they read, group, sort and answer.
@@ -34,8 +36,10 @@ impl Shares {
             inflight: budget_bytes / 16,
             heads_soft: budget_bytes / 5,
             heads_hard: budget_bytes / 5 * 2,
-            wal_cache: (budget_bytes / 16).min(256 << 20),
+            // Two seconds of all that a node can take: whoever is further behind is served from the disk.
+            wal_cache: (budget_bytes / 16).min(64 << 20),
             block_cache: (budget_bytes / 16).min(512 << 20),
+            segments: (budget_bytes / 64).min(64 << 20),
             heads_replay: budget_bytes / 10 * 3,
             replay: budget_bytes / 64,
             query: budget_bytes / 5,

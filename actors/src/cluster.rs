@@ -1,6 +1,7 @@
 //! One node of a cluster, from boot to stop.
 mod boot;
 mod deletions;
+mod demotions;
 mod election;
 pub(crate) mod flush;
 pub(crate) mod founding;
@@ -19,6 +20,7 @@ use futures::future::join_all;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use trine_query::memory::QueryMemory;
+use trine_query::promql::SegmentCache;
 use trine_query::scatter::Scatter;
 use trine_store::model::{Signal, Slot, Spreads};
 use trine_store::shard::{Ledger, PartOutcome};
@@ -346,6 +348,11 @@ impl Cluster {
     /// The account of the queries on this node.
     pub fn query_memory(&self) -> &QueryMemory {
         &self.shared.budget.queries
+    }
+
+    /// What is kept of answers over sealed data.
+    pub fn segments(&self) -> &SegmentCache {
+        &self.shared.segments
     }
 
     /// Refuses new work, hands over leaders, closes replicas, raft and the log. Nothing acknowledged is lost either way.

@@ -1,5 +1,6 @@
 //! The way of a query: one fragment to every node that leads a shard, frames back as they are made.
 mod damage;
+mod inline;
 mod missed;
 mod pool;
 
@@ -52,9 +53,18 @@ impl Scatter for ClusterScatter {
         let (tx, rx) = mpsc::channel(FRAMES_QUEUED);
         let (started, give_up) = (Instant::now(), give_up(Instant::now(), ctx.deadline));
         let drive = Drive { shared: self.shared.clone(), ctx: ctx.clone(), fragment, started, give_up, tx };
-        tokio::spawn(drive.run());
-        ReceiverStream::new(rx).boxed()
+        driven(drive.run(), rx)
     }
+}
+
+/// What `work` sends to `items`, which goes on as they are asked for: a query needs no task beside the one that waits for it, and
+/// ends with it.
+fn driven<T: Send + 'static>(
+    work: impl Future<Output = ()> + Send + 'static,
+    items: mpsc::Receiver<T>,
+) -> BoxStream<'static, T> {
+    let work = futures::stream::once(work).filter_map(|()| std::future::ready(None));
+    futures::stream::select(ReceiverStream::new(items), work).boxed()
 }
 
 /// One scatter in progress. Ends when all shards have answered or nobody listens any more.
@@ -143,9 +153,12 @@ impl Drive {
         }
     }
 
+    fn out(&self) -> Out<'_> {
+        Out { tx: &self.tx, strict: self.ctx.strict }
+    }
+
     async fn send(&self, item: Result<Item>) {
-        // Nobody may be listening any more: the next look at the channel ends the work.
-        drop(self.tx.send(item).await);
+        self.out().send(item).await;
     }
 
     async fn ask(&self, node: u64, asked: Asked) -> NodeAnswer {
@@ -164,7 +177,7 @@ impl Drive {
                 Err(reason) => return again(Some(name), asked.shards, &reason),
             }
         };
-        self.forward(replies, asked.shards, name).await
+        self.out().forward(replies, asked.shards, name).await
     }
 
     async fn remote(
@@ -200,6 +213,19 @@ impl Drive {
         };
         Ok(stream.map(take).boxed())
     }
+}
+
+/// Where what nodes answer goes.
+struct Out<'d> {
+    tx: &'d mpsc::Sender<Result<Item>>,
+    strict: bool,
+}
+
+impl Out<'_> {
+    async fn send(&self, item: Result<Item>) {
+        // Nobody may be listening any more: the next look at the channel ends the work.
+        drop(self.tx.send(item).await);
+    }
 
     /// Passes a node's replies on. Until [`HELD_BYTES`] are exceeded they are held back, so that a node that dies can be
     /// asked again without a frame arriving twice; beyond, its shards are reported missing instead.
@@ -213,7 +239,10 @@ impl Drive {
         let mut held: Vec<Item> = Vec::new();
         let (mut held_bytes, mut streaming) = (0, false);
         let mut open: BTreeSet<u32> = shards.iter().copied().collect();
-        while let Some(reply) = replies.next().await {
+        // Once all shards are done the answer is whole, whatever becomes of the connection: its end is not waited for.
+        while !open.is_empty()
+            && let Some(reply) = replies.next().await
+        {
             match reply {
                 Ok(Reply::Frame(frame)) => {
                     held_bytes += frame.len();
@@ -222,7 +251,7 @@ impl Drive {
                 Ok(Reply::Done { shard, replica, position, incomplete: error }) => {
                     open.remove(&shard);
                     let account = ShardAnswer { shard, node: name.clone(), replica, position, error };
-                    if self.ctx.strict && account.error.is_some() {
+                    if self.strict && account.error.is_some() {
                         self.send(Err(Error::ShardMissing(account.into()))).await;
                         answer.over = true;
                         return answer;
@@ -231,13 +260,13 @@ impl Drive {
                 }
                 Ok(Reply::Damage { hopeless, reason }) => {
                     answer.damage = Some(hopeless);
-                    return self.broken(open, streaming, answer, name, &std::io::Error::other(reason)).await;
+                    return self.broken((&shards, open), streaming, answer, name, &std::io::Error::other(reason)).await;
                 }
                 Ok(Reply::NotLeader { shard, leader }) => {
                     open.remove(&shard);
                     answer.again.push((shard, leader, not_leading(leader)));
                 }
-                Err(Error::Io(error)) => return self.broken(open, streaming, answer, name, &error).await,
+                Err(Error::Io(error)) => return self.broken((&shards, open), streaming, answer, name, &error).await,
                 Err(error) => {
                     self.send(Err(error)).await;
                     answer.over = true;
@@ -252,7 +281,7 @@ impl Drive {
         }
         if !open.is_empty() {
             let error = std::io::Error::other("the answer ended early");
-            return self.broken(open, streaming, answer, name, &error).await;
+            return self.broken((&shards, open), streaming, answer, name, &error).await;
         }
         answer.over = !self.release(&mut held).await;
         answer
@@ -267,23 +296,26 @@ impl Drive {
         true
     }
 
-    /// A node went away in the middle of its answer.
+    /// A node went away in the middle of its answer. What is held back is dropped, so that all its shards are asked again; once something was
+    /// passed on, those that are `open` are missing.
     async fn broken(
         &self,
-        open: BTreeSet<u32>,
+        (shards, open): (&[u32], BTreeSet<u32>),
         streaming: bool,
         mut answer: NodeAnswer,
         name: String,
         error: &std::io::Error,
     ) -> NodeAnswer {
+        if !streaming {
+            let refused: BTreeSet<u32> = answer.again.iter().map(|(shard, ..)| *shard).collect();
+            let left = shards.iter().filter(|shard| !refused.contains(shard));
+            answer.again.extend(left.map(|shard| (*shard, None, error.to_string())));
+            return answer;
+        }
         for shard in open {
-            if !streaming {
-                answer.again.push((shard, None, error.to_string()));
-                continue;
-            }
             let error = Some(format!("the answer broke off: {error}"));
             let account = ShardAnswer { shard, node: name.clone(), error, ..ShardAnswer::default() };
-            if self.ctx.strict {
+            if self.strict {
                 self.send(Err(Error::ShardMissing(account.into()))).await;
                 answer.over = true;
                 return answer;
@@ -411,8 +443,7 @@ pub(crate) fn local(
     limits: FragmentLimits,
 ) -> BoxStream<'static, Result<Reply>> {
     let (tx, rx) = mpsc::channel(FRAMES_QUEUED);
-    tokio::spawn(run_local(shared, fragment, tenant, asked, limits, tx));
-    ReceiverStream::new(rx).boxed()
+    driven(run_local(shared, fragment, tenant, asked, limits, tx), rx)
 }
 
 async fn run_local(
@@ -435,22 +466,34 @@ async fn run_local(
         return;
     }
     let (views, mut missing) = if asked.accept_incomplete { without_lost(views) } else { (views, BTreeMap::new()) };
+    let watch = watch.over(&views);
     let replica = |shard: u32| handles.get(&shard).map_or(0, |h| h.replica);
     let answered: Vec<_> = views.iter().map(|v| (v.shard, replica(v.shard), v.position)).collect();
     let frames = tx.clone();
     let stop = limits.stop.clone();
     let node = shared.node_name(shared.node_id());
-    let limits = limits.with_helpers(shared.query_pool.helpers());
+    let limits = limits.with_helpers(shared.query_pool.helpers()).with_segments(shared.segments.clone());
     let of_tenant = tenant.clone();
-    let job = move || {
-        let mut sink = |frame: Bytes| frames.blocking_send(Ok(Reply::Frame(frame))).map_err(|_| Error::Canceled);
-        run_fragment(&fragment, &tenant, &views, &limits, &mut sink)
-    };
     // A fragment that still waits for a thread never begins, one that runs ends at its next look.
     let _waiting = stop.on_drop();
-    let ran = tokio::select! {
-        ran = shared.query_pool.run(&of_tenant, job) => ran,
-        () = tx.closed() => return,
+    let slot = inline::way(&fragment, &views).and_then(|way| Some((way, shared.query_pool.free_slot(&of_tenant)?)));
+    let here = slot.and_then(|(way, _slot)| inline::run(way, &fragment, &tenant, &views, &limits));
+    let ran = if let Some((ran, frames)) = here {
+        for frame in frames {
+            if tx.send(Ok(Reply::Frame(frame))).await.is_err() {
+                return;
+            }
+        }
+        Ok(ran)
+    } else {
+        let job = move || {
+            let mut sink = |frame: Bytes| frames.blocking_send(Ok(Reply::Frame(frame))).map_err(|_| Error::Canceled);
+            run_fragment(&fragment, &tenant, &views, &limits, &mut sink)
+        };
+        tokio::select! {
+            ran = shared.query_pool.run(&of_tenant, job) => ran,
+            () = tx.closed() => return,
+        }
     };
     let result = match ran {
         Ok(result) => result,
@@ -481,4 +524,58 @@ async fn run_local(
 /// Language of a fragment from another node.
 pub(crate) fn language_of(number: u32) -> Option<Language> {
     u8::try_from(number).ok().and_then(Language::from_u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(shard: u32) -> Result<Reply> {
+        Ok(Reply::Done { shard, replica: 1, position: 1, incomplete: None })
+    }
+
+    fn frame() -> Result<Reply> {
+        Ok(Reply::Frame(Bytes::from_static(b"frame")))
+    }
+
+    fn gone() -> Result<Reply> {
+        Err(Error::Io(std::io::Error::other("the connection was reset")))
+    }
+
+    /// What is passed on of a node's replies: frames and shards, and the shards that are to be asked for again.
+    async fn forwarded(replies: Vec<Result<Reply>>) -> (usize, Vec<u32>, Vec<u32>) {
+        let (tx, mut rx) = mpsc::channel(16);
+        let replies = futures::stream::iter(replies).boxed();
+        let answer = Out { tx: &tx, strict: false }.forward(replies, vec![3, 4], "n2".to_owned()).await;
+        assert!(!answer.over);
+        drop(tx);
+        let (mut frames, mut shards) = (0, Vec::new());
+        while let Some(item) = rx.recv().await {
+            match item.unwrap() {
+                Item::Frame(_) => frames += 1,
+                Item::ShardDone(account) => shards.push(account.shard),
+            }
+        }
+        (frames, shards, answer.again.into_iter().map(|(shard, ..)| shard).collect())
+    }
+
+    /// Found by a soak: a node that died between its last shard and the end of its stream was left out of the answer in silence.
+    #[tokio::test]
+    async fn every_shard_is_passed_on_or_asked_for_again() {
+        let nothing = (0, vec![], vec![3, 4]);
+        assert_eq!(forwarded(vec![frame(), done(3), done(4), gone()]).await, (1, vec![3, 4], vec![]));
+        assert_eq!(forwarded(vec![frame(), done(3), done(4)]).await, (1, vec![3, 4], vec![]));
+        let refused = || Ok(Reply::NotLeader { shard: 3, leader: None });
+        for broken in [
+            vec![gone()],
+            vec![],
+            vec![frame(), gone()],
+            vec![frame()],
+            vec![frame(), done(3), gone()],
+            vec![frame(), done(3)],
+            vec![refused(), frame(), gone()],
+        ] {
+            assert_eq!(forwarded(broken).await, nothing);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 mod blocks;
 mod cardinality;
 mod cluster;
+mod demotion;
 mod health;
 mod ledger;
 pub mod model;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::index::Matcher;
-use trine_store::model::{Labels, Signal, Slot, Spreads};
+use trine_store::model::{Demotion, LabelOfMetric, Labels, Signal, Slot, Spreads, TenantDemotions};
 use trine_store::shard::PartOutcome;
 
 use crate::admin::model::{
@@ -22,6 +22,8 @@ pub struct ShardPart {
     pub slot: Slot,
     /// An encoded part ([`trine_store::part::PartRef`]).
     pub part: Bytes,
+    /// All its series have lost labels, so that samples of several sources may meet in one: of those with one time the first is kept.
+    pub demoted: bool,
 }
 
 /// Why a write was not acknowledged. Each variant says what the client can do.
@@ -69,6 +71,19 @@ pub enum Election {
     TooMany(usize),
 }
 
+/// What keeps a node from doing all it is there for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Troubles {
+    /// It was asked to stop.
+    pub is_stopping: bool,
+    /// Writes to shards that it leads are refused for lack of room.
+    pub is_disk_full: bool,
+    /// Shards with a replica on it that has heard of no leader, in order.
+    pub leaderless: Vec<u32>,
+    /// Shards with damaged blocks on it that are not healed yet, in order.
+    pub damaged: Vec<u32>,
+}
+
 /// Why a node was not removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotRemoved {
@@ -93,6 +108,11 @@ pub trait Backend: Send + Sync + 'static {
     /// Slots of log entries, as far as this node knows them.
     fn spreads(&self) -> Spreads {
         Spreads::none()
+    }
+
+    /// Labels that samples of the tenant's metrics lose, as far as this node knows; `None`: none.
+    fn demotions(&self, _tenant: &str) -> Option<TenantDemotions> {
+        None
     }
 
     /// Facts of the signal before this time, in ms, are not kept any more, since there is no room for them; `i64::MIN`: there is.
@@ -129,6 +149,11 @@ pub trait Backend: Send + Sync + 'static {
     /// shards which are still being opened.
     fn serving(&self) -> Result<(), String> {
         self.ready()
+    }
+
+    /// What keeps this node from doing all it is there for.
+    fn troubles(&self) -> Troubles {
+        Troubles::default()
     }
 
     /// Deletes the samples within a time range (ms, inclusive) of the tenant's series that satisfy all matchers; returns once no
@@ -192,6 +217,21 @@ pub trait Backend: Send + Sync + 'static {
     /// is 0. Gives the beginning in ns; `Err` says why not.
     async fn spread_stream(&self, _tenant: &str, _stream: &Labels, _slots: u16, _from_ns: i64) -> Result<i64, String> {
         Err("streams are not spread here".into())
+    }
+
+    /// The table of demoted labels, in the order in which they were asked for.
+    fn demoted_labels(&self) -> Vec<Demotion> {
+        Vec::new()
+    }
+
+    /// Has samples of a metric lose a label, from the sample time on that is given, in ms. `Err` says why not.
+    async fn demote(&self, _what: &LabelOfMetric) -> Result<i64, String> {
+        Err("labels are not demoted here".into())
+    }
+
+    /// Has them keep it again, from the sample time on that is given, in ms. `Err` says why not.
+    async fn restore(&self, _what: &LabelOfMetric) -> Result<i64, String> {
+        Err("labels are not demoted here".into())
     }
 
     /// Has a node's replicas made elsewhere, then forgets it. `Err` says why not; a living node only with `drain`.

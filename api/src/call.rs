@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use tokio::sync::Semaphore;
 use trine_query::scatter::{QueryContext, Scatter};
 
@@ -18,11 +18,14 @@ use crate::config::ApiConfig;
 use crate::error::{ApiError, Family};
 use crate::params::Params;
 use crate::reply;
+use crate::server::Connection;
 use crate::state::Api;
 use crate::tenant::tenant_of;
 
 /// Requests with this header fail instead of answering without a shard that is missing.
 const STRICT_HEADER: &str = "x-trine-strict";
+/// Requests with this parameter, which VictoriaMetrics has, too, get no answer that is kept from before.
+const NO_CACHE: &str = "nocache";
 /// Bodies above this are decoded on the blocking pool instead of an HTTP thread.
 const DECODE_INLINE_BYTES_MAX: usize = 64 << 10;
 
@@ -65,7 +68,8 @@ impl Call {
     /// Context of this query; `timeout_ms` is what the client asked for.
     pub(crate) fn context(&self, timeout_ms: Option<i64>) -> QueryContext {
         let strict = !matches!(self.header(STRICT_HEADER), "" | "0" | "false");
-        self.api.query_context(&self.tenant, timeout_ms, strict)
+        let no_cache = matches!(self.params.get(NO_CACHE), Some("1" | "true"));
+        QueryContext { no_cache, ..self.api.query_context(&self.tenant, timeout_ms, strict) }
     }
 }
 
@@ -91,7 +95,7 @@ where
     H: Fn(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
-    query_on(MethodFilter::GET.or(MethodFilter::POST), family, operation, handler)
+    query_on(MethodFilter::GET.or(MethodFilter::POST), Ends::WithItsClient, family, operation, handler)
 }
 
 /// A route of any method, which its handler looks at; forms are read, other bodies are not.
@@ -101,7 +105,8 @@ where
     F: Future<Output = Outcome> + Send + 'static,
 {
     let methods = [MethodFilter::POST, MethodFilter::PUT, MethodFilter::DELETE];
-    query_on(methods.into_iter().fold(MethodFilter::GET, MethodFilter::or), family, operation, handler)
+    let methods = methods.into_iter().fold(MethodFilter::GET, MethodFilter::or);
+    query_on(methods, Ends::ByItself, family, operation, handler)
 }
 
 /// A route that changes something, told so by a form: POST and PUT.
@@ -110,7 +115,7 @@ where
     H: Fn(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
-    query_on(MethodFilter::POST.or(MethodFilter::PUT), family, operation, handler)
+    query_on(MethodFilter::POST.or(MethodFilter::PUT), Ends::ByItself, family, operation, handler)
 }
 
 type PathParams = Result<RawPathParams, RawPathParamsRejection>;
@@ -121,10 +126,42 @@ where
     H: Fn(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
-    query_on(MethodFilter::GET, family, operation, handler)
+    query_on(MethodFilter::GET, Ends::WithItsClient, family, operation, handler)
 }
 
-fn query_on<H, F>(methods: MethodFilter, family: Family, operation: &'static str, handler: H) -> MethodRouter<Api>
+/// When a request's work is over, beside when it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    ByItself,
+    /// Once the client has closed its connection: it only asked.
+    WithItsClient,
+}
+
+impl Ends {
+    /// The connection to watch. Over HTTP/2 hyper drops the requests of a client that left.
+    fn connection(self, request: &Request) -> Option<Connection> {
+        let watched = self == Self::WithItsClient && request.version() < Version::HTTP_2;
+        request.extensions().get::<Connection>().filter(|_| watched).cloned()
+    }
+}
+
+/// The outcome, unless the client leaves before.
+async fn while_connected(connection: Option<Connection>, outcome: impl Future<Output = Outcome>) -> Outcome {
+    let Some(connection) = connection else { return outcome.await };
+    tokio::select! {
+        biased;
+        outcome = outcome => outcome,
+        () = connection.closed() => Err(ApiError::Canceled),
+    }
+}
+
+fn query_on<H, F>(
+    methods: MethodFilter,
+    ends: Ends,
+    family: Family,
+    operation: &'static str,
+    handler: H,
+) -> MethodRouter<Api>
 where
     H: Fn(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
@@ -133,12 +170,13 @@ where
         let handler = handler.clone();
         async move {
             let started = Instant::now();
+            let connection = ends.connection(&request);
             let outcome = async {
                 let path = path.map_err(|e| ApiError::BadRequest(e.body_text()))?;
                 let call = accept_query(&api, &path, request).await?;
                 handler(call).await
             };
-            finish(&api, family, operation, started, outcome.await)
+            finish(&api, family, operation, started, while_connected(connection, outcome).await)
         }
     })
 }
@@ -154,16 +192,45 @@ where
     H: Fn(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Outcome> + Send + 'static,
 {
+    body_on(Ends::ByItself, family_of, operation, bytes_max, handler)
+}
+
+/// A route of a query that is a body: POST only.
+pub(crate) fn query_body<H, F>(
+    family: fn(&HeaderMap) -> Family,
+    operation: &'static str,
+    bytes_max: fn(&ApiConfig) -> usize,
+    handler: H,
+) -> MethodRouter<Api>
+where
+    H: Fn(Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    body_on(Ends::WithItsClient, family, operation, bytes_max, handler)
+}
+
+fn body_on<H, F>(
+    ends: Ends,
+    family_of: fn(&HeaderMap) -> Family,
+    operation: &'static str,
+    bytes_max: fn(&ApiConfig) -> usize,
+    handler: H,
+) -> MethodRouter<Api>
+where
+    H: Fn(Call) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+{
     on(MethodFilter::POST, move |State(api): State<Api>, path: RawPathParams, request: Request| {
         let handler = handler.clone();
         async move {
             let started = Instant::now();
             let family = family_of(request.headers());
+            let connection = ends.connection(&request);
             let outcome = async {
                 let call = accept_body(&api, &path, request, bytes_max(api.config())).await?;
                 handler(call).await
             };
-            finish(&api, family, operation, started, outcome.await)
+            finish(&api, family, operation, started, while_connected(connection, outcome).await)
         }
     })
     .fallback(|| async { reply::text(StatusCode::METHOD_NOT_ALLOWED, "405 method not allowed, supported: [POST]") })

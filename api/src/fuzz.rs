@@ -19,6 +19,7 @@ use crate::prom::SeriesCache;
 use crate::prom::decode::{Context, WriteLimits, decode};
 use crate::prom::histogram::{Histogram, Side};
 use crate::prom::read::request::ReadRequest;
+use crate::prom::search::SearchRequest;
 
 /// Budget of a decoder, bytes.
 const BUDGET_BYTES: usize = 64 << 20;
@@ -233,6 +234,18 @@ fn form(bytes: &[u8]) {
         ignore(crate::tenant::check_name(value));
     }
     ignore(params.distinct("match[]", 10));
+    search(&params);
+}
+
+/// Every short value, looked for by what the form asks for.
+fn search(params: &Params) {
+    const TEXTS_MAX: usize = 8;
+    const TEXT_BYTES_MAX: usize = 256;
+    let Ok(mut request) = SearchRequest::parse(params, NOW_MS) else { return };
+    let texts = params.iter().map(|(_, text)| text).filter(|text| text.len() <= TEXT_BYTES_MAX);
+    for score in texts.take(TEXTS_MAX).filter_map(|text| request.terms.score(text)) {
+        assert!(score > 0.0 && score <= 1.0, "{score}");
+    }
 }
 
 /// A time or duration as each protocol reads it.

@@ -34,7 +34,7 @@ mod time;
 mod wire;
 mod writer;
 
-pub use backend::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
+pub use backend::{Backend, Election, ReplicaClaim, ShardPart, Troubles, WriteError};
 pub use config::{ApiConfig, HaConfig, OtlpConfig, TranslationStrategy};
 pub use error::{ApiError, Family};
 pub use metrics::MetricsSource;

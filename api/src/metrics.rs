@@ -53,6 +53,7 @@ pub(crate) struct Registry {
     accepted: AtomicU64,
     repeated: AtomicU64,
     conflicts: AtomicU64,
+    demoted: AtomicU64,
 }
 
 impl Registry {
@@ -76,11 +77,13 @@ impl Registry {
         self.body_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_outcomes(&self, outcomes: &[PartOutcome]) {
-        for o in outcomes {
+    /// Outcomes of parts, each with whether its series have lost labels.
+    pub(crate) fn count_outcomes<'o>(&self, outcomes: impl Iterator<Item = (bool, &'o PartOutcome)>) {
+        for (demoted, o) in outcomes {
             self.accepted.fetch_add(u64::from(o.accepted), Ordering::Relaxed);
             self.repeated.fetch_add(u64::from(o.repeated), Ordering::Relaxed);
-            self.conflicts.fetch_add(u64::from(o.conflicts_count), Ordering::Relaxed);
+            let conflicts = if demoted { &self.demoted } else { &self.conflicts };
+            conflicts.fetch_add(u64::from(o.conflicts_count), Ordering::Relaxed);
         }
     }
 
@@ -98,7 +101,12 @@ impl Registry {
                 .collect::<Vec<_>>()
         };
         let plain = |value: f64| vec![MetricSample { labels: Vec::new(), value }];
-        let facts = [("accepted", &self.accepted), ("repeated", &self.repeated), ("conflict", &self.conflicts)];
+        let facts = [
+            ("accepted", &self.accepted),
+            ("repeated", &self.repeated),
+            ("conflict", &self.conflicts),
+            ("demoted_conflict", &self.demoted),
+        ];
         let family = |name, help, kind, samples| MetricFamily { name, help, kind, samples };
         vec![
             family(

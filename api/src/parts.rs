@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use trine_store::model::signal::{key_hash, slot_of_hash};
-use trine_store::model::{Scope, Signal, Slot, Value};
-use trine_store::part::{MetricsPartBuilder, PART_BODY_BYTES_TARGET, RowsPartBuilder, SampleKind};
+use trine_store::model::{Demoted, Scope, SeriesDemotions, Signal, Slot, TenantDemotions, Value};
+use trine_store::part::{
+    METRICS_PART_BYTES_TARGET, MetricsPartBuilder, PART_BODY_BYTES_TARGET, RowsPartBuilder, SampleKind,
+};
 
 use crate::backend::ShardPart;
 use crate::budget::Held;
@@ -14,6 +16,13 @@ use crate::error::ApiError;
 
 /// Most float samples added between two looks at a part's size; at most 19 encoded bytes each.
 const FLOATS_STEP: usize = 1024;
+
+/// Marks a shard that no part is open for.
+const NO_PLACE: u32 = u32::MAX;
+/// Shards of a cluster as it is founded.
+const SHARDS_USUAL: usize = 16;
+/// By how much a part that is cut at its target usually exceeds it.
+const PART_SLACK_BYTES: usize = 2 << 10;
 
 /// Finds a slot's shard.
 pub(crate) type ShardOf<'a> = &'a dyn Fn(Slot) -> u32;
@@ -61,9 +70,25 @@ impl<'a> Done<'a> {
 pub(crate) struct MetricsSplit<'a> {
     tenant: &'a str,
     shard_of: ShardOf<'a>,
-    /// By shard.
-    open: Vec<OpenMetrics>,
+    demotions: Option<&'a TenantDemotions>,
+    /// Parts of series as they came.
+    whole: OpenParts,
+    /// Parts of series that have lost labels.
+    demoted: OpenParts,
     done: Done<'a>,
+    /// About how long a part will be.
+    expected: usize,
+    /// What may still be reserved for parts: about what the request spells out, however many shards there are.
+    reserve: usize,
+}
+
+/// One open part a shard.
+#[derive(Default)]
+struct OpenParts {
+    /// In the order in which shards came.
+    open: Vec<OpenMetrics>,
+    /// Where in `open` each shard is; shards are numbered from 0 without large gaps.
+    places: Vec<u32>,
 }
 
 /// A shard's builder, used for one part after the other.
@@ -72,22 +97,35 @@ struct OpenMetrics {
     /// Of the first series of the part.
     slot: Slot,
     part: MetricsPartBuilder,
+    demoted: bool,
 }
 
 impl OpenMetrics {
     fn is_full(&self) -> bool {
-        self.part.bytes_len() >= PART_BODY_BYTES_TARGET
+        self.part.bytes_len() >= METRICS_PART_BYTES_TARGET
     }
 
     fn take(&mut self) -> ShardPart {
-        ShardPart { shard: self.shard, slot: self.slot, part: self.part.take().into() }
+        ShardPart { shard: self.shard, slot: self.slot, part: self.part.take().into(), demoted: self.demoted }
     }
 }
 
 impl<'a> MetricsSplit<'a> {
     /// Parts are taken from `held` as they are cut.
     pub(crate) fn new(tenant: &'a str, shard_of: ShardOf<'a>, held: &'a mut Held) -> Self {
-        Self { tenant, shard_of, open: Vec::new(), done: Done::new(held) }
+        let (whole, demoted) = (OpenParts::default(), OpenParts::default());
+        Self { tenant, shard_of, demotions: None, whole, demoted, done: Done::new(held), expected: 0, reserve: 0 }
+    }
+
+    /// Samples lose these labels.
+    pub(crate) fn demoting(self, demotions: Option<&'a TenantDemotions>) -> Self {
+        Self { demotions, ..self }
+    }
+
+    /// The whole request spells out `bytes`, which go to about [`SHARDS_USUAL`] parts.
+    pub(crate) fn expect(&mut self, bytes: usize) {
+        self.reserve = bytes + bytes / 4;
+        self.expected = (self.reserve / SHARDS_USUAL).min(METRICS_PART_BYTES_TARGET + PART_SLACK_BYTES);
     }
 
     /// `key_hash` of a series of this tenant.
@@ -101,18 +139,54 @@ impl<'a> MetricsSplit<'a> {
     }
 
     /// Adds samples of the series with canonical labels `key`, whose `key_hash` is `hash`.
-    pub(crate) fn add_hashed(&mut self, hash: u64, key: &[u8], mut floats: &[(i64, u64)], mut blobs: &[Blob<'_>]) {
+    pub(crate) fn add_hashed(&mut self, hash: u64, key: &[u8], floats: &[(i64, u64)], blobs: &[Blob<'_>]) {
+        if let Some(demotions) = self.demotions
+            && let Some(of_series) = demotions.of_series(key)
+        {
+            return self.add_demoted(&of_series, hash, key, floats, blobs);
+        }
+        self.append(false, hash, key, floats, blobs);
+    }
+
+    /// Adds samples of a series of which some may lose labels: each goes by its own time.
+    #[cold]
+    fn add_demoted(
+        &mut self,
+        of_series: &SeriesDemotions<'_>,
+        hash: u64,
+        key: &[u8],
+        floats: &[(i64, u64)],
+        blobs: &[Blob<'_>],
+    ) {
+        let mut without = Vec::new();
+        let mut append = |demoted: Demoted, floats: &[(i64, u64)], blobs: &[Blob<'_>]| {
+            if demoted.any() {
+                of_series.rewrite(key, demoted, &mut without);
+                self.append(true, key_hash(self.tenant, &without), &without, floats, blobs);
+            } else {
+                self.append(false, hash, key, floats, blobs);
+            }
+        };
+        for alike in floats.chunk_by(|a, b| of_series.at(a.0) == of_series.at(b.0)) {
+            append(of_series.at(alike[0].0), alike, &[]);
+        }
+        for alike in blobs.chunk_by(|a, b| of_series.at(a.time_ms) == of_series.at(b.time_ms)) {
+            append(of_series.at(alike[0].time_ms), &[], alike);
+        }
+    }
+
+    fn append(&mut self, demoted: bool, hash: u64, key: &[u8], mut floats: &[(i64, u64)], mut blobs: &[Blob<'_>]) {
         let slot = slot_of_hash(hash);
         while self.done.refused.is_none() && !(floats.is_empty() && blobs.is_empty()) {
-            let open = self.open(slot);
+            let open = self.open(demoted, slot);
             let part = &mut open.part;
             let series = part.series(hash, key);
-            while !floats.is_empty() && part.bytes_len() < PART_BODY_BYTES_TARGET {
+            while !floats.is_empty() && part.bytes_len() < METRICS_PART_BYTES_TARGET {
                 let (step, rest) = floats.split_at(floats.len().min(FLOATS_STEP));
                 part.floats(series, step.iter().copied());
                 floats = rest;
             }
-            while let ([blob, rest @ ..], true) = (blobs, part.bytes_len() < PART_BODY_BYTES_TARGET) {
+            while let ([blob, rest @ ..], true) = (blobs, part.bytes_len() < METRICS_PART_BYTES_TARGET) {
                 part.blob(series, blob.kind, blob.time_ms, &blob.payload);
                 blobs = rest;
             }
@@ -125,7 +199,7 @@ impl<'a> MetricsSplit<'a> {
 
     /// Adds a metric family's metadata, to the shard of the family's name.
     pub(crate) fn metadata(&mut self, family: &str, metric_type: u8, help: &str, unit: &str) {
-        let open = self.open(slot_of_hash(key_hash(self.tenant, family.as_bytes())));
+        let open = self.open(false, slot_of_hash(key_hash(self.tenant, family.as_bytes())));
         open.part.metadata(family, metric_type, help, unit);
         if open.is_full() {
             let part = open.take();
@@ -134,16 +208,15 @@ impl<'a> MetricsSplit<'a> {
     }
 
     /// The open part of the slot's shard.
-    fn open(&mut self, slot: Slot) -> &mut OpenMetrics {
+    #[inline]
+    fn open(&mut self, demoted: bool, slot: Slot) -> &mut OpenMetrics {
         let shard = (self.shard_of)(slot);
-        let at = match self.open.binary_search_by_key(&shard, |open| open.shard) {
-            Ok(at) => at,
-            Err(at) => {
-                self.open.insert(at, OpenMetrics { shard, slot, part: MetricsPartBuilder::new(self.tenant) });
-                at
-            }
+        let parts = if demoted { &mut self.demoted } else { &mut self.whole };
+        let at = match parts.places.get(shard as usize) {
+            Some(&at) if at != NO_PLACE => at as usize,
+            _ => parts.begin(shard, slot, demoted, self.tenant, (self.expected, &mut self.reserve)),
         };
-        let open = &mut self.open[at];
+        let open = &mut parts.open[at];
         if open.part.is_empty() {
             open.slot = slot;
         }
@@ -152,10 +225,38 @@ impl<'a> MetricsSplit<'a> {
 
     /// Full parts in the order they filled, then the open ones by shard; an error when the budget has no room for them.
     pub(crate) fn finish(mut self) -> Result<Vec<ShardPart>, ApiError> {
-        for open in self.open.iter_mut().filter(|open| !open.part.is_empty()) {
-            self.done.push(open.take());
+        for mut parts in [self.whole, self.demoted] {
+            parts.open.sort_unstable_by_key(|open| open.shard);
+            for open in parts.open.iter_mut().filter(|open| !open.part.is_empty()) {
+                self.done.push(open.take());
+            }
         }
         self.done.finish()
+    }
+}
+
+impl OpenParts {
+    /// Opens the shard's part; of the bytes that are expected of it and still may be reserved, so many are.
+    #[cold]
+    fn begin(
+        &mut self,
+        shard: u32,
+        slot: Slot,
+        demoted: bool,
+        tenant: &str,
+        (expected, reserve): (usize, &mut usize),
+    ) -> usize {
+        let mut part = MetricsPartBuilder::new(tenant);
+        let expected = expected.min(*reserve);
+        part.expect(expected);
+        *reserve -= expected;
+        let at = self.open.len();
+        if self.places.len() <= shard as usize {
+            self.places.resize(shard as usize + 1, NO_PLACE);
+        }
+        self.places[shard as usize] = at as u32;
+        self.open.push(OpenMetrics { shard, slot, part, demoted });
+        at
     }
 }
 
@@ -239,7 +340,7 @@ impl<'a> RowsSplit<'a> {
         if open.part.bytes_len() >= PART_BODY_BYTES_TARGET
             && let Some(open) = self.open.remove(&shard)
         {
-            self.done.push(ShardPart { shard, slot: open.slot, part: open.part.finish().into() });
+            self.done.push(ShardPart { shard, slot: open.slot, part: open.part.finish().into(), demoted: false });
         }
         took
     }
@@ -247,7 +348,7 @@ impl<'a> RowsSplit<'a> {
     /// Full parts in the order they filled, then the open ones by shard; an error when the budget has no room for them.
     pub(crate) fn finish(mut self) -> Result<Vec<ShardPart>, ApiError> {
         for (shard, open) in self.open {
-            self.done.push(ShardPart { shard, slot: open.slot, part: open.part.finish().into() });
+            self.done.push(ShardPart { shard, slot: open.slot, part: open.part.finish().into(), demoted: false });
         }
         self.done.finish()
     }
@@ -255,6 +356,9 @@ impl<'a> RowsSplit<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use trine_store::model::{Demotion, Demotions, LabelOfMetric, Labels};
     use trine_store::part::{MetricsBody, PartRef, RowsBody};
 
     use super::*;
@@ -293,14 +397,43 @@ mod tests {
         let mut facts = 0;
         for (a, b) in one.iter().zip(&two) {
             assert_eq!((a.shard, &a.part), (b.shard, &b.part));
-            assert!(a.part.len() < 2 * PART_BODY_BYTES_TARGET);
+            assert!(a.part.len() < 2 * METRICS_PART_BYTES_TARGET);
             let part = PartRef::decode(&a.part).unwrap();
             MetricsBody::check(part.body, part.defs.len() as u32).unwrap();
             assert!(part.defs.iter().all(|d| shard_of(slot_of_hash(d.hash)) == a.shard));
             facts += part.facts_count;
         }
         assert_eq!(facts, 20_000);
-        assert!(one.len() > 4, "{} parts", one.len());
+        assert!(one.len() > 3, "{} parts", one.len());
+    }
+
+    #[test]
+    fn samples_of_a_demoted_label_go_to_parts_of_their_own() {
+        let of = LabelOfMetric { tenant: "t".into(), metric: "m".into(), label: "user".into() };
+        let demotions = Demotions::new(&[Demotion { of, from_ms: 100, until_ms: 200 }]).of("t");
+        let mut held = Budget::new(64 << 20).take(0).unwrap();
+        let mut split = MetricsSplit::new("t", &|_: Slot| 0, &mut held).demoting(demotions.as_ref());
+        let exemplar = |time_ms| Blob { kind: SampleKind::Exemplar, time_ms, payload: Cow::Borrowed(b"x") };
+        for user in ["1", "2"] {
+            let key = Labels::from_pairs([("__name__", "m"), ("user", user)]).unwrap();
+            split.add(key.as_bytes(), &[(99, 1), (100, 2), (199, 3), (200, 4)], &[exemplar(99), exemplar(100)]);
+        }
+        let parts = split.finish().unwrap();
+        let seen: Vec<(bool, BTreeSet<String>, u32)> = parts
+            .iter()
+            .map(|p| {
+                let part = PartRef::decode(&p.part).unwrap();
+                let keys = part.defs.iter().map(|d| Labels::decode(d.key).unwrap().to_string()).collect();
+                assert!(part.defs.iter().all(|d| d.hash == key_hash("t", d.key)));
+                (p.demoted, keys, part.facts_count)
+            })
+            .collect();
+        let key = |user: &str| format!("{{__name__=\"m\", user=\"{user}\"}}");
+        assert_eq!(
+            seen,
+            [(false, [key("1"), key("2")].into(), 6), (true, ["{__name__=\"m\"}".to_owned()].into(), 6)],
+            "one series is what is left of both"
+        );
     }
 
     #[test]

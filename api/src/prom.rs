@@ -7,11 +7,13 @@ pub(crate) mod exemplars;
 mod features;
 mod federate;
 pub(crate) mod histogram;
+mod notifications;
 mod query;
 pub(crate) mod read;
 mod render;
 pub(crate) mod replica;
 mod rules;
+pub(crate) mod search;
 mod series;
 mod series_cache;
 mod slow;
@@ -23,10 +25,11 @@ mod write;
 use axum::Router;
 use axum::routing::{MethodRouter, post};
 use http::StatusCode;
+pub(crate) use notifications::Notifications;
 pub(crate) use series_cache::SeriesCache;
-pub(crate) use write::conflict_texts;
+pub(crate) use write::{Conflicts, conflict_texts};
 
-use crate::call::{change, get, ingest, query as query_route};
+use crate::call::{change, get, ingest, query as query_route, query_body};
 use crate::error::Family;
 use crate::reply;
 use crate::state::Api;
@@ -63,8 +66,11 @@ fn query_api() -> Router<Api> {
         .route("/api/v1/labels", query_route(family, "prom_labels", series::labels))
         .route("/api/v1/label/{name}/values", get(family, "prom_label_values", series::label_values))
         .route("/api/v1/series", query_route(family, "prom_series", series::series))
+        .route("/api/v1/search/metric_names", query_route(family, "prom_search", search::metric_names))
+        .route("/api/v1/search/label_names", query_route(family, "prom_search", search::label_names))
+        .route("/api/v1/search/label_values", query_route(family, "prom_search", search::label_values))
         .route("/api/v1/metadata", get(family, "prom_metadata", series::metadata))
-        .route("/api/v1/read", ingest(|_| Family::RemoteWrite, "remote_read", |c| c.form_bytes_max, read::read))
+        .route("/api/v1/read", query_body(|_| Family::RemoteWrite, "remote_read", |c| c.form_bytes_max, read::read))
         .route("/federate", get(Family::RemoteWrite, "prom_federate", federate::federate))
         .route("/api/v1/cardinality/label_names", query_route(Family::RemoteWrite, "cardinality", tsdb::label_names))
         .route("/api/v1/cardinality/label_values", query_route(Family::RemoteWrite, "cardinality", tsdb::label_values))

@@ -1,14 +1,18 @@
 //! Routers of the listeners, and serving one: REST and gRPC share a port over HTTP/1.1 and h2c.
+mod connection;
 mod cors;
 mod drain;
 mod listen;
+mod stopping;
 
 use axum::Router;
 use http::StatusCode;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate, SizeAbove};
 
+pub(crate) use connection::Connection;
 pub use listen::serve;
+pub(crate) use stopping::Stopping;
 
 use crate::state::Api;
 use crate::{admin, grpc, loki, otlp, prom, reply, tempo};

@@ -12,7 +12,7 @@ use crate::config::ApiConfig;
 use crate::error::ApiError;
 use crate::metrics::{MetricFamily, MetricsSource, Registry};
 use crate::otlp::Deltas;
-use crate::prom::SeriesCache;
+use crate::prom::{Notifications, SeriesCache};
 use crate::snappy::Buffers;
 
 /// Nanoseconds since the Unix epoch.
@@ -38,6 +38,7 @@ struct Inner {
     deltas: Deltas,
     buffers: Buffers,
     series_cache: SeriesCache,
+    notifications: Notifications,
 }
 
 impl Api {
@@ -67,6 +68,7 @@ impl Api {
             deltas: Deltas::default(),
             buffers: Buffers::default(),
             series_cache,
+            notifications: Notifications::default(),
         }))
     }
 
@@ -112,6 +114,11 @@ impl Api {
         &self.0.series_cache
     }
 
+    /// What whoever runs this node should know, and who listens.
+    pub(crate) fn notifications(&self) -> &Notifications {
+        &self.0.notifications
+    }
+
     pub(crate) fn now_ns(&self) -> i64 {
         (self.0.clock)()
     }
@@ -143,8 +150,9 @@ impl Api {
         if parts.is_empty() {
             return Ok(Vec::new());
         }
+        let demoted: Vec<bool> = parts.iter().map(|part| part.demoted).collect();
         let outcomes = self.backend().write(parts).await?;
-        self.registry().count_outcomes(&outcomes);
+        self.registry().count_outcomes(demoted.into_iter().zip(&outcomes));
         Ok(outcomes)
     }
 
@@ -159,7 +167,7 @@ impl Api {
         let wanted = timeout_ms.map(|ms| std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
         let deadline = Instant::now() + self.config().query_timeout(wanted);
         let memory = self.backend().query_memory().account();
-        QueryContext { tenant: Arc::clone(tenant), deadline, strict, memory }
+        QueryContext { tenant: Arc::clone(tenant), deadline, strict, no_cache: false, memory }
     }
 }
 

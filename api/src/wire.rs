@@ -68,12 +68,23 @@ impl<'a> Fields<'a> {
     #[inline]
     pub(crate) fn leading_run(&mut self, number: u8) -> Result<&'a [u8], WireError> {
         let (whole, tag) = (self.rest, number << 3 | 2);
-        while self.rest.first() == Some(&tag) {
-            self.rest = &self.rest[1..];
-            let len = usize::try_from(self.varint()?).map_err(|_| self.error())?;
-            self.take(len)?;
+        let mut at = 0;
+        loop {
+            at = match whole.get(at..) {
+                // Nearly every length of a label is one byte.
+                Some([t, len @ 0..0x80, ..]) if *t == tag => at + 2 + usize::from(*len),
+                Some([t, rest @ ..]) if *t == tag => {
+                    self.rest = rest;
+                    let len = usize::try_from(self.varint()?).map_err(|_| self.error())?;
+                    (whole.len() - self.rest.len()).saturating_add(len)
+                }
+                Some(rest) => {
+                    self.rest = rest;
+                    return Ok(&whole[..at]);
+                }
+                None => return Err(self.error()),
+            };
         }
-        Ok(&whole[..whole.len() - self.rest.len()])
     }
 
     fn error(&self) -> WireError {

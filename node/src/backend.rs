@@ -17,12 +17,12 @@ use trine_api::admin::model::{
     AdminScrubNode, AdminShard, AdminSpreads, AdminVerification, FlushReport, RemovedNode,
 };
 use trine_api::backend::NotRemoved;
-use trine_api::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
+use trine_api::{Backend, Election, ReplicaClaim, ShardPart, Troubles, WriteError};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::Scatter;
 use trine_store::index::Matcher;
 use trine_store::limits::DeleteSeries;
-use trine_store::model::{Labels, SLOTS, Signal, Slot, Spreads};
+use trine_store::model::{Demotion, LabelOfMetric, Labels, SLOTS, Signal, Slot, Spreads, TenantDemotions};
 use trine_store::shard::PartOutcome;
 
 /// After this a request whose replica could not be elected may come again: the metadata group has a leader by then.
@@ -106,6 +106,10 @@ impl Backend for ClusterBackend {
         self.cluster.shard_of(slot)
     }
 
+    fn demotions(&self, tenant: &str) -> Option<TenantDemotions> {
+        self.cluster.demotions().of(tenant)
+    }
+
     fn spreads(&self) -> Spreads {
         self.cluster.spreads()
     }
@@ -155,6 +159,22 @@ impl Backend for ClusterBackend {
 
     fn serving(&self) -> Result<(), String> {
         self.cluster.serving()
+    }
+
+    fn troubles(&self) -> Troubles {
+        let replicas: Vec<ReplicaStatus> = self.cluster.own_status().replicas;
+        let shards = |is: fn(&ReplicaStatus) -> bool| {
+            let mut shards: Vec<u32> =
+                replicas.iter().filter(|r| r.shard != META_SHARD && is(r)).map(|r| r.shard).collect();
+            shards.sort_unstable();
+            shards
+        };
+        Troubles {
+            is_stopping: *self.cluster.stopping().borrow(),
+            is_disk_full: self.cluster.disk().is_full(),
+            leaderless: shards(|r| r.leader_replica == 0),
+            damaged: shards(|r| r.blocks_lost > 0),
+        }
     }
 
     async fn delete_series(
@@ -305,6 +325,18 @@ impl Backend for ClusterBackend {
 
     async fn spread_stream(&self, tenant: &str, stream: &Labels, slots: u16, from_ns: i64) -> Result<i64, String> {
         self.cluster.spread(tenant, stream.as_bytes(), slots, from_ns).await
+    }
+
+    fn demoted_labels(&self) -> Vec<Demotion> {
+        self.cluster.demotion_rows()
+    }
+
+    async fn demote(&self, what: &LabelOfMetric) -> Result<i64, String> {
+        self.cluster.demote(what).await
+    }
+
+    async fn restore(&self, what: &LabelOfMetric) -> Result<i64, String> {
+        self.cluster.restore(what).await
     }
 
     async fn healing(&self) -> AdminHealing {

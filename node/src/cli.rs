@@ -29,6 +29,7 @@ const EXAMPLES: &str = "Examples:
   trine admin ledger --verify                 count every fact again: do the books balance?
   trine admin blocks                          what is sealed, by window of time
   trine admin cardinality --tenant team-a     which metric and label make the series
+  trine admin demotions                       labels that are taken off where they come in
   trine admin spread                          log streams that several shards share
   trine query promql 'rate(up[5m])' --start -1h   an expression, plotted
   trine inspect block FILE                    what a block holds, and whether it is whole
@@ -76,7 +77,8 @@ pub(crate) struct NodeFlags {
     /// Create a cluster once this many nodes without one see each other; 0 only joins.
     #[arg(long)]
     pub(crate) bootstrap_expect: Option<usize>,
-    /// Listen for every HTTP and gRPC API here.
+    /// Listen for every HTTP and gRPC API here. The usual ports of Loki, Tempo, Mimir and OTLP are listened at, too, on all addresses:
+    /// see the `listen` keys in docs/config.md, which --set changes.
     #[arg(long, value_parser = listen_address)]
     pub(crate) http: Option<SocketAddr>,
     /// Listen for other nodes here.
@@ -181,6 +183,15 @@ pub(crate) enum AdminCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show which labels are taken off the series of metrics where they come in, take one off, or have one kept again.
+    #[command(after_help = DEMOTION_EXAMPLES)]
+    Demotions {
+        #[command(subcommand)]
+        command: Option<DemotionCommand>,
+        /// Print the raw document instead.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show which log streams are spread over several slots, or spread one.
     #[command(after_help = SPREAD_EXAMPLES)]
     Spread {
@@ -206,6 +217,47 @@ pub(crate) enum AdminCommand {
     },
     /// Offline: make a node's copy of the metadata the only one, after a majority of the others is lost for good.
     RecoverMetadata(RecoverMetadataFlags),
+}
+
+const DEMOTION_EXAMPLES: &str = "Examples:
+  trine admin cardinality --tenant team-a                       which label explodes
+  trine admin demotions add logins_total user_id --dry-run      what would be left
+  trine admin demotions add logins_total user_id --tenant team-a
+  trine admin demotions                                         what is demoted, and from when on
+  trine admin demotions end logins_total user_id --tenant team-a";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DemotionCommand {
+    /// Show what is demoted, as without a command.
+    List,
+    /// Take a label off the series of a metric, from some seconds on; see docs/operations/storage.md.
+    #[command(after_help = DEMOTION_EXAMPLES)]
+    Add {
+        /// Name of the metric.
+        metric: String,
+        /// Name of the label.
+        label: String,
+        /// Whose metric.
+        #[arg(long, default_value = "default")]
+        tenant: String,
+        /// Only say how many series would be left.
+        #[arg(long)]
+        dry_run: bool,
+        /// Even if several sources that send now would become one series.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Have samples keep the label again, from some seconds on.
+    #[command(after_help = DEMOTION_EXAMPLES)]
+    End {
+        /// Name of the metric.
+        metric: String,
+        /// Name of the label.
+        label: String,
+        /// Whose metric.
+        #[arg(long, default_value = "default")]
+        tenant: String,
+    },
 }
 
 const SPREAD_EXAMPLES: &str = "Examples:

@@ -171,6 +171,12 @@ fn main() {
         ),
         ("regex, instant", r#"count({instance=~"10[.]20[.].*"})"#, 0, 0),
         ("one series raw, 1 h", r#"node_network_up{instance="10.20.0.10:9100",device="eth0"}[1h]"#, 0, 0),
+        (
+            "max by (mode) over 1 h",
+            "max by (mode) (max_over_time(node_cpu_seconds_total[1h]))",
+            hours * 3_600_000,
+            60_000,
+        ),
         ("every series, 10 steps", "node_network_receive_bytes_total", 600_000, 60_000),
     ] {
         let once = || block_on(ask(&scatter, query, (end_ms - span_ms, end_ms), step_ms)).expect("an answer");
@@ -214,6 +220,7 @@ async fn ask(scatter: &Arc<dyn Scatter>, query: &str, range: (i64, i64), step_ms
         tenant: Arc::from(TENANT),
         deadline: Instant::now() + Duration::from_secs(60),
         strict: true,
+        no_cache: false,
         memory: Account::unbounded(),
     };
     let (query, lookback_ms, limit) = (query.to_owned(), promql::LOOKBACK_MS_DEFAULT, 0);

@@ -8,6 +8,7 @@ use trine_store::shard::ShardView;
 use crate::error::Result;
 use crate::helpers::Helpers;
 use crate::memory::{self, Account};
+use crate::promql::SegmentCache;
 use crate::stop::Stop;
 
 /// Whose messages a fragment carries. On the wire: never reuse a number.
@@ -43,17 +44,32 @@ pub struct FragmentLimits {
     pub stop: Stop,
     /// Threads that may take shards over.
     pub helpers: Helpers,
+    /// Where answers over sealed data are kept, if they are.
+    pub segments: Option<SegmentCache>,
+    /// A PromQL fragment that reads more samples than this fails with [`crate::Error::Limit`], whatever the query may read.
+    pub samples_max: u64,
 }
 
 impl FragmentLimits {
     /// Limits of a fragment that may run until `deadline`, on the thread that calls alone.
     pub fn new(reply_bytes_max: u64, deadline: Instant, memory: Account) -> Self {
-        Self { reply_bytes_max, memory, stop: Stop::at(deadline), helpers: Helpers::none() }
+        let (stop, helpers) = (Stop::at(deadline), Helpers::none());
+        Self { reply_bytes_max, memory, stop, helpers, segments: None, samples_max: u64::MAX }
     }
 
     /// The same with threads that may take shards over.
     pub fn with_helpers(self, helpers: Helpers) -> Self {
         Self { helpers, ..self }
+    }
+
+    /// The same for a try: with fewer samples, and on the thread that calls alone.
+    pub fn trying(&self, samples_max: u64) -> Self {
+        Self { samples_max, helpers: Helpers::none(), ..self.clone() }
+    }
+
+    /// The same with answers that are kept from before.
+    pub fn with_segments(self, segments: SegmentCache) -> Self {
+        Self { segments: Some(segments), ..self }
     }
 }
 

@@ -25,6 +25,7 @@ pub mod parser;
 mod plan;
 mod printer;
 mod records;
+mod segments;
 mod signature;
 pub mod source;
 mod tree;
@@ -35,6 +36,7 @@ pub use engine::{InstantQuery, RangeQuery, instant, instant_within, range, range
 pub use metadata::{FamilyMetadata, Metadata, label_names, label_values, metric_metadata, series};
 pub use parser::parse_selector;
 pub use records::{Found, SeriesRecords, latest, records, selectors};
+pub use segments::SegmentCache;
 pub use value::{Answer, MatrixSeries, Phases, Stats, Value, VectorSample};
 
 use crate::error::Result;

@@ -17,6 +17,8 @@ pub struct QueryContext {
     pub deadline: Instant,
     /// Fail instead of answering in part when a shard does not answer.
     pub strict: bool,
+    /// Evaluate all anew, whatever is kept from before.
+    pub no_cache: bool,
     /// What the query holds on this node: frames on their way, what the engine makes of them, and fragments that run here.
     pub memory: Account,
 }

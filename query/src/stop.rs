@@ -38,8 +38,8 @@ impl Stop {
     }
 }
 
-/// Runs an engine's evaluation off the threads that serve requests, where there is a runtime: it may take long.
-pub(crate) async fn off_thread<T: Send + 'static>(job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+/// Runs an engine's evaluation, or what a surface makes of one, off the threads that serve requests, where there is a runtime: it may take long.
+pub async fn off_thread<T: Send + 'static>(job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => runtime.spawn_blocking(job).await.unwrap_or(Err(Error::Canceled)),
         Err(_) => job(),

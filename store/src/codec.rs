@@ -20,12 +20,18 @@ pub(crate) fn crc_differs(found: u32, expected: u32) -> bool {
 }
 
 /// Appends `v` as an LEB128 varint of 1 to 10 bytes.
+#[inline]
 pub fn put_uvarint(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {
         out.push((v as u8) | 0x80);
         v >>= 7;
     }
     out.push(v as u8);
+}
+
+/// Bytes of `v` as [`put_uvarint`] writes it.
+pub(crate) fn uvarint_len(v: u64) -> usize {
+    (64 - (v | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// Appends `v` zigzag-coded, so that small magnitudes of either sign are short.
@@ -65,6 +71,7 @@ impl<'a> Reader<'a> {
         self.remaining() == 0
     }
 
+    #[inline]
     pub fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], Error> {
         if len > self.remaining() {
             return Err(Error::Truncated { what, at: self.at });
@@ -95,6 +102,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `N` bytes as an array.
+    #[inline]
     pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Error> {
         let mut out = [0; N];
         out.copy_from_slice(self.take(N, what)?);

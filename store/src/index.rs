@@ -2,6 +2,7 @@
 mod label_index;
 mod matcher;
 mod order;
+mod pattern;
 mod select;
 
 pub use label_index::LabelIndex;

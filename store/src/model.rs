@@ -1,5 +1,6 @@
 //! What is kept: tenants, labels, typed attributes, samples, log entries and spans.
 pub mod attrs;
+pub mod demotion;
 pub mod events;
 pub mod intrinsic;
 pub mod labels;
@@ -8,6 +9,9 @@ pub mod spread;
 pub mod value;
 
 pub use attrs::{Attr, Attrs, AttrsBuilder, Scope};
+pub use demotion::{
+    DEMOTIONS_OF_METRIC_MAX, Demoted, Demotion, Demotions, LabelOfMetric, SeriesDemotions, TenantDemotions,
+};
 pub use labels::{Labels, LabelsBuilder};
 pub use signal::{SLOTS, Signal, Slot, slot_of_key, slot_of_trace};
 pub use spread::{NotFinal, SPREAD_SLOTS_MAX, Spread, Spreads};

@@ -20,4 +20,4 @@ pub use block::{
 pub(crate) use chunk::decode_columns;
 pub use error::{Error, Result};
 pub use head::{FreezeJob, Frozen, HeadConfig, HeadStats, HeadView, MetricsHead, SeriesRef};
-pub use view::{CountSeries, FamilyMetadata, FloatReader, MetricsView, Series, SeriesSet, ViewStats};
+pub use view::{CountSeries, FamilyMetadata, FloatReader, MetricsView, Series, SeriesSet, TextSet, ViewStats};

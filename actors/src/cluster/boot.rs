@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
+use trine_query::promql::SegmentCache;
 use trine_raft::{Admit, GroupId, Multi, MultiConfig, NodeId, PeerBook, ReplicaId, Storage};
 use trine_store::model::SLOTS;
 use trine_store::shard::ShardConfig;
@@ -69,6 +70,7 @@ pub(super) async fn start(config: ClusterConfig) -> Result<Cluster, Error> {
         reopened: Reopened::default(),
         pool: Pool::new(config.pool_threads),
         query_pool: QueryPool::new(config.pool_threads * 2, config.pool_threads * QUERIES_WAITING, config.pool_threads),
+        segments: SegmentCache::new(budget.shares.segments),
         budget,
         hints: LeaderHints::default(),
         healing,
@@ -422,8 +424,8 @@ async fn open_meta(shared: &Arc<Shared>, identity: &Identity, listener: TcpListe
         gossip.announce(&identity.cluster, false);
     }
     let state = machine.watch();
-    let spreads = machine.watch_spreads();
-    let meta = MetaGroup { group, machine, state, spreads };
+    let (spreads, demotions) = (machine.watch_spreads(), machine.watch_demotions());
+    let meta = MetaGroup { group, machine, state, spreads, demotions };
     shared.multi.set(multi).map_err(|_| raft_error("started twice".into()))?;
     shared.meta.set(meta).map_err(|_| raft_error("opened twice".into()))
 }

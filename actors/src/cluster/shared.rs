@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::sync::watch;
+use trine_query::promql::SegmentCache;
 use trine_raft::{Group, GroupId, Multi, NodeId, PeerBook};
-use trine_store::model::{SLOTS, Slot, Spreads};
+use trine_store::model::{Demotions, SLOTS, Slot, Spreads};
 use trine_store::shard::{PartOutcome, ShardView};
 use trine_store::wal::{Wal, WalConfig};
 
@@ -39,6 +40,8 @@ pub(crate) struct MetaGroup {
     pub(crate) state: watch::Receiver<Arc<MetaState>>,
     /// Of `state`, as writers use it.
     pub(crate) spreads: watch::Receiver<Spreads>,
+    /// The same of the demoted labels.
+    pub(crate) demotions: watch::Receiver<Demotions>,
 }
 
 /// State shared by router, scatter, steward and the node-to-node service.
@@ -59,6 +62,7 @@ pub struct Shared {
     pub(crate) pool: Pool,
     /// Pool of the queries, so that neither starves the other.
     pub(crate) query_pool: QueryPool,
+    pub(crate) segments: SegmentCache,
     pub(crate) hints: LeaderHints,
     /// What was found damaged here, and how far it is healed.
     pub(crate) healing: Healing,

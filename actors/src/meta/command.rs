@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use trine_store::model::SLOTS;
 
 use super::META_SHARD;
+use super::demotion::DemotionRecord;
 use super::election::Claim;
 use super::state::{GoneNode, LeavingReplica, MetaState, NodeRecord, ReplicaRecord, ShardRecord};
 
@@ -47,6 +48,10 @@ pub enum Command {
     RequestDelete { id: u64, delete: Vec<u8> },
     /// Every shard has applied a request to delete series.
     FinishDelete { id: u64 },
+    /// Samples of a metric lose a label from a time on; `until_ms` is not looked at.
+    Demote(DemotionRecord),
+    /// They keep it again from `until_ms` on.
+    Restore { tenant: String, metric: String, label: String, until_ms: i64 },
 }
 
 /// What a command answers.
@@ -59,6 +64,8 @@ pub enum Reply {
     SpreadFrom(i64),
     /// The replica of a pair that counts.
     Elected(String),
+    /// A label is lost, or kept again, from this sample time on, in ms.
+    LabelFrom(i64),
 }
 
 /// Bytes that are no command of this version.
@@ -185,6 +192,16 @@ impl MetaState {
             Command::FinishDelete { id } => {
                 self.deletes.remove(&id);
                 Reply::Done
+            }
+            Command::Demote(row) => match self.demotions.demote(row) {
+                Ok(from_ms) => Reply::LabelFrom(from_ms),
+                Err(refusal) => Reply::Refused(refusal.to_string()),
+            },
+            Command::Restore { tenant, metric, label, until_ms } => {
+                match self.demotions.restore(&tenant, &metric, &label, until_ms) {
+                    Ok(until_ms) => Reply::LabelFrom(until_ms),
+                    Err(refusal) => Reply::Refused(refusal.to_string()),
+                }
             }
         }
     }

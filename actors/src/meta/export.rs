@@ -3,9 +3,9 @@
 //! Its group's log is purged behind it, so a node keeps it twice: one damaged file costs nothing.
 //!
 //! ```text
-//! meta.state, version 5                                  docs/formats/manifest.md
+//! meta.state, version 6                                  docs/formats/manifest.md
 //!   0   4  magic "TRNX"
-//!   4   1  version      5; 1 to 4 are read
+//!   4   1  version      6; 1 to 5 are read
 //!   5   .. state        bincode 2, standard configuration, of Export
 //! -32  32  hash         BLAKE3 of version and state
 //! ```
@@ -23,7 +23,7 @@ pub(crate) const FILE: &str = "meta.state";
 /// The second copy, written after the first and before the log is purged.
 const COPY: &str = "meta.state.copy";
 const MAGIC: &[u8; 4] = b"TRNX";
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 /// What the file holds besides magic, version and checksum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,9 +158,12 @@ pub(crate) fn decode_export(bytes: &[u8]) -> io::Result<Export> {
     match body.first() {
         Some(1) => decode::<v1::Export>("export", body).map(Into::into).map_err(corrupt),
         Some(2) => decode::<v2::Export>("export", &enveloped(body)).map(Into::into).map_err(corrupt),
-        // Version 3 ends where version 4 has the elections, and that where version 5 has the deletions: none.
-        Some(3) => decode("export", &[&enveloped(body)[..], &[0, 0]].concat()).map_err(corrupt),
-        Some(4) => decode("export", &[&enveloped(body)[..], &[0]].concat()).map_err(corrupt),
+        // Version 3 ends where version 4 has the elections, that where version 5 has the deletions, and that where version 6 has the
+        // demotions: none.
+        Some(version @ 3..=5) => {
+            let none = vec![0; usize::from(VERSION - version)];
+            decode("export", &[enveloped(body), none].concat()).map_err(corrupt)
+        }
         Some(&VERSION) => decode("export", &enveloped(body)).map_err(corrupt),
         version => Err(corrupt(format!("unknown version {version:?}"))),
     }
@@ -230,7 +233,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::meta::{Claim, Command, Elections, GoneNode, LeavingReplica, SpreadRecord, StreamPlaces};
+    use crate::meta::{
+        Claim, Command, DemotionRecord, DemotionTable, Elections, GoneNode, LeavingReplica, SpreadRecord, StreamPlaces,
+    };
 
     fn sample() -> Export {
         let record = |replica| ShardRecord {
@@ -270,6 +275,7 @@ mod tests {
             },
             elections: Elections::default(),
             deletes: BTreeMap::new(),
+            demotions: DemotionTable::default(),
         };
         Export { position: Some((1, 2, 3)), membership: Some(((1, 2, 3), vec![4, 5])), state }
     }
@@ -278,10 +284,10 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Version 5 as it is on disks, and version 4, which ends before the deletions and is still read. A change here needs a new
-    /// version.
+    /// Version 6 as it is on disks, and versions 5 and 4, which end before the demotions and the deletions and are still read. A
+    /// change here needs a new version.
     #[test]
-    fn version_5_is_fixed() {
+    fn version_6_is_fixed() {
         let mut export = sample();
         let text = |t: &str| t.to_owned();
         let claim =
@@ -291,17 +297,27 @@ mod tests {
         assert_eq!(decode_export(&bytes).unwrap(), export);
         // What version 3 has, and the elections; without and with deletions.
         let body = |all: &str| all[10..all.len() - 64].to_owned();
-        assert_eq!(body(&hex(&bytes)), body(FIXTURE_3) + ELECTIONS + "00");
-        assert_eq!(bytes[4], 5);
-        let mut old = [&[4], &bytes[5..bytes.len() - 33]].concat();
-        old = [MAGIC.as_slice(), &old, blake3::hash(&old).as_bytes()].concat();
-        assert_eq!(decode_export(&old).unwrap(), export, "version 4 is still read");
+        assert_eq!(body(&hex(&bytes)), body(FIXTURE_3) + ELECTIONS + "0000");
+        assert_eq!(bytes[4], 6);
+        for (version, without) in [(5, 1), (4, 2)] {
+            let mut old = [&[version], &bytes[5..bytes.len() - 32 - without]].concat();
+            old = [MAGIC.as_slice(), &old, blake3::hash(&old).as_bytes()].concat();
+            assert_eq!(decode_export(&old).unwrap(), export, "version {version} is still read");
+        }
         export.state.apply(Command::RequestDelete { id: 40, delete: vec![41] });
         let bytes = encode_export(&export);
         assert_eq!(decode_export(&bytes).unwrap(), export);
-        assert_eq!(body(&hex(&bytes)), body(FIXTURE_3) + ELECTIONS + "01280129");
+        assert_eq!(body(&hex(&bytes)), body(FIXTURE_3) + ELECTIONS + "0128012900");
+        let demotion =
+            DemotionRecord { tenant: text("t"), metric: text("m"), label: text("l"), from_ms: 5, until_ms: i64::MAX };
+        export.state.apply(Command::Demote(demotion));
+        let bytes = encode_export(&export);
+        assert_eq!(decode_export(&bytes).unwrap(), export);
+        assert_eq!(body(&hex(&bytes)), body(FIXTURE_3) + ELECTIONS + "01280129" + DEMOTION);
     }
 
+    /// One row: tenant, metric, label, from, until.
+    const DEMOTION: &str = "010174016d016c0afdfeffffffffffffff";
     /// One tenant, one pair, its elected replica, since when, until when.
     const ELECTIONS: &str = "01017401016301610a0a";
 

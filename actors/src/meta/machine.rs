@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 use trine_raft::{Committed, Machine, NodeId, Payload, Position, Recovered, SnapshotManifest};
-use trine_store::model::Spreads;
+use trine_store::model::{Demotions, Spreads};
 
 use super::command::{Command, Reply, decode, encode};
 use super::export::{Export, decode_export, encode_export, read_export, write_export};
@@ -31,6 +31,7 @@ pub struct MetaMachine {
     inner: Mutex<Inner>,
     state: watch::Sender<Arc<MetaState>>,
     spreads: watch::Sender<Spreads>,
+    demotions: watch::Sender<Demotions>,
     exports: watch::Sender<u64>,
 }
 
@@ -42,8 +43,9 @@ impl MetaMachine {
         let live = exported.clone().unwrap_or_default();
         let state = watch::Sender::new(Arc::new(live.state.clone()));
         let spreads = watch::Sender::new(live.state.places.spreads());
+        let demotions = watch::Sender::new(live.state.demotions.demotions());
         let inner = Mutex::new(Inner { live, exported, since_export: 0 });
-        Ok(Self { dir: dir.to_owned(), inner, state, spreads, exports: watch::Sender::new(0) })
+        Ok(Self { dir: dir.to_owned(), inner, state, spreads, demotions, exports: watch::Sender::new(0) })
     }
 
     /// The state as of the last applied entry, and its changes.
@@ -54,6 +56,11 @@ impl MetaMachine {
     /// Where log entries go as of the last applied entry, and its changes.
     pub fn watch_spreads(&self) -> watch::Receiver<Spreads> {
         self.spreads.subscribe()
+    }
+
+    /// Labels that samples lose as of the last applied entry, and its changes.
+    pub fn watch_demotions(&self) -> watch::Receiver<Demotions> {
+        self.demotions.subscribe()
     }
 
     /// Log index of the newest export, and its changes: the log up to there can be purged.
@@ -67,8 +74,14 @@ impl MetaMachine {
     }
 
     fn publish(&self, state: &MetaState) {
-        let places_changed = self.state.borrow().places != state.places;
+        let (places_changed, demotions_changed) = {
+            let before = self.state.borrow();
+            (before.places != state.places, before.demotions != state.demotions)
+        };
         self.state.send_replace(Arc::new(state.clone()));
+        if demotions_changed {
+            self.demotions.send_replace(state.demotions.demotions());
+        }
         if places_changed {
             self.spreads.send_replace(state.places.spreads());
         }

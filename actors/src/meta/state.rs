@@ -1,6 +1,7 @@
 //! The metadata that every node holds a copy of.
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::demotion::DemotionTable;
 use super::election::Elections;
 use serde::{Deserialize, Serialize};
 use trine_store::model::{SLOTS, Slot};
@@ -137,6 +138,8 @@ pub struct MetaState {
     pub elections: Elections,
     /// Requests to delete series that not every shard has applied, by id: encoded [`trine_store::limits::DeleteSeries`].
     pub deletes: BTreeMap<u64, Vec<u8>>,
+    /// Labels that samples of some metrics lose.
+    pub demotions: DemotionTable,
 }
 
 impl MetaState {

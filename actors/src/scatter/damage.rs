@@ -49,6 +49,8 @@ impl Patience {
 pub(super) struct Watch {
     handles: Vec<ShardHandle>,
     met_before: u64,
+    /// The fragment sees blocks in quarantine, whatever has become of them when it ends.
+    sees_lost: bool,
 }
 
 /// Damage that a fragment has met.
@@ -62,7 +64,12 @@ impl Watch {
     pub(super) fn new(handles: &BTreeMap<u32, ShardHandle>, shards: &[u32]) -> Self {
         let handles: Vec<ShardHandle> = shards.iter().filter_map(|s| handles.get(s).cloned()).collect();
         let met_before = met(&handles);
-        Self { handles, met_before }
+        Self { handles, met_before, sees_lost: false }
+    }
+
+    /// What the fragment runs over. A block that is in quarantine there may be healed before the fragment meets it.
+    pub(super) fn over(self, views: &[Arc<ShardView>]) -> Self {
+        Self { sees_lost: views.iter().any(|view| !view.lost().is_empty()), ..self }
     }
 
     /// Whether a fragment failed because of damage.
@@ -75,7 +82,9 @@ impl Watch {
         if met(&self.handles) != self.met_before {
             return Some(Met { hopeless: false, reason: error.to_string() });
         }
-        let (shard, first) = blocks.next()?;
+        let Some((shard, first)) = blocks.next() else {
+            return self.sees_lost.then(|| Met { hopeless: false, reason: error.to_string() });
+        };
         let hopeless = first.hopeless && blocks.all(|(_, l)| l.hopeless);
         Some(Met { hopeless, reason: format!("shard {shard}: {}", first.damage) })
     }
@@ -102,7 +111,23 @@ pub(super) fn without_lost(views: Vec<Arc<ShardView>>) -> (Vec<Arc<ShardView>>, 
 
 #[cfg(test)]
 mod tests {
+    use trine_store::tsdb::{Block, BlockSummary};
+
     use super::*;
+
+    #[test]
+    fn a_block_that_was_healed_before_the_fragment_met_it_is_worth_another_question() {
+        let summary = BlockSummary { bytes: 1, facts: 1, series: 1, min_time: 0, max_time: 0, digest: 0 };
+        let mut view = ShardView::default();
+        view.metrics.blocks.push(Arc::new(Block::lost("0000000001-metrics.trnb", summary)));
+        let explains = |view: ShardView, error: &Error| {
+            Watch::new(&BTreeMap::new(), &[0]).over(&[Arc::new(view)]).explains(error).map(|met| met.hopeless)
+        };
+        let corrupt = || Error::Corrupt { what: "metrics", reason: "in quarantine".into() };
+        assert_eq!(explains(view.clone(), &corrupt()), Some(false));
+        assert_eq!(explains(view.without_lost(), &corrupt()), None);
+        assert_eq!(explains(view, &Error::Timeout), None);
+    }
 
     #[test]
     fn patience_ends_at_once_without_hope_and_later_with_it() {

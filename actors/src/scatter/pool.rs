@@ -48,7 +48,7 @@ struct Tenant {
 
 /// A place to run; given on when it is dropped.
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     /// None once there is nothing to give on.
     queue: Option<Arc<Queue>>,
     tenant: Arc<str>,
@@ -72,6 +72,11 @@ impl QueryPool {
     /// Threads that fragments share.
     pub(crate) fn helpers(&self) -> Helpers {
         self.helpers.clone()
+    }
+
+    /// A place to run on the thread that calls, if the tenant's turn is now.
+    pub(super) fn free_slot(&self, tenant: &Arc<str>) -> Option<Slot> {
+        self.queue.enter(tenant).ok()?.try_recv().ok()
     }
 
     /// Runs `job` once it is the tenant's turn, and returns what it returns. Dropping the future gives up the place in the
@@ -229,6 +234,18 @@ mod tests {
         let mut light = queue.enter(&tenant("light")).expect("there is a place for it");
         assert!(now(&mut light).is_some());
         assert!(queue.enter(&tenant("heavy")).is_err());
+    }
+
+    #[test]
+    fn a_slot_on_the_callers_thread_counts_and_nobody_waits_for_one() {
+        let pool = QueryPool::new(2, 10, 0);
+        let slot = pool.free_slot(&tenant("t")).expect("all are free");
+        assert!(pool.free_slot(&tenant("t")).is_none(), "the last one is for others");
+        let other = pool.free_slot(&tenant("other")).expect("it is for others");
+        assert!(pool.free_slot(&tenant("third")).is_none());
+        drop((slot, other));
+        assert!(pool.queue.lock().tenants.values().all(|t| t.running == 0), "a place that was given up was taken");
+        assert!(pool.free_slot(&tenant("third")).is_some());
     }
 
     #[test]

@@ -15,8 +15,9 @@ use trine_store::shard::{PartOutcome, ProposerTable};
 use super::handle::{SubmitError, Work};
 use super::reply::EntryReply;
 
-/// Entries proposed and not yet applied. A few keep disk and network busy; more would only grow the table's risk.
-const ENTRIES_IN_FLIGHT: usize = 4;
+/// Entries proposed and not yet applied. One more than is being written keeps disk and network busy; what waits meanwhile goes
+/// into one entry, since most of what an entry costs does not depend on its length.
+const ENTRIES_IN_FLIGHT: usize = 2;
 /// A new entry is closed once it is this long, so that one more part stays under the cap.
 const ENTRY_BYTES_TARGET: usize = 64 << 10;
 /// A single part longer than this cannot be kept: the longest log line, its labels and metadata fit.

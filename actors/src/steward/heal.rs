@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 use trine_raft::ReplicaId;
+use trine_store::shard::entry_of;
 
 use super::Steward;
 use super::disk::{Disk, Loss};
@@ -19,6 +20,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// Between two searches for what can go.
 const CLEAN_EVERY: Duration = Duration::from_secs(10);
+/// How long nothing has been done about a damaged block before it is asked whether anybody still needs it: longer than until it is
+/// tried again.
+const BLOCK_QUIET_MS: u64 = 10_000;
 
 /// A replica that is not opened.
 #[derive(Debug)]
@@ -51,6 +55,32 @@ fn replica_of(record: &Record) -> Option<u64> {
     matches!(record.kind, Kind::Replica | Kind::Wal)
         .then(|| record.what.strip_prefix("replica ")?.parse().ok())
         .flatten()
+}
+
+/// Replica and file of a block's record.
+fn block_of(record: &Record) -> Option<(u64, &str)> {
+    let of_replica = record.what.strip_prefix("shards/").filter(|_| record.kind == Kind::Block)?;
+    let (replica, file) = of_replica.split_once("/blocks/")?;
+    Some((replica.rsplit_once('-')?.1.parse().ok()?, file))
+}
+
+/// Why a damaged block needs no healing any more, if so. `needs` says of the replica's file whether the replica has it on its list of
+/// blocks; `None` when it is not open here.
+fn block_settled(
+    record: &Record,
+    now_ms: u64,
+    is_gone: impl Fn(u64) -> bool,
+    needs: impl Fn(u64, &str) -> Option<bool>,
+) -> Option<&'static str> {
+    let (replica, file) = block_of(record)?;
+    if is_gone(replica) {
+        return Some("another replica has taken the place of the one that it belonged to");
+    }
+    if now_ms.saturating_sub(record.changed_ms) < BLOCK_QUIET_MS {
+        return None;
+    }
+    (needs(replica, file) == Some(false))
+        .then_some("its replica has other blocks in its place now, by a compaction or a snapshot of another replica")
 }
 
 /// What was done about a metadata record, once this node is one of the cluster's; `None` where that says nothing of it.
@@ -135,7 +165,7 @@ impl Steward {
                 }
                 healing.update(record, State::Healing, format!("replica {new} on this node takes its place"));
             }
-            Ok(Reply::Done | Reply::Refused(_) | Reply::SpreadFrom(_) | Reply::Elected(_)) => {}
+            Ok(_) => {}
             Err(reason) if reason == ONLY_REPLICA => {
                 let detail = format!(
                     "{reason}, so nothing can heal it. The shard stays closed: its writes get 503 and queries name it as missing. \
@@ -158,6 +188,17 @@ impl Steward {
         for record in healing.records().into_iter().filter(|r| r.state != State::Healed) {
             if record.kind == Kind::Metadata {
                 if let Some(detail) = metadata_healed(&record.reason).filter(|_| state.nodes.contains_key(&me)) {
+                    healing.update(record.id, State::Healed, detail);
+                }
+                continue;
+            }
+            if record.kind == Kind::Block {
+                let open = record.shard.and_then(|shard| self.replicas.get(&shard)).map(|open| &open.handle);
+                let needs = |replica: u64, file: &str| {
+                    let open = open.filter(|handle| handle.replica == replica)?;
+                    Some(entry_of(&open.observed().manifest.load(), file).is_some())
+                };
+                if let Some(detail) = block_settled(&record, unix_ms(), |replica| state.is_gone(replica), needs) {
                     healing.update(record.id, State::Healed, detail);
                 }
                 continue;
@@ -230,6 +271,38 @@ impl Steward {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_that_nobody_needs_any_more_is_settled() {
+        let record = |kind, what: &str| Record {
+            id: 1,
+            time_ms: 0,
+            changed_ms: 1_000,
+            kind,
+            shard: Some(14),
+            what: what.to_owned(),
+            reason: "checksum".to_owned(),
+            state: State::Failed,
+            detail: String::new(),
+            kept: String::new(),
+        };
+        let block = record(Kind::Block, "shards/00014-48/blocks/c000000000487-logs.trnb");
+        assert_eq!(block_of(&block), Some((48, "c000000000487-logs.trnb")));
+        let settled = |record: &Record, now_ms, gone: u64, needs: Option<bool>| {
+            block_settled(record, now_ms, |replica| replica == gone, |_, _| needs).is_some()
+        };
+        assert!(settled(&block, 1_000, 48, None), "its replica is gone");
+        let later = 1_000 + BLOCK_QUIET_MS;
+        assert!(settled(&block, later, 0, Some(false)));
+        assert!(!settled(&block, later - 1, 0, Some(false)), "it may be being put in");
+        assert!(!settled(&block, later, 0, Some(true)), "it is missing");
+        assert!(!settled(&block, later, 0, None), "its replica is not open");
+        for other in
+            [record(Kind::Replica, "replica 48"), record(Kind::Block, "shards/x/blocks/a"), record(Kind::Block, "a")]
+        {
+            assert!(!settled(&other, later, 48, Some(false)), "{other:?}");
+        }
+    }
 
     #[test]
     fn only_a_node_that_lost_everything_has_its_replicas_made_anew() {

@@ -206,7 +206,13 @@ impl Nodes {
     /// The same at another time.
     pub(crate) async fn ask_at(&self, node: usize, name: &str, time_ms: i64) -> (usize, Vec<String>) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        let ctx = QueryContext { tenant: Arc::from(TENANT), deadline, strict: false, memory: Account::unbounded() };
+        let ctx = QueryContext {
+            tenant: Arc::from(TENANT),
+            deadline,
+            strict: false,
+            no_cache: false,
+            memory: Account::unbounded(),
+        };
         let query = InstantQuery { query: name.into(), time_ms, lookback_ms: LOOKBACK_MS_DEFAULT, limit: 0 };
         let answer = instant(&self.nodes[node].scatter(), &ctx, &query).await.unwrap();
         let Value::Vector(samples) = answer.value else { panic!("a selector gives a vector") };

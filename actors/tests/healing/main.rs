@@ -4,4 +4,5 @@ mod alone;
 mod blocks;
 mod cluster;
 mod compaction;
+mod demotion;
 mod disk;

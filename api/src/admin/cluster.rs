@@ -7,7 +7,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::model::{AdminCluster, AdminHealing, AdminNode, AdminShard, FlushReport, RemovedNode};
-use super::{blocks, cardinality, ledger, openapi, scrub, spread};
+use super::{blocks, cardinality, demotion, ledger, openapi, scrub, spread};
 use crate::backend::NotRemoved;
 use crate::error::{ApiError, Family};
 use crate::state::Api;
@@ -25,6 +25,7 @@ pub(crate) fn routes() -> Router<Api> {
         .merge(scrub::routes())
         .merge(blocks::routes())
         .merge(cardinality::routes())
+        .merge(demotion::routes())
         .merge(ledger::routes())
         .merge(spread::routes())
 }

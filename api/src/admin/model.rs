@@ -1,6 +1,7 @@
 //! Documents of the admin REST. Field names are part of the API: add, never rename.
 mod blocks;
 mod cardinality;
+mod demotion;
 mod ledger;
 mod spread;
 
@@ -9,6 +10,7 @@ pub use cardinality::{
     AdminCardinality, AdminLabelCardinality, AdminMetricCardinality, AdminOffender, AdminPairCardinality,
     AdminTenantCardinality,
 };
+pub use demotion::{AdminDemotion, AdminDemotions, DemotionOutcome, DemotionRequest, RestoreRequest};
 pub use ledger::{
     AdminBooks, AdminBooksRow, AdminImbalance, AdminIntake, AdminIntakeRow, AdminLedger, AdminLedgerRow, AdminRejected,
     AdminVerification, AdminVerificationNode, AdminVerifiedRow,

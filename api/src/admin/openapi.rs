@@ -4,19 +4,20 @@ use utoipa::OpenApi;
 
 use super::model::{
     AdminBlock, AdminBlockWindow, AdminBlocks, AdminBooks, AdminBooksRow, AdminCardinality, AdminCluster,
-    AdminCompaction, AdminHealing, AdminHealingRecord, AdminImbalance, AdminIntake, AdminIntakeRow,
-    AdminLabelCardinality, AdminLedger, AdminLedgerRow, AdminMetricCardinality, AdminNode, AdminOffender,
-    AdminPairCardinality, AdminRejected, AdminReplacement, AdminReplica, AdminRoom, AdminScrub, AdminScrubFinding,
-    AdminScrubNode, AdminShard, AdminShardBlocks, AdminSpread, AdminSpreads, AdminTenantCardinality, AdminVerification,
-    AdminVerificationNode, AdminVerifiedRow, FlushReport, RemovedNode, SpreadRequest,
+    AdminCompaction, AdminDemotion, AdminDemotions, AdminHealing, AdminHealingRecord, AdminImbalance, AdminIntake,
+    AdminIntakeRow, AdminLabelCardinality, AdminLedger, AdminLedgerRow, AdminMetricCardinality, AdminNode,
+    AdminOffender, AdminPairCardinality, AdminRejected, AdminReplacement, AdminReplica, AdminRoom, AdminScrub,
+    AdminScrubFinding, AdminScrubNode, AdminShard, AdminShardBlocks, AdminSpread, AdminSpreads, AdminTenantCardinality,
+    AdminVerification, AdminVerificationNode, AdminVerifiedRow, DemotionOutcome, DemotionRequest, FlushReport,
+    RemovedNode, RestoreRequest, SpreadRequest,
 };
-use super::{blocks, cardinality, cluster, ledger, scrub, spread};
+use super::{blocks, cardinality, cluster, demotion, ledger, scrub, spread};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Trine admin API",
-        description = "What the cluster is, flushing and scrubbing it, what is healed, which log streams are spread, what is sealed, who makes how many series, and what became of every fact."
+        description = "What the cluster is, flushing and scrubbing it, what is healed, which log streams are spread, what is sealed, who makes how many series, which labels are demoted, and what became of every fact."
     ),
     paths(
         cluster::cluster,
@@ -30,6 +31,9 @@ use super::{blocks, cardinality, cluster, ledger, scrub, spread};
         scrub::start,
         blocks::blocks,
         cardinality::cardinality,
+        demotion::demotions,
+        demotion::demote,
+        demotion::restore,
         ledger::ledger,
         ledger::verification,
         ledger::verify,
@@ -44,6 +48,8 @@ use super::{blocks, cardinality, cluster, ledger, scrub, spread};
         AdminBooksRow,
         AdminCardinality,
         AdminCompaction,
+        AdminDemotion,
+        AdminDemotions,
         AdminLabelCardinality,
         AdminMetricCardinality,
         AdminOffender,
@@ -72,6 +78,9 @@ use super::{blocks, cardinality, cluster, ledger, scrub, spread};
         AdminShard,
         AdminSpread,
         AdminSpreads,
+        DemotionOutcome,
+        DemotionRequest,
+        RestoreRequest,
         FlushReport,
         RemovedNode,
         SpreadRequest

@@ -85,7 +85,7 @@ pub(crate) fn decode(
     let mut w = Writer {
         tenant,
         rules,
-        split: MetricsSplit::new(tenant, shard_of, held),
+        split: MetricsSplit::new(tenant, shard_of, held).demoting(limits.demotions.as_ref()),
         limits,
         builder: LabelsBuilder::default(),
         key: Vec::new(),

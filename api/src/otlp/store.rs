@@ -11,8 +11,8 @@ use crate::budget::Held;
 use crate::call::decode_off_thread;
 use crate::error::ApiError;
 use crate::loki::entries::EntryLimits;
-use crate::prom::conflict_texts;
 use crate::prom::decode::WriteLimits;
+use crate::prom::{Conflicts, conflict_texts};
 use crate::state::Api;
 
 /// What was refused softly: nothing, or data points with their reasons.
@@ -106,6 +106,7 @@ pub(crate) async fn metrics(
     }
     let outcomes = api.write(points.parts.clone()).await?;
     drop(held);
+    let conflicts = Conflicts::of(&points.parts, &outcomes);
     let mut texts = conflict_texts(&points.parts, &outcomes);
     for (n, text) in [
         (points.too_new, "out of bounds: timestamp is too far in the future"),
@@ -118,10 +119,16 @@ pub(crate) async fn metrics(
     }
     if !texts.is_empty() {
         texts.extend(points.reasons);
-        let conflicts: u64 = outcomes.iter().map(|o| u64::from(o.conflicts_count)).sum();
-        let rejected = conflicts + points.too_new + points.too_old + points.too_large;
+        let rejected = conflicts.refused + points.too_new + points.too_old + points.too_large;
         texts.push(format!("{rejected} of {} samples rejected, the others are stored", points.samples));
         return Err(ApiError::Rejected(texts.join("\n")));
     }
-    Ok(Partial { rejected: points.unsupported as i64, message: points.reasons.join("; ") })
+    let mut reasons = points.reasons;
+    if conflicts.demoted > 0 {
+        reasons.push(format!(
+            "{} samples are of the same time as one of another source, from which a demoted label told theirs apart",
+            conflicts.demoted
+        ));
+    }
+    Ok(Partial { rejected: (points.unsupported + conflicts.demoted) as i64, message: reasons.join("; ") })
 }

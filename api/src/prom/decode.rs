@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use trine_store::model::{LabelsBuilder, Signal};
+use trine_store::model::{LabelsBuilder, Signal, TenantDemotions};
 use trine_store::part::SampleKind;
 
 use super::exemplars::kept_time_ms;
 use super::histogram;
-use super::series_cache::{SeriesCache, TenantSeed};
+use super::series_cache::{Lookup, SeriesCache};
 use crate::backend::ShardPart;
 use crate::budget::Held;
 use crate::config::ApiConfig;
@@ -33,6 +33,8 @@ pub(crate) struct WriteLimits {
     pub(crate) start_timestamps: bool,
     /// This label is taken off every series: replicas of a pair differ in nothing else.
     pub(crate) replica_label: Option<Arc<str>>,
+    /// Labels that samples of some metrics lose.
+    pub(crate) demotions: Option<TenantDemotions>,
 }
 
 impl WriteLimits {
@@ -41,7 +43,7 @@ impl WriteLimits {
         let (config, now_ms) = (api.config(), api.now_ms());
         let expired = expired_before_ms(config.retention_ms_of(tenant), now_ms);
         let oldest_ms = expired.max(api.backend().room_from_ms(Signal::Metrics));
-        Self { oldest_ms, ..Self::of(config, now_ms) }
+        Self { oldest_ms, demotions: api.backend().demotions(tenant), ..Self::of(config, now_ms) }
     }
 
     /// Limits of most tenants at a time.
@@ -53,6 +55,7 @@ impl WriteLimits {
             series_bytes_max: config.series_bytes_max,
             start_timestamps: config.start_timestamps,
             replica_label: None,
+            demotions: None,
         }
     }
 
@@ -121,19 +124,23 @@ pub(crate) struct Context<'a> {
 pub(crate) fn decode(context: Context<'_>, message: &[u8], held: &mut Held) -> Result<Decoded, ApiError> {
     let Context { tenant, limits, shard_of, cache } = context;
     // Without their replica label series are others than their bytes say.
-    let seed = limits.replica_label.is_none().then(|| cache.tenant(tenant));
-    let mut split = MetricsSplit::new(tenant, shard_of, held);
+    let mut lookup = limits.replica_label.is_none().then(|| cache.open(tenant));
+    let mut split = MetricsSplit::new(tenant, shard_of, held).demoting(limits.demotions.as_ref());
+    split.expect(message.len());
     let mut decoded = Decoded::default();
     let mut scratch = Scratch::default();
     let mut request = fields(message, "WriteRequest");
     while let Some((number, field)) = request.next_field()? {
         match (number, field) {
             (1, Field::Bytes(series)) => {
-                decode_series(series, limits, (cache, seed), &mut scratch, &mut decoded, &mut split)?;
+                decode_series(series, limits, lookup.as_mut(), &mut scratch, &mut decoded, &mut split)?;
             }
             (3, Field::Bytes(metadata)) => decode_metadata(metadata, &mut split)?,
             _ => {}
         }
+    }
+    if let Some(lookup) = lookup {
+        lookup.close();
     }
     decoded.parts = split.finish()?;
     Ok(decoded)
@@ -142,7 +149,7 @@ pub(crate) fn decode(context: Context<'_>, message: &[u8], held: &mut Held) -> R
 fn decode_series<'a>(
     series: &'a [u8],
     limits: &WriteLimits,
-    (cache, seed): (&SeriesCache, Option<TenantSeed>),
+    lookup: Option<&mut Lookup<'_>>,
     scratch: &mut Scratch<'a>,
     decoded: &mut Decoded,
     split: &mut MetricsSplit<'_>,
@@ -162,10 +169,11 @@ fn decode_series<'a>(
             _ => {}
         }
     }
-    let digest = seed.filter(|_| !scattered).map(|seed| SeriesCache::digest(seed, labels));
-    let Scratch { floats, blobs, .. } = &*scratch;
-    let known = digest.and_then(|digest| cache.find(digest, |hash, key| split.add_hashed(hash, key, floats, blobs)));
-    if known.is_some() {
+    let mut lookup = lookup.filter(|_| !scattered).map(|lookup| (lookup.digest(labels), lookup));
+    if let Some((digest, lookup)) = &mut lookup
+        && let Some((hash, key)) = lookup.find(*digest)
+    {
+        split.add_hashed(hash, key, &scratch.floats, &scratch.blobs);
         return Ok(());
     }
     let identified = identify(series, limits, scratch)?;
@@ -176,8 +184,8 @@ fn decode_series<'a>(
         decoded.too_large += kept;
     } else {
         let hash = split.hash(&scratch.key);
-        if let Some(digest) = digest {
-            cache.keep(digest, hash, &scratch.key);
+        if let Some((digest, lookup)) = lookup {
+            lookup.learn(digest, hash, &scratch.key);
         }
         split.add_hashed(hash, &scratch.key, &scratch.floats, &scratch.blobs);
     }
@@ -238,6 +246,32 @@ fn decode_sample(
     scratch: &mut Scratch<'_>,
     decoded: &mut Decoded,
 ) -> Result<(), WireError> {
+    let (bits, time_ms) = match usual_sample(bytes) {
+        Some(sample) => sample,
+        None => any_sample(bytes)?,
+    };
+    if in_time(time_ms, limits, decoded) {
+        scratch.floats.push((time_ms, bits));
+    }
+    Ok(())
+}
+
+/// Bits and time of a sample as nearly every client writes it: the value, then the time, and nothing else.
+#[inline]
+fn usual_sample(bytes: &[u8]) -> Option<(u64, i64)> {
+    let (bits, time) = bytes.strip_prefix(&[1 << 3 | 1])?.split_first_chunk()?;
+    let time = time.strip_prefix(&[2 << 3])?;
+    let (last, more) = time.split_last()?;
+    // Times of this age have six bytes.
+    if time.len() > 8 || *last >= 0x80 || more.iter().any(|byte| *byte < 0x80) {
+        return None;
+    }
+    let time_ms = time.iter().rev().fold(0, |ms, byte| ms << 7 | i64::from(byte & 0x7f));
+    Some((u64::from_le_bytes(*bits), time_ms))
+}
+
+/// The same of a sample with its fields in any order.
+fn any_sample(bytes: &[u8]) -> Result<(u64, i64), WireError> {
     let (mut bits, mut time_ms) = (0u64, 0i64);
     let mut walk = fields(bytes, "Sample");
     while let Some((number, field)) = walk.next_field()? {
@@ -247,10 +281,7 @@ fn decode_sample(
             _ => {}
         }
     }
-    if in_time(time_ms, limits, decoded) {
-        scratch.floats.push((time_ms, bits));
-    }
-    Ok(())
+    Ok((bits, time_ms))
 }
 
 /// One that cannot be kept is dropped in silence, as Prometheus does.
@@ -472,6 +503,28 @@ pub(crate) mod tests {
     }
 
     proptest! {
+        /// The short way takes what it takes as the long one does.
+        #[test]
+        fn usual_samples_are_as_any(
+            bits: u64,
+            time_ms in prop_oneof![any::<i64>(), 0i64..1 << 42],
+            cut in 0usize..24,
+            junk: Vec<u8>,
+        ) {
+            let mut bytes = vec![9];
+            bytes.extend_from_slice(&bits.to_le_bytes());
+            bytes.push(16);
+            varint(&mut bytes, time_ms as u64);
+            prop_assert_eq!(any_sample(&bytes).unwrap(), (bits, time_ms));
+            prop_assert!(usual_sample(&bytes).is_none_or(|sample| sample == (bits, time_ms)));
+            prop_assert_eq!(usual_sample(&bytes).is_some(), (0..1 << 56).contains(&time_ms));
+            bytes.truncate(cut);
+            bytes.extend_from_slice(&junk);
+            if let Some(sample) = usual_sample(&bytes) {
+                prop_assert_eq!(any_sample(&bytes), Ok(sample));
+            }
+        }
+
         #[test]
         fn garbage_never_panics(bytes: Vec<u8>) {
             let _unchecked = run(&bytes);

@@ -55,12 +55,12 @@ pub(crate) fn decode(
             symbols.push(std::str::from_utf8(b).map_err(|_| WireError { message: "Request" })?);
         }
     }
-    let mut split = MetricsSplit::new(tenant, shard_of, held);
-    let mut decoded = DecodedV2::default();
+    let mut split = MetricsSplit::new(tenant, shard_of, held).demoting(limits.demotions.as_ref());
+    let (mut decoded, mut scratch) = (DecodedV2::default(), Scratch::default());
     let mut walk = fields(message, "Request");
     while let Some((number, field)) = walk.next_field()? {
         if let (5, Field::Bytes(series)) = (number, field) {
-            decode_series(series, &symbols, limits, &mut decoded, &mut split)?;
+            decode_series(series, &symbols, limits, &mut scratch, &mut decoded, &mut split)?;
         }
     }
     decoded.parts = split.finish()?;
@@ -93,8 +93,9 @@ enum BadRefs {
     Outside { name: u32, value: u32, size: usize },
 }
 
-/// Names and values that `refs` name.
-fn resolve<'a>(refs: &[u32], symbols: &[&'a str]) -> Result<Vec<(&'a str, &'a str)>, BadRefs> {
+/// Replaces `pairs` by the names and values that `refs` name.
+fn resolve_into<'a>(refs: &[u32], symbols: &[&'a str], pairs: &mut Vec<(&'a str, &'a str)>) -> Result<(), BadRefs> {
+    pairs.clear();
     if !refs.len().is_multiple_of(2) {
         return Err(BadRefs::Odd(refs.len()));
     }
@@ -103,7 +104,10 @@ fn resolve<'a>(refs: &[u32], symbols: &[&'a str]) -> Result<Vec<(&'a str, &'a st
         let outside = BadRefs::Outside { name: pair[0], value: pair[1], size: symbols.len() };
         symbol(pair[0]).zip(symbol(pair[1])).ok_or(outside)
     };
-    refs.chunks_exact(2).map(pair).collect()
+    for refs in refs.chunks_exact(2) {
+        pairs.push(pair(refs)?);
+    }
+    Ok(())
 }
 
 fn show_refs(refs: &[u32]) -> String {
@@ -130,20 +134,25 @@ struct Series<'a> {
 type Checked<'a> = (i64, Result<Blob<'a>, histogram::Fault>);
 
 impl<'a> Series<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self, WireError> {
-        let mut series = Self::default();
+    /// Replaces what is there.
+    fn read(&mut self, bytes: &'a [u8]) -> Result<(), WireError> {
+        self.refs.clear();
+        self.samples.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+        self.metadata = None;
         let mut walk = fields(bytes, "TimeSeries");
         while let Some((number, field)) = walk.next_field()? {
             match (number, field) {
-                (1, field) => push_refs(field, &mut series.refs)?,
-                (2, Field::Bytes(b)) => series.samples.push(decode_sample(b)?),
-                (3, Field::Bytes(b)) => series.histograms.push(histogram::check(b)?),
-                (4, Field::Bytes(b)) => series.exemplars.push(b),
-                (5, Field::Bytes(b)) => series.metadata = Some(b),
+                (1, field) => push_refs(field, &mut self.refs)?,
+                (2, Field::Bytes(b)) => self.samples.push(decode_sample(b)?),
+                (3, Field::Bytes(b)) => self.histograms.push(histogram::check(b)?),
+                (4, Field::Bytes(b)) => self.exemplars.push(b),
+                (5, Field::Bytes(b)) => self.metadata = Some(b),
                 _ => {}
             }
         }
-        Ok(series)
+        Ok(())
     }
 
     /// Samples and histograms.
@@ -152,99 +161,107 @@ impl<'a> Series<'a> {
     }
 }
 
-/// Which series it is.
-struct Identity<'a> {
+/// What one series needs while it is decoded: allocated once a request.
+#[derive(Default)]
+struct Scratch<'a> {
+    series: Series<'a>,
+    /// Labels, sorted.
+    pairs: Vec<(&'a str, &'a str)>,
+    builder: LabelsBuilder,
     /// Canonical labels.
     key: Vec<u8>,
+    floats: Vec<(i64, u64)>,
+    blobs: Vec<Blob<'a>>,
+}
+
+/// What a series is called.
+struct Named<'a> {
     name: &'a str,
-    /// Labels for messages.
-    shown: Vec<(&'a str, &'a str)>,
     family: Option<Family<'a>>,
 }
 
-/// Names the series, or says why it is left out.
-fn identify<'a>(
-    series: &Series<'_>,
-    symbols: &[&'a str],
-    limits: &WriteLimits,
-) -> Result<Result<Identity<'a>, String>, WireError> {
-    let pairs = match resolve(&series.refs, symbols) {
-        Ok(pairs) => pairs,
-        Err(bad) => return Ok(Err(format!("parsing labels for series {}: {bad}", show_refs(&series.refs)))),
-    };
-    let family = match series.metadata.map(|bytes| decode_metadata(bytes, symbols)).transpose()? {
-        Some(Err(bad)) => {
-            return Ok(Err(format!("parsing metadata for series {}: {bad}", show_refs(&series.refs))));
+impl<'a> Scratch<'a> {
+    /// Names the series by its `pairs` and its `key`, or says why it is left out.
+    fn identify(&mut self, symbols: &[&'a str], limits: &WriteLimits) -> Result<Result<Named<'a>, String>, WireError> {
+        let Self { series, pairs, builder, key, .. } = self;
+        if let Err(bad) = resolve_into(&series.refs, symbols, pairs) {
+            return Ok(Err(format!("parsing labels for series {}: {bad}", show_refs(&series.refs))));
         }
-        Some(Ok(family)) => family,
-        None => None,
-    };
-    let mut pairs: Vec<(&str, &str)> = pairs.into_iter().filter(|(n, _)| !limits.takes_off(n)).collect();
-    pairs.sort_unstable();
-    let name = pairs.iter().find(|(n, v)| *n == "__name__" && !v.is_empty()).map(|(_, v)| *v);
-    let Some(name) = name.filter(|_| pairs.iter().all(|(n, _)| !n.is_empty())) else {
-        return Ok(Err(format!("invalid metric name or labels, got {}", show(&pairs))));
-    };
-    if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        let (shown, twice) = (show(&pairs), pair[0].0);
-        return Ok(Err(format!("invalid labels for series, labels {shown}, duplicated label {twice}")));
+        let family = match series.metadata.map(|bytes| decode_metadata(bytes, symbols)).transpose()? {
+            Some(Err(bad)) => {
+                return Ok(Err(format!("parsing metadata for series {}: {bad}", show_refs(&series.refs))));
+            }
+            Some(Ok(family)) => family,
+            None => None,
+        };
+        pairs.retain(|(n, _)| !limits.takes_off(n));
+        pairs.sort_unstable();
+        let name = pairs.iter().find(|(n, v)| *n == "__name__" && !v.is_empty()).map(|(_, v)| *v);
+        let Some(name) = name.filter(|_| pairs.iter().all(|(n, _)| !n.is_empty())) else {
+            return Ok(Err(format!("invalid metric name or labels, got {}", show(pairs))));
+        };
+        if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let (shown, twice) = (show(pairs), pair[0].0);
+            return Ok(Err(format!("invalid labels for series, labels {shown}, duplicated label {twice}")));
+        }
+        builder.clear();
+        key.clear();
+        pairs.iter().for_each(|(n, v)| builder.push(n, v));
+        if builder.encode_into(key).is_err() || key.len() > limits.series_bytes_max {
+            return Ok(Err(format!("label set too large for series {}", show(pairs))));
+        }
+        if series.facts() == 0 {
+            let shown = show(pairs);
+            return Ok(Err(format!("TimeSeries must contain at least one sample or histogram for series {shown}")));
+        }
+        Ok(Ok(Named { name, family }))
     }
-    let (mut builder, mut key) = (LabelsBuilder::default(), Vec::new());
-    pairs.iter().for_each(|(n, v)| builder.push(n, v));
-    if builder.encode_into(&mut key).is_err() || key.len() > limits.series_bytes_max {
-        return Ok(Err(format!("label set too large for series {}", show(&pairs))));
-    }
-    if series.facts() == 0 {
-        let shown = show(&pairs);
-        return Ok(Err(format!("TimeSeries must contain at least one sample or histogram for series {shown}")));
-    }
-    Ok(Ok(Identity { key, name, shown: pairs, family }))
 }
 
-fn decode_series(
-    bytes: &[u8],
-    symbols: &[&str],
+fn decode_series<'a>(
+    bytes: &'a [u8],
+    symbols: &[&'a str],
     limits: &WriteLimits,
+    scratch: &mut Scratch<'a>,
     decoded: &mut DecodedV2,
     split: &mut MetricsSplit<'_>,
 ) -> Result<(), WireError> {
-    let mut series = Series::read(bytes)?;
-    let identity = match identify(&series, symbols, limits)? {
-        Ok(identity) => identity,
+    scratch.series.read(bytes)?;
+    let Named { name, family } = match scratch.identify(symbols, limits)? {
+        Ok(named) => named,
         Err(why) => {
-            decoded.reject(series.facts(), || why);
+            decoded.reject(scratch.series.facts(), || why);
             return Ok(());
         }
     };
-    let Identity { key, name, shown, family } = identity;
+    let Scratch { series, pairs, key, floats, blobs, .. } = scratch;
     let mut in_time = |time_ms: i64| {
         let refusal = limits.refusal(time_ms);
         if let Some(text) = refusal {
-            decoded.reject(1, || format!("{text} for series {}", show(&shown)));
+            decoded.reject(1, || format!("{text} for series {}", show(pairs)));
         }
         refusal.is_none()
     };
     series.samples.retain(|sample| in_time(sample.time_ms));
     series.histograms.retain(|(time_ms, _)| in_time(*time_ms));
-    let mut blobs = Vec::with_capacity(series.histograms.len() + series.exemplars.len());
+    blobs.clear();
     if limits.start_timestamps {
-        blobs.extend(starts(&series.samples).collect::<Vec<_>>());
+        blobs.extend(starts(&series.samples));
     }
-    for (_, checked) in series.histograms {
+    for (_, checked) in series.histograms.drain(..) {
         match checked {
             Ok(blob) => {
                 blobs.push(blob);
                 decoded.histograms += 1;
             }
-            Err(fault) => {
-                decoded.reject(1, || format!("invalid native histogram: {fault} for series {}", show(&shown)))
-            }
+            Err(fault) => decoded.reject(1, || format!("invalid native histogram: {fault} for series {}", show(pairs))),
         }
     }
     decoded.samples += series.samples.len() as u64;
-    take_exemplars(&series.exemplars, symbols, limits, &shown, decoded, &mut blobs)?;
-    let floats: Vec<(i64, u64)> = series.samples.iter().map(|sample| (sample.time_ms, sample.bits)).collect();
-    split.add(&key, &floats, &blobs);
+    take_exemplars(&series.exemplars, symbols, limits, pairs, decoded, blobs)?;
+    floats.clear();
+    floats.extend(series.samples.iter().map(|sample| (sample.time_ms, sample.bits)));
+    split.add(key, floats, blobs);
     if let Some(Family { metric_type, help, unit }) = family
         && name.len() + help.len() + unit.len() <= METADATA_BYTES_MAX
     {
@@ -288,7 +305,7 @@ struct Sample {
 
 /// A record for each sample that says since when it counts. One where it changes would do for most series, but not for
 /// those of which some samples do not say.
-fn starts(samples: &[Sample]) -> impl Iterator<Item = Blob<'static>> + use<'_> {
+fn starts<'a, 'b>(samples: &'a [Sample]) -> impl Iterator<Item = Blob<'b>> + use<'a, 'b> {
     samples.iter().filter(|sample| sample.start_ms != 0).map(|sample| {
         let mut payload = Vec::new();
         put_ivarint(&mut payload, sample.start_ms);
@@ -322,10 +339,10 @@ fn encode_exemplar(bytes: &[u8], symbols: &[&str]) -> Result<Result<Vec<u8>, Bad
             _ => {}
         }
     }
-    let pairs = match resolve(&refs, symbols) {
-        Ok(pairs) => pairs,
-        Err(bad) => return Ok(Err(bad)),
-    };
+    let mut pairs = Vec::new();
+    if let Err(bad) = resolve_into(&refs, symbols, &mut pairs) {
+        return Ok(Err(bad));
+    }
     let mut out = Vec::new();
     // Longer ones are not kept: no need to spell them out.
     for (name, value) in pairs.into_iter().take(CHARS_MAX + 1) {

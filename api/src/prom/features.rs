@@ -16,7 +16,9 @@ const API: &[(&str, bool)] = &[
     ("query_stats", true),
     ("query_warnings", true),
     ("remote_write_receiver", true),
-    ("search", false),
+    ("search", true),
+    ("search_fuzz_alg_jarowinkler", true),
+    ("search_fuzz_alg_subsequence", true),
     ("time_range_labels", true),
     ("time_range_series", true),
 ];

@@ -1,7 +1,9 @@
 //! `/federate`: the newest sample of every series that is asked for, as a target's page.
+mod delimited;
 mod format;
+mod message;
 mod names;
-mod proto;
+mod prototext;
 mod text;
 
 use trine_query::promql::{self, SeriesRecords};
@@ -70,7 +72,8 @@ pub(super) async fn federate(call: Call) -> Outcome {
     samples.sort_by(|a, b| a.name.cmp(&b.name));
     let body = match format.encoding {
         Encoding::Text => text::page(&samples, format.escaping).into_bytes(),
-        Encoding::Delimited => proto::page(&samples, format.escaping),
+        Encoding::Delimited => delimited::page(&samples, format.escaping),
+        Encoding::ProtoText(layout) => prototext::page(&samples, format.escaping, layout).into_bytes(),
     };
     let body = trine_query::memory::hold(&ctx.memory, body.into()).map_err(trine_query::Error::from)?;
     let mut response = reply::with_type(http::StatusCode::OK, "text/plain", body);

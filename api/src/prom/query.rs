@@ -2,7 +2,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trine_query::promql::{self, Answer, InstantQuery, RangeQuery};
+use trine_query::promql::{self, Answer, InstantQuery, RangeQuery, Stats};
 use trine_query::scatter::QueryContext;
 
 use super::render;
@@ -149,12 +149,14 @@ fn stats_warning(value: &str) -> Option<String> {
     })
 }
 
-/// Times are of the whole evaluation: preparation, sorting and queueing are not told apart.
+/// Times in s. Preparing a query is to plan it and to fetch what the shards make of it; nothing waits in a queue here before that, and
+/// results come sorted out of the evaluation.
 fn stats_json(answer: &Answer, took: Duration) -> String {
-    let seconds = took.as_secs_f64();
+    let Stats { samples_read: read, samples_peak: peak, phases, .. } = answer.stats;
+    let prepare = (phases.plan + phases.fetch).as_secs_f64();
+    let (inner, total) = (phases.evaluate.as_secs_f64(), took.as_secs_f64());
     format!(
-        "{{\"timings\":{{\"evalTotalTime\":{seconds},\"resultSortTime\":0,\"queryPreparationTime\":0,\"innerEvalTime\":{seconds},\"execQueueTime\":0,\"execTotalTime\":{seconds}}},\"samples\":{{\"totalQueryableSamples\":{read},\"samplesRead\":{read},\"peakSamples\":{peak}}}}}",
-        read = answer.stats.samples_read,
-        peak = answer.stats.samples_peak,
+        "{{\"timings\":{{\"evalTotalTime\":{},\"resultSortTime\":0,\"queryPreparationTime\":{prepare},\"innerEvalTime\":{inner},\"execQueueTime\":0,\"execTotalTime\":{total}}},\"samples\":{{\"totalQueryableSamples\":{read},\"samplesRead\":{read},\"peakSamples\":{peak}}}}}",
+        prepare + inner,
     )
 }

@@ -95,10 +95,15 @@ fn count_param(params: &Params, name: &str) -> Result<Option<usize>, ApiError> {
     Ok(usize::try_from(n).ok())
 }
 
-/// `/api/v1/metadata`.
-pub(super) async fn metadata(call: Call) -> Outcome {
+/// A metric type by its number in remote write.
+pub(super) fn type_name(metric_type: u8) -> &'static str {
     const TYPES: [&str; 8] =
         ["unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset"];
+    TYPES.get(usize::from(metric_type)).copied().unwrap_or(TYPES[0])
+}
+
+/// `/api/v1/metadata`.
+pub(super) async fn metadata(call: Call) -> Outcome {
     let limit = count_param(&call.params, "limit")?;
     let per_metric = count_param(&call.params, "limit_per_metric")?.filter(|n| *n > 0).unwrap_or(usize::MAX);
     let metric = call.params.get("metric");
@@ -117,7 +122,7 @@ pub(super) async fn metadata(call: Call) -> Outcome {
         data.push(':');
         push_json_list(data, family.iter().take(per_metric), |out, m| {
             out.push_str("{\"type\":\"");
-            out.push_str(TYPES.get(usize::from(m.metric_type)).copied().unwrap_or(TYPES[0]));
+            out.push_str(type_name(m.metric_type));
             out.push_str("\",\"help\":");
             push_json_str(out, &m.help);
             out.push_str(",\"unit\":");

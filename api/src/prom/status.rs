@@ -2,17 +2,15 @@
 use axum::Router;
 use axum::response::Response;
 use axum::routing::get as open_get;
-use http::StatusCode;
 
 use super::query::query_error;
 use super::render::plain;
-use super::{blocks, features, tsdb};
+use super::{blocks, features, notifications, search, tsdb};
 use crate::call::{Call, Outcome, get};
 use crate::error::{ApiError, Family};
 use crate::json::push_json_str;
 use crate::metrics::{MetricFamily, MetricKind};
 use crate::number::float_text;
-use crate::reply;
 use crate::state::Api;
 use crate::time::rfc3339_text;
 
@@ -26,8 +24,8 @@ pub(super) fn routes() -> Router<Api> {
         .route("/api/v1/status/buildinfo", open_get(build_info))
         .route("/alertmanager/api/v1/status/buildinfo", open_get(build_info))
         .route("/api/v1/status/walreplay", open_get(|| async { plain("{\"min\":0,\"max\":0,\"current\":0}") }))
-        .route("/api/v1/notifications", open_get(|| async { plain("[]") }))
-        .route("/api/v1/notifications/live", open_get(|| async { reply::empty(StatusCode::NO_CONTENT) }))
+        .route("/api/v1/notifications", open_get(notifications::now))
+        .route("/api/v1/notifications/live", open_get(notifications::live))
         .route("/api/v1/status/flags", get(family, "prom_status", flags))
         .route("/api/v1/status/config", get(family, "prom_status", config))
         .route("/api/v1/status/runtimeinfo", get(family, "prom_status", runtime_info))
@@ -50,7 +48,7 @@ async fn flags(call: Call) -> Outcome {
     let config = call.api.config();
     let seconds = |ms: i64| format!("{}s", ms / 1000);
     let flags = [
-        ("enable-feature", "promql-experimental-functions,exemplar-storage,native-histograms".to_owned()),
+        ("enable-feature", "promql-experimental-functions,exemplar-storage,native-histograms,search-api".to_owned()),
         ("query.lookback-delta", seconds(config.lookback_ms)),
         ("query.max-samples", config.query_samples_max.to_string()),
         ("query.timeout", seconds(i64::try_from(config.query_timeout_ms).unwrap_or(i64::MAX))),
@@ -59,6 +57,7 @@ async fn flags(call: Call) -> Outcome {
         ("web.enable-lifecycle", "false".to_owned()),
         ("web.enable-otlp-receiver", "true".to_owned()),
         ("web.enable-remote-write-receiver", "true".to_owned()),
+        ("web.search.max-limit", search::LIMIT_MAX.to_string()),
     ];
     let mut data = String::new();
     crate::json::push_json_map(&mut data, flags.iter().map(|(name, value)| (*name, value.as_str())));

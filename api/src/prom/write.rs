@@ -203,15 +203,16 @@ async fn store_v2(call: Call, flavor: Flavor) -> Outcome {
         Err(error) => return Ok(with_counts(error.respond(FAMILY), [0; 3])),
     };
     drop(held);
-    let conflicts: u64 = outcomes.iter().map(|o| u64::from(o.conflicts_count)).sum();
+    let conflicts = Conflicts::of(&decoded.parts, &outcomes);
     let mut texts = decoded.texts;
     texts.extend(conflict_texts(&decoded.parts, &outcomes));
-    let response = if texts.is_empty() && decoded.rejected == 0 && conflicts == 0 {
+    let response = if texts.is_empty() && decoded.rejected == 0 && conflicts.refused == 0 {
         reply::empty(success(flavor))
     } else {
         ApiError::Rejected(texts.join("\n")).respond(FAMILY)
     };
     // Conflicts are not told apart by kind; histograms come after samples.
+    let conflicts = conflicts.refused + conflicts.demoted;
     let samples = decoded.samples.saturating_sub(conflicts);
     let histograms = decoded.histograms.saturating_sub(conflicts.saturating_sub(decoded.samples));
     Ok(with_counts(response, [samples, histograms, decoded.exemplars]))
@@ -286,16 +287,36 @@ fn answer(flavor: Flavor, decoded: &Decoded, outcomes: &[PartOutcome]) -> Outcom
     if texts.is_empty() {
         return Ok::<Response, _>(reply::empty(success(flavor)));
     }
-    let conflicts: u64 = outcomes.iter().map(|o| u64::from(o.conflicts_count)).sum();
+    let conflicts = Conflicts::of(&decoded.parts, outcomes).refused;
     let rejected = conflicts + decoded.too_new + decoded.too_old + decoded.too_large + decoded.bad_histograms;
     texts.push(format!("{rejected} of {} samples rejected, the others are stored", decoded.samples));
     Err(ApiError::Rejected(texts.join("\n")))
 }
 
-/// Prometheus' words for each conflict that the shards named, with the series.
+/// Samples that were not kept since there was another value of their time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Conflicts {
+    /// The client's fault.
+    pub(crate) refused: u64,
+    /// Of sources that are one series since a label was demoted.
+    pub(crate) demoted: u64,
+}
+
+impl Conflicts {
+    pub(crate) fn of(parts: &[ShardPart], outcomes: &[PartOutcome]) -> Self {
+        let mut conflicts = Self::default();
+        for (part, outcome) in parts.iter().zip(outcomes) {
+            let count = if part.demoted { &mut conflicts.demoted } else { &mut conflicts.refused };
+            *count += u64::from(outcome.conflicts_count);
+        }
+        conflicts
+    }
+}
+
+/// Prometheus' words for each conflict that the shards named and that is the client's fault, with the series.
 pub(crate) fn conflict_texts(parts: &[ShardPart], outcomes: &[PartOutcome]) -> Vec<String> {
     let mut texts = Vec::new();
-    for (part, outcome) in parts.iter().zip(outcomes).filter(|(_, o)| !o.conflicts.is_empty()) {
+    for (part, outcome) in parts.iter().zip(outcomes).filter(|(p, o)| !p.demoted && !o.conflicts.is_empty()) {
         let Ok(part) = PartRef::decode(&part.part) else { continue };
         for c in outcome.conflicts.iter().take(PartOutcome::CONFLICTS_MAX - texts.len().min(PartOutcome::CONFLICTS_MAX))
         {

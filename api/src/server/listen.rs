@@ -4,11 +4,17 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
+
+use super::connection::Watched;
+use super::stopping::Stopping;
 
 /// A client must send its request head within this.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,8 +28,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for open requests at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves `router` on `listener` until `shutdown` resolves; then refuses new connections, finishes open requests, and
-/// returns.
+/// Serves `router` on `listener` until `shutdown` resolves; then refuses new connections, ends streams without an end,
+/// finishes open requests, and returns.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -43,6 +49,7 @@ pub async fn serve(
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
     let graceful = GracefulShutdown::new();
+    let (stop, stopping) = Stopping::channel();
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -50,7 +57,7 @@ pub async fn serve(
             () = &mut shutdown => break,
         };
         match accepted {
-            Ok((stream, _)) => spawn_connection(&builder, stream, &router, &graceful),
+            Ok((stream, _)) => spawn_connection(&builder, stream, &router, &stopping, &graceful),
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -58,18 +65,31 @@ pub async fn serve(
         }
     }
     drop(listener);
+    stop.send_replace(true);
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were still open at the end of the drain");
     }
     Ok(())
 }
 
-fn spawn_connection(builder: &Builder<TokioExecutor>, stream: TcpStream, router: &Router, graceful: &GracefulShutdown) {
+fn spawn_connection(
+    builder: &Builder<TokioExecutor>,
+    stream: TcpStream,
+    router: &Router,
+    stopping: &Stopping,
+    graceful: &GracefulShutdown,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "set TCP_NODELAY failed");
     }
-    let service = TowerToHyperService::new(router.clone());
-    let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let watched = Watched::new(stream);
+    let (connection, stopping) = (watched.connection(), stopping.clone());
+    let service = router.clone().map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        request.extensions_mut().insert(stopping.clone());
+        request
+    });
+    let connection = builder.serve_connection(TokioIo::new(watched), TowerToHyperService::new(service)).into_owned();
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = watched.await {

@@ -9,16 +9,20 @@ use trine_api::admin::model::{
     AdminCluster, AdminLedger, AdminLedgerRow, AdminNode, AdminScrub, AdminScrubNode, AdminShard, AdminSpread,
     AdminSpreads, AdminVerification, FlushReport,
 };
-use trine_api::backend::{Backend, Election, ReplicaClaim, ShardPart, WriteError};
+use trine_api::backend::{Backend, Election, ReplicaClaim, ShardPart, Troubles, WriteError};
 use trine_query::fragment::{Fragment, FragmentLimits, run_fragment};
 use trine_query::memory::QueryMemory;
 use trine_query::scatter::{Item, QueryContext, Scatter, ShardAnswer};
 use trine_store::model::signal::key_hash;
-use trine_store::model::{Labels, SLOTS, Signal, Slot, Spread, Spreads};
+use trine_store::model::{
+    Demotion, Demotions, LabelOfMetric, Labels, SLOTS, Signal, Slot, Spread, Spreads, TenantDemotions,
+};
 use trine_store::part::PartRef;
 use trine_store::rows::{self, RowsHead, RowsView};
 use trine_store::shard::{PartOutcome, ShardView};
 use trine_store::tsdb::{self, MetricsHead, MetricsView};
+
+use crate::client::NOW_S;
 
 pub(crate) const SHARDS: u32 = 2;
 
@@ -77,6 +81,8 @@ pub(crate) struct Cluster {
     pub(crate) ready: Mutex<Result<(), String>>,
     pub(crate) missing: Mutex<Option<u32>>,
     pub(crate) refuse: Mutex<Option<WriteError>>,
+    /// Queries hold a clone, and are never answered.
+    pub(crate) stalled: Mutex<Option<Arc<()>>>,
     /// Outcomes of all writes so far.
     pub(crate) outcomes: Mutex<Vec<PartOutcome>>,
     /// What the surfaces refused: tenant, signal, reason, facts.
@@ -90,6 +96,9 @@ pub(crate) struct Cluster {
     pub(crate) queries: QueryMemory,
     /// What every claim of a replica is told.
     pub(crate) election: Mutex<Election>,
+    /// Labels that samples lose.
+    pub(crate) demotions: Mutex<Vec<Demotion>>,
+    pub(crate) troubles: Mutex<Troubles>,
 }
 
 impl Cluster {
@@ -103,6 +112,7 @@ impl Cluster {
             ready: Mutex::new(Ok(())),
             missing: Mutex::new(None),
             refuse: Mutex::new(None),
+            stalled: Mutex::new(None),
             outcomes: Mutex::new(Vec::new()),
             rejected: Mutex::new(Vec::new()),
             spreads: Mutex::new(Spreads::none()),
@@ -110,6 +120,8 @@ impl Cluster {
             written: Mutex::new(Vec::new()),
             queries,
             election: Mutex::new(Election::Elected),
+            demotions: Mutex::default(),
+            troubles: Mutex::default(),
         }
     }
 }
@@ -118,10 +130,18 @@ impl Cluster {
 struct Views {
     views: Vec<Arc<ShardView>>,
     missing: Option<u32>,
+    stalled: Option<Arc<()>>,
 }
 
 impl Scatter for Views {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, trine_query::Result<Item>> {
+        if let Some(stalled) = self.stalled.clone() {
+            return stream::once(async move {
+                let _held = stalled;
+                std::future::pending().await
+            })
+            .boxed();
+        }
         let limits = FragmentLimits::new(64 << 20, ctx.deadline, ctx.memory.clone());
         if let Some(shard) = self.missing.filter(|_| ctx.strict) {
             let (node, error) = ("n1".to_owned(), Some("down".to_owned()));
@@ -201,13 +221,35 @@ impl Backend for Cluster {
         Ok(outcomes)
     }
 
+    fn demotions(&self, tenant: &str) -> Option<TenantDemotions> {
+        Demotions::new(&self.demotions.lock().unwrap()).of(tenant)
+    }
+
+    fn demoted_labels(&self) -> Vec<Demotion> {
+        self.demotions.lock().unwrap().clone()
+    }
+
+    async fn demote(&self, what: &LabelOfMetric) -> Result<i64, String> {
+        let from_ms = NOW_S * 1000 + 15_000;
+        self.demotions.lock().unwrap().push(Demotion { of: what.clone(), from_ms, until_ms: i64::MAX });
+        Ok(from_ms)
+    }
+
+    async fn restore(&self, what: &LabelOfMetric) -> Result<i64, String> {
+        let mut rows = self.demotions.lock().unwrap();
+        let row = rows.iter_mut().find(|row| row.of == *what).ok_or("it is not demoted")?;
+        row.until_ms = NOW_S * 1000 + 30_000;
+        Ok(row.until_ms)
+    }
+
     async fn elect(&self, _claim: &ReplicaClaim) -> Result<Election, WriteError> {
         Ok(self.election.lock().unwrap().clone())
     }
 
     fn scatter(&self) -> Arc<dyn Scatter> {
         let views = self.shards.lock().unwrap().iter_mut().map(Shard::view).collect();
-        Arc::new(Views { views, missing: *self.missing.lock().unwrap() })
+        let (missing, stalled) = (*self.missing.lock().unwrap(), self.stalled.lock().unwrap().clone());
+        Arc::new(Views { views, missing, stalled })
     }
 
     fn query_memory(&self) -> &QueryMemory {
@@ -216,6 +258,10 @@ impl Backend for Cluster {
 
     fn ready(&self) -> Result<(), String> {
         self.ready.lock().unwrap().clone()
+    }
+
+    fn troubles(&self) -> Troubles {
+        self.troubles.lock().unwrap().clone()
     }
 
     async fn cluster(&self) -> AdminCluster {

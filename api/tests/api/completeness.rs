@@ -2,13 +2,16 @@
 use crate::client::Client;
 
 /// Every kind of answer that comes from shards.
-const QUERIES: [&str; 23] = [
+const QUERIES: [&str; 26] = [
     "/api/v1/query?query=up",
     "/api/v1/query_range?query=rate(up[1m])&start=0&end=60&step=15",
     "/api/v1/labels",
     "/api/v1/label/job/values",
     "/api/v1/series?match[]=up",
     "/api/v1/metadata",
+    "/api/v1/search/metric_names?include_metadata=true",
+    "/api/v1/search/label_names?search[]=job",
+    "/api/v1/search/label_values?label=job",
     "/loki/api/v1/query_range?query=%7Bapp=%22x%22%7D",
     "/loki/api/v1/query?query=sum(count_over_time(%7Bapp=%22x%22%7D[1m]))",
     "/loki/api/v1/labels",
@@ -57,6 +60,9 @@ async fn a_missing_shard_is_said_and_refused_when_strict() {
             p if p.contains("/index/stats") || p.contains("/detected_") => true,
             p if p.starts_with("/api/search/tag") => true,
             p if p.starts_with("/api/v2/traces/") => part.json()["message"] == missing,
+            p if p.starts_with("/api/v1/search/") => {
+                part.text().lines().next() == Some(&format!("{{\"results\":[],\"warnings\":[\"{missing}\"]}}"))
+            }
             p if p.contains("search") => {
                 (&part.json()["metrics"]["completedJobs"], &part.json()["metrics"]["totalJobs"])
                     == (&1.into(), &2.into())

@@ -81,11 +81,12 @@ async fn what_the_cluster_refuses_is_worded_for_the_client() {
     }
 }
 
-const QUERIES: [(&str, bool); 9] = [
+const QUERIES: [(&str, bool); 10] = [
     ("/api/v1/query?query=up", true),
     ("/api/v1/query_range?query=up&start=0&end=10&step=1", true),
     ("/api/v1/series?match[]=up", true),
     ("/api/v1/labels", true),
+    ("/api/v1/search/metric_names", true),
     ("/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D", false),
     ("/loki/api/v1/labels", false),
     ("/loki/api/v1/series", false),
@@ -124,5 +125,5 @@ async fn a_query_over_the_nodes_bound_is_asked_to_come_back() {
         assert_eq!(memory.held_bytes(), 0, "{path}");
     }
     let metrics = client.get("/metrics").await.text();
-    assert!(metrics.contains("trine_api_query_refusals_total 9\n"), "{metrics}");
+    assert!(metrics.contains("trine_api_query_refusals_total 10\n"), "{metrics}");
 }

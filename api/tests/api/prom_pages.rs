@@ -62,7 +62,6 @@ async fn pages_and_their_parameters() {
         ("/api/v1/status/walreplay".to_owned(), 200, ok(r#"{"min":0,"max":0,"current":0}"#)),
         ("/api/v1/status/tsdb/blocks".to_owned(), 200, ok(r#"{"blocks":[]}"#)),
         ("/api/v1/notifications".to_owned(), 200, ok("[]")),
-        ("/api/v1/notifications/live".to_owned(), 204, String::new()),
         (format!("/api/v1/format_query?query={}", enc("a/b")), 200, ok(r#""a / b""#)),
         ("/api/v1/labels?match[]=%7B%7D".to_owned(), 400, bad("match[] must contain at least one non-empty matcher")),
         (
@@ -159,6 +158,7 @@ async fn what_this_server_says_of_itself() {
     }
     let features = data("/api/v1/features").await;
     assert_eq!((&features["promql_functions"]["rate"], &features["api"]["admin"]), (&true.into(), &false.into()));
+    assert_eq!((&features["api"]["search"], &flags["web.search.max-limit"]), (&true.into(), &"10000".into()));
     let own = data("/api/v1/status/self_metrics?metric_name_pattern=trine_api_inflight.*").await;
     assert_eq!(own[0]["name"], "trine_api_inflight_bytes");
     assert_eq!(client.get("/api/v1/status/self_metrics?metric_name_pattern=(").await.status, 400);
@@ -183,6 +183,7 @@ async fn a_node_that_is_not_ready_says_so_but_for_what_tells_how_far_it_is() {
         ("/federate?match[]=up", 503),
         ("/api/v1/status/walreplay", 200),
         ("/api/v1/notifications", 200),
+        ("/prometheus/api/v1/notifications", 200),
     ] {
         let a = client.get(path).await;
         assert_eq!(a.status, status, "{path}");

@@ -13,7 +13,7 @@ async fn write(client: &Client, series: &[Vec<u8>]) {
     assert_eq!(answer.status, 204, "{}", answer.text());
 }
 
-fn series(labels: &[(&str, &str)], fields: &[(u32, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn series(labels: &[(&str, &str)], fields: &[(u32, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::new();
     labels.iter().for_each(|(n, v)| message(&mut out, 1, &label(n, v)));
     fields.iter().for_each(|(number, bytes)| message(&mut out, *number, bytes));
@@ -199,8 +199,21 @@ async fn federation_shows_the_newest_sample_of_living_series() {
     let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
     let a = client.get_with(&path, &[("accept", accept)]).await;
     assert!(a.header("content-type").starts_with("application/vnd.google.protobuf"));
-    // Only protobuf has native histograms.
+    // Only protobuf has native histograms, in each of its forms.
     assert!(a.text().contains("latency"));
+    for (encoding, begins) in [
+        ("text", "name: \"latency\"\ntype: HISTOGRAM\nmetric: {\n  label: {\n"),
+        ("compact-text", "name:\"latency\" type:HISTOGRAM metric:{label:{"),
+    ] {
+        let accept = format!("{}={encoding}", accept.strip_suffix("=delimited").unwrap());
+        let a = client.get_with(&path, &[("accept", &accept)]).await;
+        let content_type = format!(
+            "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding={encoding}; escaping=underscores"
+        );
+        assert_eq!(a.header("content-type"), content_type);
+        assert!(a.text().starts_with(begins), "{}", a.text());
+        assert_eq!(a.text().matches("timestamp_ms:").count(), 3, "{}", a.text());
+    }
     assert_eq!(client.get("/federate").await.text(), "");
     let a = client.get("/federate?match[]=%7B").await;
     assert_eq!(a.status, 400);

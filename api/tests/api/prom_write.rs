@@ -6,14 +6,14 @@ use crate::prom::{HEADERS, write_request};
 use crate::wire::{exemplar, message, sample, snappy, uvarint};
 
 const T: i64 = NOW_S * 1000;
-const V2: [(&str, &str); 2] =
+pub(crate) const V2: [(&str, &str); 2] =
     [("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"), ("content-encoding", "snappy")];
 
 /// References of the labels' texts, and fields with their bytes.
-type SeriesV2<'a> = (&'a [u8], Vec<(u32, Vec<u8>)>);
+pub(crate) type SeriesV2<'a> = (&'a [u8], Vec<(u32, Vec<u8>)>);
 
 /// A 2.0 request; series are (label references, fields).
-fn v2(symbols: &[&str], series: &[SeriesV2<'_>]) -> Vec<u8> {
+pub(crate) fn v2(symbols: &[&str], series: &[SeriesV2<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     symbols.iter().for_each(|s| message(&mut out, 4, s.as_bytes()));
     for (refs, fields) in series {
@@ -25,7 +25,7 @@ fn v2(symbols: &[&str], series: &[SeriesV2<'_>]) -> Vec<u8> {
     snappy(&out)
 }
 
-fn counts(a: &Answer) -> [String; 3] {
+pub(crate) fn counts(a: &Answer) -> [String; 3] {
     ["samples", "histograms", "exemplars"]
         .map(|k| a.header(&format!("x-prometheus-remote-write-{k}-written")).to_owned())
 }

@@ -1,5 +1,6 @@
 //! Over a socket: REST and gRPC on one port, and a shutdown that lets requests finish.
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -79,6 +80,43 @@ async fn a_client_that_closes_its_half_gets_its_answer() {
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         assert!(text.ends_with("echo"), "{text:?}");
+    }
+    serving.abort();
+}
+
+/// As Prometheus does, whose server takes either for a client that left; a write goes on to its answer.
+#[tokio::test]
+async fn a_query_ends_with_its_clients_connection() {
+    let client = Client::new();
+    let stalled = Arc::new(());
+    *client.cluster.stalled.lock().unwrap() = Some(stalled.clone());
+    let at_rest = Arc::strong_count(&stalled);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(server::serve(listener, server::main_router(&client.api), std::future::pending()));
+    let queries = [
+        "GET /api/v1/query?query=up HTTP/1.1\r\nhost: x\r\n\r\n",
+        "POST /api/v1/query HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+         content-length: 8\r\n\r\nquery=up",
+        "GET /loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D HTTP/1.1\r\nhost: x\r\n\r\n",
+        "GET /api/search?q=%7B%7D HTTP/1.1\r\nhost: x\r\n\r\n",
+    ];
+    for (query, only_half) in queries.iter().flat_map(|query| [(query, false), (query, true)]) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(query.as_bytes()).await.unwrap();
+        while Arc::strong_count(&stalled) == at_rest {
+            tokio::task::yield_now().await;
+        }
+        if only_half {
+            stream.shutdown().await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            assert!(text.starts_with("HTTP/1.1 499 "), "{text:?}");
+        }
+        drop(stream);
+        while Arc::strong_count(&stalled) != at_rest {
+            tokio::task::yield_now().await;
+        }
     }
     serving.abort();
 }

@@ -7,7 +7,7 @@ use futures::executor::block_on;
 use trine_query::fragment::{Fragment, FragmentLimits, Language, run_fragment};
 use trine_query::logql::{self, Direction, LogInstant, LogQuery, VolumeBy, VolumeQuery};
 use trine_query::memory::QueryMemory;
-use trine_query::promql::{self, InstantQuery, RangeQuery};
+use trine_query::promql::{self, InstantQuery, RangeQuery, SegmentCache};
 use trine_query::scatter::{QueryContext, Scatter};
 use trine_query::traceql::{self, SearchQuery, SearchRequest, TagScope, TraceFilter};
 
@@ -36,7 +36,13 @@ const DEADLINE: Duration = Duration::from_secs(600);
 
 fn context() -> QueryContext {
     let memory = QueryMemory::new(QUERY_BYTES_MAX, QUERY_BYTES_MAX).account();
-    QueryContext { tenant: Arc::from(TENANT), deadline: Instant::now() + DEADLINE, strict: true, memory }
+    QueryContext {
+        tenant: Arc::from(TENANT),
+        deadline: Instant::now() + DEADLINE,
+        strict: true,
+        no_cache: false,
+        memory,
+    }
 }
 
 fn here() -> Arc<dyn Scatter> {
@@ -49,6 +55,13 @@ fn ask(language: Language, bytes: &[u8]) {
     let limits = FragmentLimits::new(QUERY_BYTES_MAX, Instant::now() + DEADLINE, memory.clone());
     let fragment = Fragment { language, payload: Bytes::copy_from_slice(bytes) };
     drop(run_fragment(&fragment, TENANT, &[sample::view()], &limits, &mut |_| Ok(())));
+    if language == Language::PromQl {
+        // Once to keep what can be kept, once with what is kept.
+        let limits = limits.with_segments(SegmentCache::new(1 << 20));
+        for _ in 0..2 {
+            drop(run_fragment(&fragment, TENANT, &[sample::view()], &limits, &mut |_| Ok(())));
+        }
+    }
     assert_eq!(memory.held_bytes(), 0, "a fragment that ended holds memory");
 }
 

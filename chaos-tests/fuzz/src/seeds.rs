@@ -52,7 +52,11 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "otlp_traces_json" => texts(&[OTLP_TRACES]),
         "otlp_logs_json" => texts(&[OTLP_LOGS]),
         "otlp_metrics_json" => texts(&[OTLP_METRICS]),
-        "form" => texts(&["query=up&start=1700000000.5&end=2023-11-14T22:13:20Z&match[]=%7Ba%3D%22b%22%7D&limit=10"]),
+        "form" => texts(&[
+            "query=up&start=1700000000.5&end=2023-11-14T22:13:20Z&match[]=%7Ba%3D%22b%22%7D&limit=10",
+            "search[]=htp&search[]=%C3%BCber&fuzz_threshold=60&case_sensitive=0&sort_by=score&x=http_%C3%9Cber_total",
+            "search[]=martha&fuzz_alg=jarowinkler&fuzz_threshold=90&sort_by=alpha&sort_dir=dsc&batch_size=2&x=marhta",
+        ]),
         "http_request" => requests(),
         "otlp_traces" => api::otlp_protobuf(target, OTLP_TRACES.as_bytes()).into_iter().collect(),
         "otlp_logs" => api::otlp_protobuf(target, OTLP_LOGS.as_bytes()).into_iter().collect(),
@@ -307,7 +311,7 @@ fn requests() -> Vec<Vec<u8>> {
     all
 }
 
-const REQUESTS: [&str; 40] = [
+const REQUESTS: [&str; 42] = [
     "GET /api/v1/query?query=up&time=1700000000",
     "GET /api/v1/query?query=sum(rate(http_requests_total%5B5m%5D))&lookback_delta=5m&limit=2",
     "GET /api/v1/query_range?query=up&start=1699999000&end=1700000000&step=30s",
@@ -319,6 +323,8 @@ const REQUESTS: [&str; 40] = [
     "GET /api/v1/label/job/values?match[]=up",
     "GET /api/v1/label/U__a_2e_b/values",
     "GET /api/v1/series?match[]=up&match[]=%7Bjob%3D%22api%22%7D",
+    "GET /api/v1/search/metric_names?search[]=p&start=1699999000&include_metadata=1&include_score=1&batch_size=1",
+    "GET /api/v1/search/label_values?label=job&search[]=aip&fuzz_alg=jarowinkler&fuzz_threshold=50&sort_by=score",
     "GET /api/v1/metadata?metric=up&limit=1&limit_per_metric=1",
     "GET /api/v1/status/buildinfo",
     "GET /loki/api/v1/query?query=sum(rate(%7Bapp%3D%22a%22%7D%5B5m%5D))&time=1700000000",

@@ -9,7 +9,7 @@ use trine_store::model::{Labels, Signal, attrs, events};
 use trine_store::part::{MetricsBody, PartRef, RowsBody, SampleKind};
 use trine_store::rows::{self, RowScan, RowsView};
 use trine_store::shard::{DedupWindow, Manifest};
-use trine_store::tsdb::{self, MetricsView};
+use trine_store::tsdb::{self, MetricsView, TextSet};
 use trine_store::wal::{Wal, WalConfig};
 
 pub(crate) const TARGETS: [crate::Decoder; 9] = [
@@ -76,8 +76,9 @@ fn metrics_block(bytes: &[u8]) {
     let view = MetricsView { blocks: vec![block], ..MetricsView::default() };
     let memory = QueryMemory::new(MEMORY_BYTES, MEMORY_BYTES).account();
     for tenant in tenants.iter().take(2) {
-        drop(view.label_names(tenant, &[], ALL_TIMES, &memory));
-        drop(view.label_values(tenant, "__name__", &[], ALL_TIMES, &memory));
+        let mut texts = TextSet::new(&memory);
+        drop(view.label_names(tenant, &[], ALL_TIMES, &memory, &mut texts));
+        drop(view.label_values(tenant, "__name__", &[], ALL_TIMES, &memory, &mut texts));
         drop(view.metadata(tenant, None));
         drop(view.series_labels(tenant, &[], ALL_TIMES, &memory));
         let Ok(set) = view.select_charged(tenant, &[], ALL_TIMES, &memory) else { continue };

@@ -108,8 +108,12 @@ const EXPORT_EXAMPLES: &str = "Examples:
   trine export --match '{job=\"api\"}' --match up --start 2026-11-01 --end 2026-11-08 | gzip > week.om.gz
   promtool tsdb create-blocks-from openmetrics day.om ./prometheus-data
 
-Left out, and counted on the standard error: what OpenMetrics 1.0 has no form for, which is native histograms, stale markers
-and names beyond ASCII.";
+Native histograms are written as classic ones: NAME_bucket, NAME_count and NAME_sum. With bounds of their own nothing is lost;
+exponential ones lose their schema, and have the bounds of the buckets that each sample has. Exemplars are written where
+OpenMetrics 1.0 allows them, one a sample: on counters and on the buckets of native histograms.
+
+Left out, and counted on the standard error: what OpenMetrics 1.0 has no form or place for, such as stale markers, names beyond
+ASCII, and exemplars of classic histograms.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXPORT_EXAMPLES)]

@@ -2,6 +2,7 @@
 mod bars;
 mod blocks;
 mod cardinality;
+mod demotion;
 mod healing;
 mod ledger;
 mod metadata;
@@ -39,6 +40,7 @@ pub(crate) fn run(flags: AdminFlags) -> Result<(), Error> {
             AdminCommand::Cardinality { tenant, limit, json } => {
                 cardinality::run(&client, tenant.as_deref(), limit, json).await
             }
+            AdminCommand::Demotions { command, json } => demotion::run(&client, command, json).await,
             AdminCommand::Spread { command, json } => spread::run(&client, command, json).await,
             AdminCommand::RemoveNode { name, drain } => healing::remove_node(&client, &name, drain).await,
             AdminCommand::ExportMetadata { out } => metadata::export(&client, &out).await,

@@ -2,9 +2,13 @@
 //!
 //! A metric at a time, read as a stream of chunks: what is held is a frame of them. A metric that a node will not read at once
 //! is read a series at a time, and a series that is too long in windows, so the text's order never changes: families, in them
-//! series, in them times.
+//! series, in them times. Native histograms go as classic ones; exemplars stand behind the samples that they came with.
 mod chunk;
+mod classic;
+mod exemplar;
 mod family;
+mod series;
+mod skipped;
 mod source;
 mod text;
 mod wire;
@@ -19,9 +23,11 @@ use trine_query::promql::ast::Expr;
 use trine_query::promql::parser::parse;
 use trine_store::index::Matcher;
 
-use self::family::Families;
+use self::exemplar::Exemplars;
+use self::family::{Families, Head, is_spelled, parts};
+use self::series::Labels;
 use self::source::Source;
-use self::text::{Labels, Text};
+use self::text::{Series, Text};
 use super::moment::{Moment, now_ms};
 use crate::cli::ExportFlags;
 use crate::error::{Error, io};
@@ -115,16 +121,28 @@ async fn export(
         bar.set_style(style);
     }
     let everything = [Vec::new()];
+    let selectors = if selectors.is_empty() { &everything } else { selectors };
+    let added = source.external_labels().await?;
     let mut text = Text::new(BufWriter::new(out));
     for name in &names {
-        match families.head(name) {
-            Some(head) => {
-                let mut metric = Metric { source, name, head, text: &mut text, seen: BTreeSet::new() };
-                for matchers in if selectors.is_empty() { &everything } else { selectors } {
-                    metric.write(matchers, range, selectors.len() > 1).await?;
+        if is_spelled(name) {
+            let sets: Vec<Vec<Matcher>> = selectors.iter().map(|matchers| of_metric(name, matchers)).collect();
+            let exemplars = match source.exemplars(&sets, range).await? {
+                Ok(found) => Exemplars::new(found, &added),
+                Err(refusal) => {
+                    text.skipped.unread.push(format!("{name} ({refusal})"));
+                    Exemplars::default()
                 }
+            };
+            let head = families.head(name, !exemplars.is_empty());
+            let is_classic_too = parts(name).iter().any(|part| names.contains(part));
+            let mut metric = Metric { source, head, is_classic_too, exemplars, text: &mut text, seen: BTreeSet::new() };
+            for matchers in &sets {
+                metric.write(matchers, range, sets.len() > 1).await?;
             }
-            None => text.skipped.names.push(name.clone()),
+            metric.end();
+        } else {
+            text.skipped.names.push(name.clone());
         }
         bar.inc(1);
         bar.set_message(format!("{} samples", text.samples));
@@ -133,11 +151,20 @@ async fn export(
     text.finish()
 }
 
+/// The matchers, of one metric.
+fn of_metric(name: &str, matchers: &[Matcher]) -> Vec<Matcher> {
+    let mut all = vec![Matcher::equal("__name__", name)];
+    all.extend(matchers.iter().cloned());
+    all
+}
+
 /// One metric on its way.
 struct Metric<'a, W: Write> {
     source: &'a Source,
-    name: &'a str,
-    head: String,
+    head: Head,
+    /// Whether the parts of a classic histogram of this name are exported.
+    is_classic_too: bool,
+    exemplars: Exemplars,
     text: &'a mut Text<W>,
     /// Series that an earlier selector has written, when there are several.
     seen: BTreeSet<Labels>,
@@ -145,13 +172,11 @@ struct Metric<'a, W: Write> {
 
 impl<W: Write> Metric<'_, W> {
     async fn write(&mut self, matchers: &[Matcher], range: Range, is_one_of_many: bool) -> Result<(), Error> {
-        let mut all = vec![Matcher::equal("__name__", self.name)];
-        all.extend(matchers.iter().cloned());
         let before = self.seen.clone();
-        let at_once = self.read(&all, range, &before, is_one_of_many).await?;
+        let at_once = self.read(matchers, range, &before, is_one_of_many).await?;
         let Err(refusal) = at_once else { return Ok(()) };
         // Nothing is written yet: the node refuses before it answers. A series at a time is less for it.
-        let series = self.source.series(&all, range).await?;
+        let series = self.source.series(matchers, range).await?;
         if series.is_empty() {
             return Err(Error::Export(refusal));
         }
@@ -160,6 +185,10 @@ impl<W: Write> Metric<'_, W> {
             self.windows(&exact, range, &before, is_one_of_many).await?;
         }
         Ok(())
+    }
+
+    fn end(self) {
+        self.text.end(&self.head, self.exemplars.left());
     }
 
     /// One series, in as many windows as it takes.
@@ -198,8 +227,15 @@ impl<W: Write> Metric<'_, W> {
                 if before.contains(&labels) {
                     continue;
                 }
+                let mut on_its_way = Series {
+                    head: &self.head,
+                    labels: &labels,
+                    is_classic_too: self.is_classic_too,
+                    exemplars: self.exemplars.of(&labels),
+                    within: (range.start_ms, range.end_ms),
+                };
                 for chunk in &series.chunks {
-                    self.text.chunk(&self.head, &labels, chunk, (range.start_ms, range.end_ms))?;
+                    self.text.chunk(&mut on_its_way, chunk)?;
                 }
                 if is_one_of_many {
                     self.seen.insert(labels);

@@ -42,5 +42,5 @@ fn part(backend: &dyn Backend, node: &str, level: &str, lines: &[&LogLine]) -> O
         let attrs = [(Scope::Record, "detected_level", &detected), (Scope::Record, "target", &target)];
         builder.row(stream, line.time_ns, line.line.as_bytes(), attrs.into_iter());
     }
-    Some(ShardPart { shard: backend.shard_of(slot), slot, part: builder.finish().into() })
+    Some(ShardPart { shard: backend.shard_of(slot), slot, part: builder.finish().into(), demoted: false })
 }

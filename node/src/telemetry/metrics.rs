@@ -20,6 +20,20 @@ impl NodeMetrics {
     pub(crate) fn new(cluster: Cluster) -> Self {
         Self { cluster }
     }
+
+    fn segments(&self) -> MetricFamily {
+        let (hits, misses) = self.cluster.segments().hits_and_misses();
+        let sample = |(outcome, count): (&'static str, u64)| MetricSample {
+            labels: vec![("outcome", outcome.to_owned())],
+            value: count as f64,
+        };
+        MetricFamily {
+            name: "trine_query_segments_total",
+            help: "Segments of answers over sealed data that queries asked for, by whether they were kept.",
+            kind: MetricKind::Counter,
+            samples: [("hit", hits), ("miss", misses)].map(sample).into(),
+        }
+    }
 }
 
 fn one(name: &'static str, help: &'static str, kind: MetricKind, value: f64) -> MetricFamily {
@@ -59,6 +73,13 @@ impl MetricsSource for NodeMetrics {
                 Counter,
                 self.cluster.disk().refused() as f64,
             ),
+            one(
+                "trine_query_segments_bytes",
+                "Memory of answers over sealed data that are kept, about.",
+                Gauge,
+                self.cluster.segments().bytes() as f64,
+            ),
+            self.segments(),
             one("trine_store_wal_stalled", "1 while the log waits for room on the disk.", Gauge, wal.stalled as f64),
             one(
                 "trine_node_start_time_seconds",
@@ -353,6 +374,7 @@ pub(super) fn parts(backend: &dyn Backend, node: &str, time_ms: i64, families: &
         shard,
         slot,
         part: builder.finish().into(),
+        demoted: false,
     };
     builders.into_iter().map(finish).collect()
 }

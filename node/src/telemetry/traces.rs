@@ -85,7 +85,7 @@ fn part(backend: &dyn Backend, node: &str, root: &Step, steps: &[Step]) -> Vec<S
     for step in steps {
         span(&mut builder, stream, &trace_id, &rand::random(), Some(&root_id), step);
     }
-    vec![ShardPart { shard: backend.shard_of(slot), slot, part: builder.finish().into() }]
+    vec![ShardPart { shard: backend.shard_of(slot), slot, part: builder.finish().into(), demoted: false }]
 }
 
 fn span(

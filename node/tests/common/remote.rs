@@ -50,6 +50,8 @@ pub(crate) struct Histogram {
     pub(crate) positive_counts: Vec<f64>,
     #[prost(int64, tag = "15")]
     pub(crate) timestamp: i64,
+    #[prost(double, repeated, tag = "16")]
+    pub(crate) custom_values: Vec<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Oneof)]

@@ -100,7 +100,8 @@ pub(crate) const RULES: &[Rule] = &[
         name: "rests",
         since: "2.47.0, 2.54.0, 2.55.0",
         place: Place::Compared,
-        what: "sums and averages compensate for rounding: where numbers cancel out, 2.42 may leave a rest of the last bits",
+        what: "sums and averages compensate for rounding: where numbers cancel out, 2.42 may leave a rest of the last bits. Of \
+               huge numbers that rest is huge, and what is made of it is anything: the data has them with one sign only",
     },
     Rule {
         name: "ties",

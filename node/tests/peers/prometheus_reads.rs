@@ -44,6 +44,7 @@ fn int_histogram(i: i64, timestamp: i64) -> Histogram {
         positive_deltas: vec![a, b - a, c - b],
         positive_counts: Vec::new(),
         timestamp,
+        custom_values: Vec::new(),
     }
 }
 
@@ -84,6 +85,14 @@ fn written(start_ms: i64) -> WriteRequest {
             histograms("probe_hist_float", start_ms, float_histogram),
         ],
     }
+}
+
+/// When samples of the last minutes begin, so that no even hour lies between them: there Prometheus begins new chunks.
+fn between_even_hours_ms() -> i64 {
+    const CHUNK_RANGE_MS: i64 = 2 * 3600 * 1000;
+    let (now_ms, span_ms) = (now_ms() / 1000 * 1000, STEP_MS * SAMPLES);
+    let even_hour_ms = now_ms - now_ms % CHUNK_RANGE_MS;
+    if now_ms - span_ms < even_hour_ms { even_hour_ms - span_ms } else { now_ms - span_ms }
 }
 
 fn start_prometheus(name: &str, dir: &Path, config: &str) -> (Http, Program) {
@@ -142,7 +151,7 @@ async fn reads_are_answered_as_prometheus_answers_them() {
     let cluster = Cluster::start().await;
     let (theirs, _prometheus) = start_prometheus("receiver", cluster.dir(), "global: {}\n");
     until("Prometheus", PATIENCE, || async { theirs.try_get("/-/ready", &[]).await?.success().map(drop) }).await;
-    let start_ms = now_ms() / 1000 * 1000 - STEP_MS * SAMPLES;
+    let start_ms = between_even_hours_ms();
     let request = block(&written(start_ms));
     for of in [&cluster.first().http, &theirs] {
         let reply = of.post("/api/v1/write", &PROTOBUF, request.clone()).await;

@@ -39,6 +39,22 @@ fn native(start_ms: i64) -> TimeSeries {
     TimeSeries { samples: Vec::new(), histograms: vec![histogram], ..series("native", "a", start_ms, |_| 0.0) }
 }
 
+/// With bounds of its own.
+fn custom(start_ms: i64) -> TimeSeries {
+    let histogram = Histogram {
+        count: Some(Count::Int(4)),
+        sum: 3.5,
+        schema: -53,
+        zero_count: Some(ZeroCount::Int(0)),
+        positive_spans: vec![Span { offset: 0, length: 3 }],
+        positive_deltas: vec![1, 1, -1],
+        custom_values: vec![0.25, 5.0],
+        timestamp: start_ms,
+        ..Histogram::default()
+    };
+    TimeSeries { samples: Vec::new(), histograms: vec![histogram], ..series("custom", "a", start_ms, |_| 0.0) }
+}
+
 fn written(start_ms: i64) -> WriteRequest {
     // No -0: protobuf's encoders leave it out, as they do with 0.
     let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-300, 1.7e308, -0.1];
@@ -54,7 +70,7 @@ fn written(start_ms: i64) -> WriteRequest {
         .collect();
     timeseries.push(series("tool_odd", "a", start_ms, |i| odd[i as usize % odd.len()]));
     timeseries.push(series("tool_ended", "a", start_ms, |i| if i == SAMPLES - 1 { STALE } else { 1.0 }));
-    timeseries.push(native(start_ms));
+    timeseries.extend([native(start_ms), custom(start_ms)]);
     WriteRequest { timeseries }
 }
 
@@ -92,6 +108,7 @@ async fn tools_show_what_was_written() {
     cluster.flush().await;
     assert_eq!(export(&cluster, &request, start_ms), lines, "from blocks as from heads");
     blocks(&cluster, &request);
+    exemplars(&cluster, start_ms).await;
 }
 
 fn queries(cluster: &Cluster, start_ms: i64) {
@@ -134,7 +151,29 @@ fn bits(value: f64) -> u64 {
     if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }
 }
 
-/// What promtool's dump must say: everything but stale markers and native histograms.
+/// The classic form of the native histograms.
+fn classic(start_ms: i64) -> Samples {
+    let part = |name: &str, le: &str, value: f64| {
+        let le = if le.is_empty() { String::new() } else { format!("le=\"{le}\", ") };
+        let labels = format!("{{__name__=\"{name}\", instance=\"a\", {le}path={:?}}}", "C:\\x \"y\"\n");
+        ((labels, start_ms), bits(value))
+    };
+    [
+        part("native_bucket", "0.5", 0.0),
+        part("native_bucket", "1.0", 3.0),
+        part("native_bucket", "+Inf", 3.0),
+        part("native_count", "", 3.0),
+        part("native_sum", "", 1.5),
+        part("custom_bucket", "0.25", 1.0),
+        part("custom_bucket", "5.0", 3.0),
+        part("custom_bucket", "+Inf", 4.0),
+        part("custom_count", "", 4.0),
+        part("custom_sum", "", 3.5),
+    ]
+    .into()
+}
+
+/// What promtool's dump must say: everything but stale markers, native histograms as classic ones.
 fn expected(request: &WriteRequest) -> Samples {
     let samples = |s: &TimeSeries| {
         let pairs: Vec<String> = s.labels.iter().map(|l| format!("{}={:?}", l.name, l.value)).collect();
@@ -163,7 +202,7 @@ fn export(cluster: &Cluster, request: &WriteRequest, start_ms: i64) -> BTreeSet<
     let about = ["export", "--start", &start, "--end", &end];
     let done = run(trine(cluster, &[&about[..], &["--output", file.to_str().unwrap()]].concat()));
     assert!(done.status.success(), "{}", text(&done.stderr));
-    for said in ["left out: 1 native histograms", "left out: 1 stale markers", "samples\n"] {
+    for said in ["2 native histograms, written as classic ones", "left out: 1 stale markers", "samples\n"] {
         assert!(text(&done.stderr).contains(said), "{}", text(&done.stderr));
     }
     let written = std::fs::read_to_string(&file).unwrap();
@@ -175,7 +214,8 @@ fn export(cluster: &Cluster, request: &WriteRequest, start_ms: i64) -> BTreeSet<
     // It looks for one, even if there is nothing in it.
     std::fs::create_dir(blocks.path().join("wal")).unwrap();
     let dump = output_of(Command::new(&promtool).args(["tsdb", "dump"]).arg(blocks.path()));
-    let (got, expected) = (dumped(&dump), expected(request));
+    let (got, mut expected) = (dumped(&dump), expected(request));
+    expected.extend(classic(start_ms));
     assert!(expected.len() > 1500);
     for (at, value) in &expected {
         assert_eq!(got.get(at), Some(value), "{at:?}");
@@ -254,7 +294,7 @@ fn blocks(cluster: &Cluster, request: &WriteRequest) {
     assert_eq!(samples, all as u64);
     assert_eq!(
         names,
-        ["native", "tool_ended", "tool_load", "tool_odd", "tool_requests_total"].map(str::to_owned).into()
+        ["custom", "native", "tool_ended", "tool_load", "tool_odd", "tool_requests_total"].map(str::to_owned).into()
     );
     let file = cluster.dir().join("damaged");
     let mut bytes = std::fs::read(&files[0]).unwrap();
@@ -263,4 +303,88 @@ fn blocks(cluster: &Cluster, request: &WriteRequest) {
     let done = inspect(&file, &[]);
     assert_eq!(done.status.code(), Some(1));
     assert!(text(&done.stderr).contains("is damaged at byte 8 ("), "{}", text(&done.stderr));
+}
+
+/// `prometheus.WriteRequest` with exemplars.
+#[derive(Clone, PartialEq, prost::Message)]
+struct TracedRequest {
+    #[prost(message, repeated, tag = "1")]
+    timeseries: Vec<TracedSeries>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TracedSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "3")]
+    exemplars: Vec<Exemplar>,
+    #[prost(message, repeated, tag = "4")]
+    histograms: Vec<Histogram>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Exemplar {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(double, tag = "2")]
+    value: f64,
+    #[prost(int64, tag = "3")]
+    timestamp: i64,
+}
+
+/// Exemplars stand behind the samples that they came with, where OpenMetrics allows them. Of a tenant of its own.
+async fn exemplars(cluster: &Cluster, start_ms: i64) {
+    let of = |name: &str| vec![Label { name: "__name__".to_owned(), value: name.to_owned() }];
+    let exemplar = |trace: &str, value: f64, timestamp: i64| {
+        let labels = vec![Label { name: "trace_id".to_owned(), value: trace.to_owned() }];
+        Exemplar { labels, value, timestamp }
+    };
+    let sample = |n: i64| Sample { value: n as f64, timestamp: start_ms + STEP_MS * n };
+    let exemplars = vec![exemplar("a", 0.5, start_ms + 1), exemplar("b", 0.75, start_ms + STEP_MS)];
+    let of_samples = |name| TracedSeries {
+        labels: of(name),
+        samples: vec![sample(0), sample(1)],
+        exemplars: exemplars.clone(),
+        histograms: Vec::new(),
+    };
+    let native = TracedSeries {
+        labels: of("traced_seconds"),
+        exemplars: vec![exemplar("c", 0.75, start_ms)],
+        histograms: native(start_ms).histograms,
+        ..TracedSeries::default()
+    };
+    let request = TracedRequest { timeseries: vec![of_samples("traced_total"), of_samples("traced_bucket"), native] };
+    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec()).unwrap();
+    let headers =
+        [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "snappy"), ("X-Scope-OrgID", "traced")];
+    let reply = cluster.first().http.post("/api/v1/write", &headers, body).await;
+    assert_eq!(reply.status, 204, "{}", reply.text());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trine"));
+    command.args(["export", "--tenant", "traced", "--start", &(start_ms / 1000).to_string()]);
+    command.env("TRINE_URL", &cluster.nodes[1].url);
+    let done = run(command);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let second = |ms: i64| format!("{}.{:03}", ms / 1000, ms % 1000);
+    let (first, next) = (second(start_ms), second(start_ms + STEP_MS));
+    let expected = [
+        "# TYPE traced_bucket unknown".to_owned(),
+        format!("traced_bucket 0 {first}"),
+        format!("traced_bucket 1 {next}"),
+        "# TYPE traced_seconds histogram".to_owned(),
+        format!("traced_seconds_bucket{{le=\"0.5\"}} 0 {first}"),
+        format!("traced_seconds_bucket{{le=\"1.0\"}} 3 {first} # {{trace_id=\"c\"}} 0.75 {first}"),
+        format!("traced_seconds_bucket{{le=\"+Inf\"}} 3 {first}"),
+        format!("traced_seconds_count 3 {first}"),
+        format!("traced_seconds_sum 1.5 {first}"),
+        "# TYPE traced counter".to_owned(),
+        format!("traced_total 0 {first}"),
+        format!("traced_total 1 {next} # {{trace_id=\"b\"}} 0.75 {next}"),
+        "# EOF".to_owned(),
+    ];
+    assert_eq!(text(&done.stdout).lines().collect::<Vec<_>>(), expected);
+    for said in ["2 exemplars\n", "left out: 2 exemplars of metrics other", "left out: 1 exemplars beside a newer"] {
+        assert!(text(&done.stderr).contains(said), "{said}: {}", text(&done.stderr));
+    }
 }

@@ -201,6 +201,8 @@ impl Display for LabelFilter {
             Self::Match(matcher) => Match(matcher).fmt(f),
             Self::Number { label, op, value } => write!(f, "{label}{}{value}", op.as_str()),
             Self::Duration { label, op, ns } => write!(f, "{label}{}{}", op.as_str(), format_duration(*ns)),
+            // `0B` would begin a binary number.
+            Self::Bytes { label, op, bytes: 0 } => write!(f, "{label}{}0kB", op.as_str()),
             Self::Bytes { label, op, bytes } => write!(f, "{label}{}{bytes}B", op.as_str()),
             Self::Ip { label, negated, pattern } => {
                 write!(f, "{label}{}ip({})", if *negated { "!=" } else { "=" }, quote(pattern))

@@ -1,4 +1,6 @@
 //! Aggregations that merge from parts, beside the data and on the asking node.
+use std::ops::Range;
+
 use super::fragment::Partial;
 use super::functions::kahan::{Mean, Sum};
 use super::functions::{ABSENT, is_absent};
@@ -6,7 +8,8 @@ use super::functions::{ABSENT, is_absent};
 /// One group's aggregate at every step.
 #[derive(Clone, Debug)]
 pub(super) enum Cells {
-    Sum(Vec<Option<Sum>>),
+    /// Sums, [`ABSENT`] where the group has no series, and their compensations.
+    Sum(Vec<f64>, Vec<f64>),
     Avg(Vec<Mean>),
     /// Counts, extremes, or ones; [`ABSENT`] where the group has no series.
     Plain(Partial, Vec<f64>),
@@ -15,7 +18,7 @@ pub(super) enum Cells {
 impl Cells {
     pub(super) fn new(partial: Partial, steps: usize) -> Self {
         match partial {
-            Partial::Sum => Self::Sum(vec![None; steps]),
+            Partial::Sum => Self::Sum(vec![ABSENT; steps], vec![0.0; steps]),
             Partial::Avg => Self::Avg(vec![Mean::default(); steps]),
             Partial::Count | Partial::Min | Partial::Max | Partial::Group => Self::Plain(partial, vec![ABSENT; steps]),
         }
@@ -29,7 +32,7 @@ impl Cells {
     /// What a group of `steps` steps weighs.
     pub(super) fn bytes(partial: Partial, steps: usize) -> u64 {
         let cell = match partial {
-            Partial::Sum => size_of::<Option<Sum>>(),
+            Partial::Sum => size_of::<Sum>(),
             Partial::Avg => size_of::<Mean>(),
             Partial::Count | Partial::Min | Partial::Max | Partial::Group => size_of::<f64>(),
         };
@@ -40,12 +43,18 @@ impl Cells {
     pub(super) fn add(&mut self, values: &[f64]) {
         let present = values.iter().enumerate().filter(|(_, v)| !is_absent(**v));
         match self {
-            Self::Sum(cells) => {
-                for (i, v) in present {
-                    match &mut cells[i] {
-                        Some(sum) => sum.add(*v),
-                        empty => *empty = Some(Sum { sum: *v, compensation: 0.0 }),
+            Self::Sum(sums, compensations) => {
+                for ((sum, compensation), v) in sums.iter_mut().zip(compensations).zip(values) {
+                    if is_absent(*v) {
+                        continue;
                     }
+                    if is_absent(*sum) {
+                        *sum = *v;
+                        continue;
+                    }
+                    let mut whole = Sum { sum: *sum, compensation: *compensation };
+                    whole.add(*v);
+                    (*sum, *compensation) = (whole.sum, whole.compensation);
                 }
             }
             Self::Avg(cells) => present.for_each(|(i, v)| cells[i].add(*v)),
@@ -61,35 +70,44 @@ impl Cells {
 
     /// The step columns of this part, as they travel.
     pub(super) fn columns(&self) -> Vec<Vec<f64>> {
+        let steps = match self {
+            Self::Sum(sums, _) => sums.len(),
+            Self::Avg(cells) => cells.len(),
+            Self::Plain(_, cells) => cells.len(),
+        };
+        self.columns_at(0..steps)
+    }
+
+    /// The same at some of the steps.
+    pub(super) fn columns_at(&self, steps: Range<usize>) -> Vec<Vec<f64>> {
         match self {
-            Self::Sum(cells) => {
-                let column = |f: fn(&Sum) -> f64| cells.iter().map(|c| c.as_ref().map_or(ABSENT, f)).collect();
-                vec![column(|s| s.sum), column(|s| s.compensation)]
-            }
+            Self::Sum(sums, compensations) => vec![sums[steps.clone()].to_vec(), compensations[steps].to_vec()],
             Self::Avg(cells) => {
+                let cells = &cells[steps];
                 let column =
                     |f: fn(&Mean) -> f64| cells.iter().map(|c| if c.count == 0.0 { ABSENT } else { f(c) }).collect();
                 // A negative count says that the total is a mean already.
                 let count = column(|m| if m.incremental { -m.count } else { m.count });
                 vec![column(|m| m.total.sum), column(|m| m.total.compensation), count]
             }
-            Self::Plain(_, cells) => vec![cells.clone()],
+            Self::Plain(_, cells) => vec![cells[steps].to_vec()],
         }
     }
 
     /// Adds columns of another part, from step `first` on; they are [`Partial::columns_count`] and end within this one.
     pub(super) fn merge(&mut self, first: usize, columns: &[Vec<f64>]) {
         match self {
-            Self::Sum(cells) => {
-                for (i, cell) in cells[first..].iter_mut().enumerate().take(columns[0].len()) {
-                    if is_absent(columns[0][i]) {
-                        continue;
+            Self::Sum(sums, compensations) => {
+                let mine = sums[first..].iter_mut().zip(&mut compensations[first..]);
+                let others = columns[0].iter().zip(&columns[1]).map(|(sum, c)| Sum { sum: *sum, compensation: *c });
+                for ((sum, compensation), other) in mine.zip(others).filter(|(_, other)| !is_absent(other.sum)) {
+                    let mut whole = Sum { sum: *sum, compensation: *compensation };
+                    if is_absent(*sum) {
+                        whole = other
+                    } else {
+                        whole.merge(other)
                     }
-                    let other = Sum { sum: columns[0][i], compensation: columns[1][i] };
-                    match cell {
-                        Some(sum) => sum.merge(other),
-                        empty => *empty = Some(other),
-                    }
+                    (*sum, *compensation) = (whole.sum, whole.compensation);
                 }
             }
             Self::Avg(cells) => {
@@ -114,7 +132,10 @@ impl Cells {
     /// The aggregate at every step.
     pub(super) fn finish(self) -> Vec<f64> {
         let mut values: Vec<f64> = match self {
-            Self::Sum(cells) => cells.into_iter().map(|c| c.map_or(ABSENT, |s| s.sum + s.compensation)).collect(),
+            Self::Sum(sums, compensations) => {
+                let whole = |(sum, c): (f64, f64)| if is_absent(sum) { sum } else { sum + c };
+                sums.into_iter().zip(compensations).map(whole).collect()
+            }
             Self::Avg(cells) => cells.into_iter().map(|m| if m.count == 0.0 { ABSENT } else { m.value() }).collect(),
             Self::Plain(_, cells) => cells,
         };

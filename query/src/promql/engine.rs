@@ -18,6 +18,12 @@ use crate::memory::Charge;
 use crate::scatter::{QueryContext, Scatter};
 use crate::stop::{Stop, off_thread};
 
+/// What is evaluated at once, on the thread that waits for it: most queries of alerts and panels, for which another thread
+/// would only be a detour. Bounds of the query's text, its steps, and what was fetched for it.
+const LIGHT_TEXT_BYTES: usize = 512;
+const LIGHT_STEPS: usize = 2_000;
+const LIGHT_FETCHED_BYTES: u64 = 64 << 10;
+
 /// A query at one time.
 #[derive(Clone, Debug)]
 pub struct InstantQuery {
@@ -109,8 +115,11 @@ async fn run(
     let (stop, text) = (Stop::at(ctx.deadline), text.to_owned());
     let _waiting = stop.on_drop();
     let held = ctx.memory.open();
+    let fetched_bytes: u64 = replies.data.iter().map(|(_, held)| held.bytes()).sum();
+    let is_light = text.len() <= LIGHT_TEXT_BYTES && plan.grid.count <= LIGHT_STEPS && plan.root.is_light();
+    let is_light = is_light && fetched_bytes <= LIGHT_FETCHED_BYTES;
     let evaluate = move || evaluate(&plan, replies, &text, (stop, held), is_range, (limit, samples_max));
-    let mut answer = off_thread(evaluate).await?;
+    let mut answer = if is_light { evaluate()? } else { off_thread(evaluate).await? };
     answer.stats.phases = Phases { plan: planned - started, fetch: fetched - planned, evaluate: fetched.elapsed() };
     Ok(answer)
 }

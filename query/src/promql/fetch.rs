@@ -87,7 +87,13 @@ pub(super) async fn fetch(
     }
     let mut gather = Gather::new(&firsts, samples_max, &ctx.memory);
     if !messages.is_empty() {
-        let request = Request { version: fragment::VERSION, selects: messages, samples_max, ..Request::default() };
+        let request = Request {
+            version: fragment::VERSION,
+            selects: messages,
+            samples_max,
+            no_cache: ctx.no_cache,
+            ..Request::default()
+        };
         gather.completeness = stream(scatter, ctx, &request, |frame| gather.frame(frame)).await?;
     }
     gather.finish(&places)

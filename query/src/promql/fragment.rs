@@ -32,11 +32,35 @@ pub struct Request {
     pub samples_max: u64,
     #[prost(message, optional, tag = "4")]
     pub lookup: Option<Lookup>,
+    /// Evaluate all anew, whatever is kept from before.
+    #[prost(bool, tag = "5")]
+    pub no_cache: bool,
     #[prost(message, optional, tag = "20")]
     pub records: Option<Records>,
     #[prost(message, optional, tag = "21")]
     pub census: Option<Census>,
 }
+
+/// Whether an encoded request asks what exists, not for samples. One that does not decode does not.
+pub fn is_lookup(payload: &[u8]) -> bool {
+    <Request as prost::Message>::decode(payload).is_ok_and(|request| request.lookup.is_some())
+}
+
+/// Whether an encoded request asks for samples of series that it names by more than their metric: usually few.
+pub fn is_of_few_series(payload: &[u8]) -> bool {
+    let equal = |m: &MatcherMessage| m.op == MatchOp::Eq as u32 && !m.value.is_empty();
+    let named = |select: &Select| select.matchers.len() > 1 && select.matchers.iter().all(equal);
+    <Request as prost::Message>::decode(payload).is_ok_and(|request| {
+        request.lookup.is_none()
+            && request.records.is_none()
+            && request.census.is_none()
+            && (1..=FEW_SELECTS).contains(&request.selects.len())
+            && request.selects.iter().all(named)
+    })
+}
+
+/// Selectors of a request for few series.
+const FEW_SELECTS: usize = 4;
 
 /// Asks for records as they are stored: for exemplars, remote read and federation.
 #[derive(Clone, PartialEq, prost::Message)]

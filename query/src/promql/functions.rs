@@ -2,12 +2,14 @@
 pub mod buckets;
 pub mod calendar;
 pub mod extended;
+mod extremes;
 pub mod kahan;
 pub mod math;
 pub mod native;
 pub mod over_time;
 pub mod range;
 pub mod rate;
+pub mod slide;
 
 use trine_store::model::STALE_NAN_BITS;
 

@@ -5,15 +5,16 @@ mod groups;
 mod lanes;
 mod left;
 mod records;
+mod segments;
 mod select;
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
 use prost::Message;
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 use trine_store::shard::ShardView;
+use trine_store::tsdb::TextSet;
 
 use super::fragment::{self, Lookup, LookupKind, MatcherSet, Request};
 use super::metadata::FamilyMetadata;
@@ -21,7 +22,7 @@ use super::parser::METRIC_NAME;
 use super::source::{SeriesSource, StoreSource};
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentLimits, Sink};
-use crate::memory::{Charge, labels_bytes, text_bytes};
+use crate::memory::labels_bytes;
 use frames::Frames;
 use left::Left;
 use select::Selects;
@@ -63,10 +64,10 @@ pub fn run_over(
         return run_other(&request, sources, limits, sink);
     }
     let selects = Selects::decode(&request.selects)?;
-    let left = Left::new(&request, limits);
-    let mut merged = selects.merge(limits)?;
+    let (left, limits) = (Left::new(&request, limits), limits_of(&request, limits));
+    let mut merged = selects.merge(&limits)?;
     for (shard, source) in sources {
-        let done = selects.over(*shard, *source, limits, &left, sink)?;
+        let done = selects.over(*shard, *source, &limits, &left, sink)?;
         merged.take(done, &left)?;
     }
     merged.send(&left, sink)
@@ -97,6 +98,12 @@ fn decode(payload: &[u8]) -> Result<Request> {
         return Err(corrupt(format!("version {}, this node reads {}", request.version, fragment::VERSION)));
     }
     Ok(request)
+}
+
+/// The limits without what the request wants to do without.
+fn limits_of(request: &Request, limits: &FragmentLimits) -> FragmentLimits {
+    let segments = limits.segments.clone().filter(|_| !request.no_cache);
+    FragmentLimits { segments, ..limits.clone() }
 }
 
 impl Request {
@@ -131,11 +138,11 @@ impl Run<'_, '_> {
             sets.push(Vec::new());
         }
         let most = if lookup.limit == 0 { usize::MAX } else { lookup.limit.saturating_add(1) as usize };
-        // Texts that another shard, or another set, has brought already.
-        let (mut sent, mut held) = (HashSet::new(), self.limits.memory.open());
+        // Each text once, whatever shards and sets bring it.
+        let mut texts = TextSet::new(&self.limits.memory);
         for (shard, source) in sources {
-            self.frames.begin(*shard)?;
             if kind == LookupKind::Metadata {
+                self.frames.begin(*shard)?;
                 for family in source.metadata(lookup.name.as_deref())?.into_iter().take(most) {
                     self.frames.family(family)?;
                 }
@@ -143,9 +150,11 @@ impl Run<'_, '_> {
             }
             for set in &sets {
                 self.charge(0)?;
-                self.lookup_set(kind, lookup, *source, (set, most), &mut sent, &mut held)?;
+                self.lookup_set(kind, lookup, *source, (set, most), &mut texts)?;
             }
         }
+        let (texts, _held) = texts.sorted()?;
+        texts.into_iter().take(most).try_for_each(|text| self.frames.text(text))?;
         self.frames.flush()
     }
 
@@ -155,35 +164,22 @@ impl Run<'_, '_> {
         lookup: &Lookup,
         source: &dyn SeriesSource,
         (set, most): (&[Matcher], usize),
-        sent: &mut HashSet<String>,
-        held_sent: &mut Charge,
+        texts: &mut TextSet,
     ) -> Result<()> {
         let (range, memory) = ((lookup.min_ms, lookup.max_ms), &self.limits.memory);
-        let mut held = memory.open();
-        let texts = match kind {
+        match kind {
             LookupKind::Series => {
+                let mut held = memory.open();
                 let series = source.series_labels(set, range, memory)?;
                 held.add(series.iter().map(labels_bytes).sum())?;
-                for labels in series.iter().take(most) {
-                    self.frames.label_set(labels)?;
-                }
-                return Ok(());
+                series.iter().take(most).try_for_each(|labels| self.frames.label_set(labels))
             }
-            LookupKind::LabelNames => source.label_names(set, range, memory)?,
+            LookupKind::LabelNames => source.label_names(set, range, memory, texts),
             LookupKind::LabelValues => {
-                source.label_values(lookup.name.as_deref().unwrap_or_default(), set, range, memory)?
+                source.label_values(lookup.name.as_deref().unwrap_or_default(), set, range, memory, texts)
             }
-            LookupKind::Metadata => Vec::new(),
-        };
-        held.add(texts.iter().map(|text| text_bytes(text)).sum())?;
-        for text in texts.into_iter().take(most) {
-            if !sent.contains(&text) {
-                held_sent.add(text_bytes(&text))?;
-                self.frames.text(text.clone())?;
-                sent.insert(text);
-            }
+            LookupKind::Metadata => Ok(()),
         }
-        Ok(())
     }
 }
 

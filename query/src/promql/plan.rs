@@ -100,6 +100,30 @@ pub(super) enum Node {
     },
 }
 
+impl Node {
+    /// Whether evaluating it takes about as many operations as there are series and steps, given the text is short.
+    pub(super) fn is_light(&self) -> bool {
+        match self {
+            Self::Number(_) | Self::Text(_) | Self::Time | Self::Fetched { .. } | Self::RawMatrix { .. } => true,
+            Self::Negate(inner) => inner.is_light(),
+            Self::Binary(binary) => binary.lhs.is_light() && binary.rhs.is_light(),
+            // A column for each value there is.
+            Self::Aggregate(aggregate) if aggregate.op == AggregateOp::CountValues => false,
+            Self::Aggregate(aggregate) => {
+                aggregate.expr.is_light() && aggregate.param.as_ref().is_none_or(Self::is_light)
+            }
+            // Patterns to compile, and labels that grow.
+            Self::Call { name: "label_replace" | "label_join", .. } => false,
+            Self::Call { args, .. } => args.iter().all(Self::is_light),
+            Self::Ranged { .. }
+            | Self::Subquery { .. }
+            | Self::SubqueryMatrix { .. }
+            | Self::Absent { .. }
+            | Self::Info(_) => false,
+        }
+    }
+}
+
 /// A function of a range, where its result is computed on the asking node.
 #[derive(Debug)]
 pub(super) struct RangeCall {

@@ -1,10 +1,11 @@
 //! Where a fragment's series come from: a shard's view, or memory in tests.
 mod native;
 
+use trine_store::codec;
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 use trine_store::part::SampleKind;
-use trine_store::tsdb::{self, FloatReader, MetricsView};
+use trine_store::tsdb::{self, FloatReader, MetricsView, TextSet};
 
 use super::functions::native::Samples;
 use super::histogram::{Histogram, Seen, settle_hints};
@@ -38,6 +39,12 @@ pub trait SeriesSource {
         visit: &mut Visit<'_>,
     ) -> Result<()>;
 
+    /// A name for what the samples of a range are read from, where that is immutable: nothing else ever has it. `None` where there
+    /// may be other samples later.
+    fn sealed(&self, _range: (i64, i64)) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Calls `visit` for every series that matches and has records of one of `kinds` in the range, in label order.
     /// `memory` is charged for the selection and for a series' records while they are visited. None by default.
     fn for_each_recorded(
@@ -66,22 +73,33 @@ pub trait SeriesSource {
     /// Labels of the series that match and have samples in the range.
     fn series_labels(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<Vec<Labels>>;
 
-    /// Names of labels of the series that match, sorted.
-    fn label_names(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<Vec<String>> {
-        let series = self.series_labels(matchers, range, memory)?;
-        Ok(sorted(series.iter().flat_map(|l| l.iter().map(|(n, _)| n.to_owned())).collect()))
+    /// Adds the names of labels of the series that match.
+    fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+        names: &mut TextSet,
+    ) -> Result<()> {
+        for labels in self.series_labels(matchers, range, memory)? {
+            labels.iter().for_each(|(name, _)| names.see(name));
+        }
+        Ok(names.check()?)
     }
 
-    /// Values of a label of the series that match, sorted.
+    /// Adds the values of a label of the series that match.
     fn label_values(
         &self,
         name: &str,
         matchers: &[Matcher],
         range: (i64, i64),
         memory: &Account,
-    ) -> Result<Vec<String>> {
-        let series = self.series_labels(matchers, range, memory)?;
-        Ok(sorted(series.iter().filter_map(|l| l.get(name).map(str::to_owned)).collect()))
+        values: &mut TextSet,
+    ) -> Result<()> {
+        for labels in self.series_labels(matchers, range, memory)? {
+            labels.get(name).into_iter().for_each(|value| values.see(value));
+        }
+        Ok(values.check()?)
     }
 
     /// Metadata of one family or of all.
@@ -134,12 +152,6 @@ pub struct Recorded {
     pub chunks: u64,
 }
 
-fn sorted(mut texts: Vec<String>) -> Vec<String> {
-    texts.sort_unstable();
-    texts.dedup();
-    texts
-}
-
 /// A tenant's part of a shard's view.
 #[derive(Debug)]
 pub(super) struct StoreSource<'a> {
@@ -187,6 +199,13 @@ impl SeriesSource for StoreSource<'_> {
             }
         }
         Ok(())
+    }
+
+    fn sealed(&self, range: (i64, i64)) -> Option<Vec<u8>> {
+        let mut name = Vec::new();
+        codec::put_bytes(&mut name, self.tenant.as_bytes());
+        self.view.sealed(self.tenant, range)?.for_each(|block| codec::put_uvarint(&mut name, block));
+        Some(name)
     }
 
     fn for_each_recorded(
@@ -246,8 +265,14 @@ impl SeriesSource for StoreSource<'_> {
         self.view.series_labels(self.tenant, matchers, range, memory).map_err(read_error)
     }
 
-    fn label_names(&self, matchers: &[Matcher], range: (i64, i64), memory: &Account) -> Result<Vec<String>> {
-        self.view.label_names(self.tenant, matchers, range, memory).map_err(read_error)
+    fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        memory: &Account,
+        names: &mut TextSet,
+    ) -> Result<()> {
+        self.view.label_names(self.tenant, matchers, range, memory, names).map_err(read_error)
     }
 
     fn label_values(
@@ -256,8 +281,9 @@ impl SeriesSource for StoreSource<'_> {
         matchers: &[Matcher],
         range: (i64, i64),
         memory: &Account,
-    ) -> Result<Vec<String>> {
-        self.view.label_values(self.tenant, name, matchers, range, memory).map_err(read_error)
+        values: &mut TextSet,
+    ) -> Result<()> {
+        self.view.label_values(self.tenant, name, matchers, range, memory, values).map_err(read_error)
     }
 
     fn metadata(&self, family: Option<&str>) -> Result<Vec<FamilyMetadata>> {

@@ -38,6 +38,7 @@ fn ctx() -> QueryContext {
         tenant: Arc::from(TENANT),
         deadline: Instant::now() + Duration::from_secs(60),
         strict: false,
+        no_cache: false,
         memory: Account::unbounded(),
     }
 }

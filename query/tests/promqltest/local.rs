@@ -46,6 +46,7 @@ impl Engine for LocalEngine {
             tenant: Arc::from(stored::TENANT),
             deadline: Instant::now() + Duration::from_secs(60),
             strict: true,
+            no_cache: false,
             memory: Account::unbounded(),
         };
         let (query, lookback_ms) = (query.to_owned(), promql::LOOKBACK_MS_DEFAULT);

@@ -1,8 +1,9 @@
 //! An inverted index in memory: label name -> value -> ids.
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::Bound;
 
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 
 use super::Postings;
 use crate::model::labels::LabelsIter;
@@ -75,11 +76,15 @@ impl Postings for LabelIndex {
         Ok(self.names.get(name).and_then(|values| values.get(value)).cloned().unwrap_or_default())
     }
 
-    fn with_values(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap, Infallible> {
-        let mut ids = RoaringBitmap::new();
-        for (_, of_value) in self.values(name).filter(|(value, _)| keep(value)) {
-            ids |= of_value;
-        }
-        Ok(ids)
+    fn with_values(
+        &self,
+        name: &str,
+        prefix: &str,
+        keep: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<RoaringBitmap, Infallible> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let values = self.names.get(name).into_iter().flat_map(|values| values.range::<str, _>(from));
+        let of_prefix = values.take_while(|(value, _)| value.starts_with(prefix));
+        Ok(of_prefix.filter(|(value, _)| keep(value)).map(|(_, ids)| ids).union())
     }
 }

@@ -1,7 +1,7 @@
 //! One label matcher: `name op "value"`.
 use std::fmt;
 
-use regex::Regex;
+use super::pattern::Pattern;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,32 +42,27 @@ pub struct Matcher {
     pub name: String,
     pub op: MatchOp,
     pub value: String,
-    regex: Option<Regex>,
+    pattern: Option<Pattern>,
 }
 
 impl Matcher {
     /// `name = "value"`.
     pub fn equal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { name: name.into(), op: MatchOp::Eq, value: value.into(), regex: None }
+        Self { name: name.into(), op: MatchOp::Eq, value: value.into(), pattern: None }
     }
 
     pub fn new(name: impl Into<String>, op: MatchOp, value: impl Into<String>) -> Result<Self, MatcherError> {
         let (name, value) = (name.into(), value.into());
-        let regex = match op {
+        let pattern = match op {
             MatchOp::Eq | MatchOp::NotEq => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(
-                regex::RegexBuilder::new(&format!("^(?s:{value})$"))
-                    .size_limit(10 << 20)
-                    .build()
-                    .map_err(|e| MatcherError { reason: e.to_string() })?,
-            ),
+            MatchOp::Regex | MatchOp::NotRegex => Some(Pattern::new(&value).map_err(|reason| MatcherError { reason })?),
         };
-        Ok(Self { name, op, value, regex })
+        Ok(Self { name, op, value, pattern })
     }
 
     /// Whether a label with this value (or "" for absent) matches.
     pub fn matches(&self, value: &str) -> bool {
-        let is_match = |v: &str| self.regex.as_ref().is_some_and(|r| r.is_match(v));
+        let is_match = |v: &str| self.pattern.as_ref().is_some_and(|p| p.is_match(v));
         match self.op {
             MatchOp::Eq => self.value == value,
             MatchOp::NotEq => self.value != value,
@@ -81,14 +76,25 @@ impl Matcher {
         self.matches("")
     }
 
-    /// The only values that can match, when the pattern is a plain alternation of literals (`a|b|c`).
+    /// The only values that can match, where they are few: one, or those of a pattern like `a|b|c[0-3]`.
     pub fn literal_set(&self) -> Option<Vec<&str>> {
         match self.op {
             MatchOp::Eq => Some(vec![&self.value]),
-            MatchOp::Regex if !self.value.contains(|c: char| r"\.+*?()[]{}^$".contains(c)) => {
-                Some(self.value.split('|').collect())
-            }
-            MatchOp::NotEq | MatchOp::Regex | MatchOp::NotRegex => None,
+            MatchOp::Regex => Some(self.pattern.as_ref()?.literals()?.iter().map(String::as_str).collect()),
+            MatchOp::NotEq | MatchOp::NotRegex => None,
+        }
+    }
+
+    /// The pattern of either kind of regex matcher.
+    pub(super) fn pattern(&self) -> Option<&Pattern> {
+        self.pattern.as_ref()
+    }
+
+    /// What every value that matches begins with.
+    pub(crate) fn prefix(&self) -> &str {
+        match (self.op, &self.pattern) {
+            (MatchOp::Regex, Some(pattern)) => pattern.prefix(),
+            _ => "",
         }
     }
 }
@@ -120,6 +126,8 @@ mod tests {
         assert!(!m(MatchOp::Regex, ".+").matches_empty());
         assert_eq!(m(MatchOp::Regex, "a|b").literal_set().unwrap(), ["a", "b"]);
         assert!(m(MatchOp::Regex, "a.b").literal_set().is_none());
+        assert!(m(MatchOp::NotRegex, "a|b").literal_set().is_none());
+        assert_eq!((m(MatchOp::Regex, "ab.*c").prefix(), m(MatchOp::NotRegex, "ab.*c").prefix()), ("ab", ""));
         assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! From matchers to the set of series, over anything that has postings.
 use roaring::RoaringBitmap;
 
+use super::pattern::Pattern;
 use super::{MatchOp, Matcher};
 use crate::model::labels::LabelsIter;
 
@@ -14,8 +15,13 @@ pub trait Postings {
     /// Ids whose label `name` has `value` (not empty).
     fn with_value(&self, name: &str, value: &str) -> Result<RoaringBitmap, Self::Error>;
 
-    /// Ids whose label `name` has any value that `keep` accepts; each value is asked once.
-    fn with_values(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap, Self::Error>;
+    /// Ids whose label `name` has any value that begins with `prefix` and that `keep` accepts; each such value is asked once.
+    fn with_values(
+        &self,
+        name: &str,
+        prefix: &str,
+        keep: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<RoaringBitmap, Self::Error>;
 }
 
 /// Ids that satisfy all matchers; no matcher selects all. A matcher that accepts "" accepts ids without the label too, so
@@ -48,23 +54,31 @@ pub fn select<P: Postings + ?Sized>(index: &P, matchers: &[Matcher]) -> Result<R
 }
 
 fn accepted<P: Postings + ?Sized>(index: &P, matcher: &Matcher) -> Result<RoaringBitmap, P::Error> {
-    let Some(values) = matcher.literal_set() else {
-        return index.with_values(&matcher.name, &mut |value| matcher.matches(value));
-    };
-    let mut ids = RoaringBitmap::new();
-    for value in values.into_iter().filter(|v| !v.is_empty()) {
-        ids |= index.with_value(&matcher.name, value)?;
+    match (matcher.op, matcher.pattern()) {
+        (MatchOp::Eq, _) => index.with_value(&matcher.name, &matcher.value),
+        (MatchOp::Regex, Some(pattern)) => with_pattern(index, &matcher.name, pattern),
+        _ => index.with_values(&matcher.name, "", &mut |value| matcher.matches(value)),
     }
-    Ok(ids)
 }
 
 fn refused<P: Postings + ?Sized>(index: &P, matcher: &Matcher) -> Result<RoaringBitmap, P::Error> {
-    match matcher.op {
-        MatchOp::NotEq => index.with_value(&matcher.name, &matcher.value),
-        MatchOp::Eq | MatchOp::Regex | MatchOp::NotRegex => {
-            index.with_values(&matcher.name, &mut |value| !matcher.matches(value))
-        }
+    match (matcher.op, matcher.pattern()) {
+        (MatchOp::NotEq, _) => index.with_value(&matcher.name, &matcher.value),
+        (MatchOp::NotRegex, Some(pattern)) => with_pattern(index, &matcher.name, pattern),
+        _ => index.with_values(&matcher.name, "", &mut |value| !matcher.matches(value)),
     }
+}
+
+/// Ids with a value that the pattern accepts.
+fn with_pattern<P: Postings + ?Sized>(index: &P, name: &str, pattern: &Pattern) -> Result<RoaringBitmap, P::Error> {
+    let Some(literals) = pattern.literals() else {
+        return index.with_values(name, pattern.prefix(), &mut |value| pattern.is_match(value));
+    };
+    let mut ids = RoaringBitmap::new();
+    for value in literals.iter().filter(|v| !v.is_empty()) {
+        ids |= index.with_value(name, value)?;
+    }
+    Ok(ids)
 }
 
 /// Whether a label set in its canonical encoding satisfies all matchers: the scan where there is no index.

@@ -2,7 +2,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::codec::{Error, Reader, put_bytes};
+use crate::codec::{Error, Reader, put_bytes, uvarint_len};
 
 /// A label set: names sorted by bytes, no name twice, empty values dropped, all UTF-8.
 ///
@@ -39,9 +39,14 @@ impl Labels {
         let mut last: Option<&str> = None;
         while !r.is_empty() {
             let at = r.position();
-            let name = r.str("label name")?;
-            if r.str("label value")?.is_empty() || last.is_some_and(|last| last >= name) {
+            let (name, value) = (r.str("label name")?, r.str("label value")?);
+            if value.is_empty() || last.is_some_and(|last| last >= name) {
                 return Err(Error::Invalid { what: "label order", at });
+            }
+            // Lengths have one form, or equal labels would have more than one identity.
+            let canonical_bytes = [name, value].map(|text| uvarint_len(text.len() as u64) + text.len());
+            if r.position() - at != canonical_bytes.iter().sum::<usize>() {
+                return Err(Error::Invalid { what: "label length", at });
             }
             last = Some(name);
         }
@@ -201,6 +206,15 @@ impl LabelsBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by fuzzing: such a series was sealed under another encoding than it had in its head.
+    #[test]
+    fn a_length_has_one_form() {
+        assert!(Labels::decode(b"\x01a\x01b").is_ok());
+        for other in [&b"\x81\x00a\x01b"[..], b"\x01a\x81\x00b"] {
+            assert!(Labels::decode(other).is_err());
+        }
+    }
 
     #[test]
     fn sorted_deduplicated_and_without_empty_values() {

@@ -31,6 +31,11 @@ impl MetricsPartBuilder {
         Self { envelope: Envelope::new(Signal::Metrics, tenant), body: Vec::new(), last_ms: 0 }
     }
 
+    /// Parts will be about so long, so that they need not grow.
+    pub fn expect(&mut self, bytes: usize) {
+        self.envelope.expected = bytes;
+    }
+
     /// Adds a series by its canonical labels and returns its position. `hash` is `key_hash(tenant, key)`.
     pub fn series(&mut self, hash: u64, key: &[u8]) -> u32 {
         self.envelope.define(hash, key)
@@ -77,7 +82,7 @@ impl MetricsPartBuilder {
 
     /// Bytes of definitions and body so far.
     pub fn bytes_len(&self) -> usize {
-        self.envelope.defs.len() + self.body.len()
+        self.envelope.defs_len() + self.body.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -92,7 +97,6 @@ impl MetricsPartBuilder {
     /// The encoded part; what is added from here on belongs to the next one.
     pub fn take(&mut self) -> Vec<u8> {
         let part = self.envelope.finish(&self.body);
-        self.envelope.clear();
         self.body.clear();
         self.last_ms = 0;
         part

@@ -83,7 +83,7 @@ impl RowsPartBuilder {
 
     /// Bytes of definitions, shapes and rows so far.
     pub fn bytes_len(&self) -> usize {
-        self.envelope.defs.len() + self.shapes.len() + self.rows.len()
+        self.envelope.defs_len() + self.shapes.len() + self.rows.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -91,7 +91,7 @@ impl RowsPartBuilder {
     }
 
     /// The encoded part ([`super::PartRef`]).
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         let mut body = Vec::with_capacity(self.shapes.len() + self.rows.len() + 16);
         put_uvarint(&mut body, self.shape_ids.len() as u64);
         body.extend_from_slice(&self.shapes);

@@ -1,7 +1,8 @@
 //! Label index of some log streams of one tenant: name -> value -> postings of stream references.
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 
 use super::stream::StreamInfo;
 use crate::index::Matcher;
@@ -59,20 +60,13 @@ impl LabelIndex {
 }
 
 fn union_of_matching(values: &BTreeMap<String, RoaringBitmap>, matcher: &Matcher) -> RoaringBitmap {
-    let mut union = RoaringBitmap::new();
-    match matcher.literal_set() {
-        Some(literals) => {
-            for postings in literals.into_iter().filter_map(|literal| values.get(literal)) {
-                union |= postings;
-            }
-        }
-        None => {
-            for (_, postings) in values.iter().filter(|(value, _)| matcher.matches(value)) {
-                union |= postings;
-            }
-        }
+    if let Some(literals) = matcher.literal_set() {
+        return literals.into_iter().filter_map(|literal| values.get(literal)).union();
     }
-    union
+    let prefix = matcher.prefix();
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    let of_prefix = values.range::<str, _>(from).take_while(|(value, _)| value.starts_with(prefix));
+    of_prefix.filter(|(value, _)| matcher.matches(value)).map(|(_, postings)| postings).union()
 }
 
 /// Whether the labels of `stream` satisfy every matcher, without an index.
@@ -103,7 +97,7 @@ mod tests {
         }
         let ops = [MatchOp::Eq, MatchOp::NotEq, MatchOp::Regex, MatchOp::NotRegex];
         for name in ["a", "b", "c"] {
-            for value in ["", "1", "x", "1|2", ".+", ".*", "1|"] {
+            for value in ["", "1", "x", "1|2", ".+", ".*", "1|", "[1x].*", "x.*", "1+"] {
                 for op in ops {
                     let matchers = [Matcher::new(name, op, value).unwrap()];
                     let want: Vec<u32> =

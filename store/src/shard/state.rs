@@ -5,8 +5,7 @@ use std::sync::Arc;
 use crate::codec;
 use crate::entry::{Entry, EntryPart, NewDef, SealReason};
 use crate::limits::{DeleteSeries, Limits, Tombstone};
-use crate::model::{Attrs, Labels, Signal};
-use crate::part::{DefRef, PartRef};
+use crate::model::Signal;
 use crate::rows::{self, RowsHead, RowsView, StreamRef};
 use crate::shard::{
     BlockEntry, Compaction, DedupWindow, Ledger, LogPosition, Manifest, ManifestLimits, PartOutcome, ShardView,
@@ -195,7 +194,8 @@ impl ShardState {
         let outcome = match part.signal {
             Signal::Metrics => {
                 let refs: Vec<_> = refs.map(|(_, r)| SeriesRef(r)).collect();
-                self.metrics.append(&tenant, index, &refs, part.body)?
+                // [`Entry::decode`] has checked the body.
+                self.metrics.append_checked(&tenant, index, &refs, part.body)?
             }
             Signal::Logs => {
                 let refs: Vec<_> = refs.map(|(_, r)| StreamRef(r)).collect();
@@ -355,92 +355,5 @@ impl ShardState {
         let mut traces = self.traces_view.clone();
         traces.heads.push(self.traces.view());
         ShardView { shard: self.shard, position: self.position.index, metrics, logs, traces }
-    }
-}
-
-/// The leader's copy of the reference table: which definitions the shard's log already knows.
-#[derive(Debug)]
-pub struct ProposerTable {
-    id: u64,
-    refs: hashbrown::HashTable<(u64, Box<[u8]>, u32)>,
-    len: u32,
-    bytes: usize,
-}
-
-impl ProposerTable {
-    /// `id` must be new: it names this table in the log.
-    pub fn new(id: u64) -> Self {
-        Self { id, refs: hashbrown::HashTable::new(), len: 0, bytes: 0 }
-    }
-
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Number of references.
-    pub fn len(&self) -> u32 {
-        self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Adds a part to an entry: known definitions become references, new ones are checked and defined in the entry. An
-    /// error is a key that no replica could apply; nothing was added then.
-    pub fn add(&mut self, entry: &mut crate::entry::WriteEntryBuilder, part: &PartRef<'_>) -> Result<(), codec::Error> {
-        let mut identity = Vec::new();
-        let known: Vec<Option<u32>> = part.defs.iter().map(|def| self.find(part, def, &mut identity)).collect();
-        for (def, _) in part.defs.iter().zip(&known).filter(|(_, known)| known.is_none()) {
-            check_key(part.signal, def.key)?;
-        }
-        let mut refs = Vec::with_capacity(part.defs.len());
-        for (def, known) in part.defs.iter().zip(known) {
-            // A part may define a key twice.
-            let known = known.or_else(|| self.find(part, def, &mut identity));
-            refs.push(known.unwrap_or_else(|| {
-                entry.define(part.signal, part.tenant, def.hash, def.key);
-                self.define(def.hash, part.signal, part.tenant, def.key)
-            }));
-        }
-        entry.part(part, &refs);
-        Ok(())
-    }
-
-    /// The reference of a definition that is known. `identity` is a buffer.
-    fn find(&self, part: &PartRef<'_>, def: &DefRef<'_>, identity: &mut Vec<u8>) -> Option<u32> {
-        identity_of(part.signal, part.tenant, def.key, identity);
-        let found = self.refs.find(def.hash, |(hash, key, _)| *hash == def.hash && **key == **identity);
-        found.map(|(_, _, reference)| *reference)
-    }
-
-    fn define(&mut self, hash: u64, signal: Signal, tenant: &str, key: &[u8]) -> u32 {
-        let (mut identity, reference) = (Vec::new(), self.len);
-        identity_of(signal, tenant, key, &mut identity);
-        self.bytes += identity.len() + 32;
-        self.refs.insert_unique(hash, (hash, identity.into(), reference), |(hash, _, _)| *hash);
-        self.len += 1;
-        reference
-    }
-
-    /// About how much memory the table takes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-/// What makes a definition one of its own.
-fn identity_of(signal: Signal, tenant: &str, key: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    out.push(signal as u8);
-    codec::put_bytes(out, tenant.as_bytes());
-    out.extend_from_slice(key);
-}
-
-/// Whether heads take a key.
-fn check_key(signal: Signal, key: &[u8]) -> Result<(), codec::Error> {
-    match signal {
-        Signal::Metrics | Signal::Logs => Labels::decode(key).map(drop),
-        Signal::Traces => Attrs::decode(key).map(drop),
     }
 }

@@ -78,14 +78,14 @@ impl Block {
         let entries = opening.footer()?;
         let summary = summary_of(&entries, file.len());
         let tenants = entries.into_iter().map(|entry| (Arc::from(entry.tenant.as_str()), entry)).collect();
-        let cache_id = cache.register();
+        let cache_id = BlockCache::register();
         Ok(Self { name: name.to_owned(), file, cache, cache_id, tenants, summary, made_at: 0, lost: false })
     }
 
     /// A place holder for a block whose file is damaged: reads that it concerns fail with [`Error::Lost`].
     pub fn lost(name: &str, summary: BlockSummary) -> Self {
         let cache = Arc::new(BlockCache::new(0));
-        let cache_id = cache.register();
+        let cache_id = BlockCache::register();
         let file = Arc::new(bytes::Bytes::new());
         Self { name: name.to_owned(), file, cache, cache_id, tenants: Vec::new(), summary, made_at: 0, lost: true }
     }
@@ -142,6 +142,11 @@ impl Block {
     /// What a view's limits delete of the tenant's section.
     pub(super) fn deleted<'a>(&self, tenant: &'a str, limits: &'a Limits) -> impl Iterator<Item = &'a DeleteSeries> {
         limits.of(tenant, self.made_at, (self.summary.min_time, self.summary.max_time))
+    }
+
+    /// A number that no other block has or had in this process.
+    pub(super) fn number(&self) -> u64 {
+        self.cache_id
     }
 
     pub(super) fn overlaps(&self, min_ms: i64, max_ms: i64) -> bool {

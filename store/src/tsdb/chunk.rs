@@ -18,6 +18,15 @@ pub(super) struct Scratch {
     residuals: ints::Residuals,
 }
 
+impl Scratch {
+    /// For columns that stay in memory and are encoded again before long: quick to make, a little longer.
+    pub(super) fn quick() -> Self {
+        let mut scratch = Self::default();
+        scratch.residuals.effort = ints::Effort::Quick;
+        scratch
+    }
+}
+
 /// Runs every decoder of a column over bytes that no checksum vouches for. The first two say how many samples it has.
 pub(crate) fn decode_columns(bytes: &[u8]) {
     let Some((count, bytes)) = bytes.split_first_chunk() else { return };

@@ -8,6 +8,7 @@ mod pieces;
 mod run;
 mod view;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -60,15 +61,33 @@ pub struct HeadStats {
     pub max_time: i64,
 }
 
-/// What the head knows of a series.
+/// What the head knows of a series, beside its definition. There are many of them: kept small.
 #[derive(Debug)]
 struct SeriesState {
     hash: u64,
-    tenant: Arc<str>,
-    labels: Labels,
-    /// The newest float sample of this head, (ms, bits): retries and conflicts show here.
-    last: Option<(i64, u64)>,
+    /// The newest float sample of this head: retries and conflicts show here. Nothing unless `has_last`.
+    last_ms: i64,
+    last_bits: u64,
+    tenant: TenantRef,
+    has_last: bool,
 }
+
+impl SeriesState {
+    /// The newest float sample, (ms, bits).
+    fn last(&self) -> Option<(i64, u64)> {
+        self.has_last.then_some((self.last_ms, self.last_bits))
+    }
+
+    fn set_last(&mut self, last: Option<(i64, u64)>) {
+        if let Some((last_ms, last_bits)) = last {
+            (self.last_ms, self.last_bits, self.has_last) = (last_ms, last_bits, true);
+        }
+    }
+}
+
+/// A tenant of one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TenantRef(u32);
 
 /// The metrics of one shard since the last seal. Owned by the shard's actor; readers take [`HeadView`]s.
 #[derive(Debug)]
@@ -76,6 +95,8 @@ pub struct MetricsHead {
     config: HeadConfig,
     table: HashTable<u32>,
     series: Vec<SeriesState>,
+    /// Those that have series.
+    tenants: HashMap<Arc<str>, TenantRef>,
     blobs_last: append::LastBlobs,
     known_metadata: KnownMetadata,
     /// Series that are not yet in a segment.
@@ -108,6 +129,7 @@ impl MetricsHead {
             config,
             table: HashTable::new(),
             series: Vec::new(),
+            tenants: HashMap::new(),
             blobs_last: append::LastBlobs::default(),
             known_metadata: KnownMetadata::default(),
             defs_open: Vec::new(),
@@ -128,24 +150,43 @@ impl MetricsHead {
     /// Finds or creates the series of `tenant` with these canonical labels, whose [`crate::model::signal::key_hash`] is
     /// `hash`. Fails when `key` is no canonical encoding.
     pub fn resolve(&mut self, tenant: &Arc<str>, hash: u64, key: &[u8]) -> Result<SeriesRef, codec::Error> {
-        let series = &self.series;
         let is_it = |id: &u32| {
-            let s = &series[*id as usize];
-            s.hash == hash && s.labels.as_bytes() == key && s.tenant == *tenant
+            self.series[*id as usize].hash == hash
+                && self.def(*id).is_some_and(|def| def.labels.as_bytes() == key && def.tenant == *tenant)
         };
         if let Some(id) = self.table.find(hash, is_it) {
             return Ok(SeriesRef(*id));
         }
         let labels = Labels::decode(key)?;
         // A head is sealed by bytes long before it could have that many series.
-        let id = u32::try_from(series.len()).map_err(|_| codec::Error::Invalid { what: "series count", at: 0 })?;
+        let id = u32::try_from(self.series.len()).map_err(|_| codec::Error::Invalid { what: "series count", at: 0 })?;
         self.labels_bytes += key.len() as u64;
-        self.defs_open.push(SeriesDef { tenant: tenant.clone(), labels: labels.clone() });
-        self.series.push(SeriesState { hash, tenant: tenant.clone(), labels, last: None });
+        let (tenant, tenant_ref) = self.enter_tenant(tenant);
+        self.defs_open.push(SeriesDef { tenant, labels });
+        self.series.push(SeriesState { hash, last_ms: 0, last_bits: 0, tenant: tenant_ref, has_last: false });
         let series = &self.series;
         self.table.insert_unique(hash, id, |id| series[*id as usize].hash);
         self.published = None;
         Ok(SeriesRef(id))
+    }
+
+    /// The tenant's reference, and its text, which all of its series share.
+    fn enter_tenant(&mut self, tenant: &Arc<str>) -> (Arc<str>, TenantRef) {
+        if let Some((text, known)) = self.tenants.get_key_value(tenant) {
+            return (text.clone(), *known);
+        }
+        let new = TenantRef(self.tenants.len() as u32);
+        self.tenants.insert(tenant.clone(), new);
+        (tenant.clone(), new)
+    }
+
+    /// The definition of a series.
+    fn def(&self, series: u32) -> Option<&SeriesDef> {
+        let open_from = self.series.len() - self.defs_open.len();
+        match (series as usize).checked_sub(open_from) {
+            Some(at) => self.defs_open.get(at),
+            None => defs::find(&self.defs, series),
+        }
     }
 
     /// An immutable cut of what was appended so far. Copies some `Arc`s; the same cut again when nothing changed.

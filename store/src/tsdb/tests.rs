@@ -152,13 +152,13 @@ fn matchers_select_alike_in_tail_run_and_block() {
         assert_eq!(series(view, "b", &[]), [r#"{n="x", secret="s"}"#], "{stage}");
         assert!(series(view, "nobody", &[]).is_empty());
         let (all, free) = ((i64::MIN, i64::MAX), Account::unbounded());
-        assert_eq!(view.label_names("a", &[], all, &free).unwrap(), ["l", "n"], "{stage}");
-        assert_eq!(view.label_values("a", "l", &[], all, &free).unwrap(), ["1", "10", "2"], "{stage}");
-        let of_x = Matcher::new("n", Eq, "x").unwrap();
-        let values = view.label_values("a", "l", std::slice::from_ref(&of_x), all, &free).unwrap();
-        assert_eq!(values, ["1", "2"], "{stage}");
-        assert!(view.label_values("a", "secret", &[], all, &free).unwrap().is_empty(), "{stage}");
-        assert!(view.label_names("a", &[], (1_000, 2_000), &free).unwrap().is_empty(), "{stage}");
+        let names = |range| texts(|names| view.label_names("a", &[], range, &free, names));
+        let values = |name, of: &[Matcher]| texts(|values| view.label_values("a", name, of, all, &free, values));
+        assert_eq!(names(all), ["l", "n"], "{stage}");
+        assert_eq!(values("l", &[]), ["1", "10", "2"], "{stage}");
+        assert_eq!(values("l", &[Matcher::new("n", Eq, "x").unwrap()]), ["1", "2"], "{stage}");
+        assert!(values("secret", &[]).is_empty(), "{stage}");
+        assert!(names((1_000, 2_000)).is_empty(), "{stage}");
     }
 }
 
@@ -257,4 +257,11 @@ fn an_empty_head_seals_into_an_empty_block() {
 
 fn open(bytes: Vec<u8>) -> Result<Arc<Block>> {
     Block::open_with(Arc::new(Bytes::from(bytes)), "test", Arc::new(BlockCache::new(1 << 20))).map(Arc::new)
+}
+
+/// What a question for texts finds.
+fn texts(ask: impl FnOnce(&mut TextSet) -> Result<()>) -> Vec<String> {
+    let mut texts = TextSet::new(&Account::unbounded());
+    ask(&mut texts).unwrap();
+    texts.sorted().unwrap().0
 }

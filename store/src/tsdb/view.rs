@@ -4,6 +4,7 @@ mod from_block;
 mod from_head;
 mod reader;
 mod series;
+mod texts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 pub use count::CountSeries;
 pub use reader::FloatReader;
 pub use series::{Series, SeriesSet};
+pub use texts::TextSet;
 
 use super::{Block, HeadView, Result};
 use crate::index::{Matcher, compare_labels};
 use crate::limits::Limits;
-use crate::memory::{Account, Charge, Exceeded};
+use crate::memory::Account;
 use crate::model::Labels;
 use crate::part::SampleKind;
 pub(super) use from_block::{BlockSource, forget};
@@ -117,6 +119,16 @@ impl MetricsView {
         Ok(SeriesSet::new(found, Arc::new(sources)))
     }
 
+    /// The numbers of the blocks in which the tenant's samples of a range are, none of which any other block of this process ever
+    /// has, where nothing of the range is elsewhere, hidden or still to come.
+    pub fn sealed(&self, tenant: &str, (min_ms, max_ms): (i64, i64)) -> Option<impl Iterator<Item = u64>> {
+        let is_hidden = self.limits.has_deleted(tenant) || self.limits.cutoffs.of(tenant) > min_ms;
+        if is_hidden || self.heads.iter().any(|head| head.overlaps(min_ms, max_ms)) {
+            return None;
+        }
+        Some(self.blocks.iter().filter(move |block| block.overlaps(min_ms, max_ms)).map(|block| block.number()))
+    }
+
     /// The part of a time range that has not expired for the tenant.
     fn kept(&self, tenant: &str, (min_ms, max_ms): (i64, i64)) -> (i64, i64) {
         (min_ms.max(self.limits.cutoffs.of(tenant)), max_ms)
@@ -139,22 +151,22 @@ impl MetricsView {
         Ok(self.select_kinds(tenant, matchers, range, &SAMPLES, memory)?.map(|series| series.labels).collect())
     }
 
-    /// Names of labels of the series that match, sorted. Without matchers, of all series of the heads and blocks that
-    /// overlap the range. `memory` is charged while they are looked for, not for the answer.
+    /// Adds to `names` the names of labels of the series that match. Without matchers, of all series of the heads and blocks
+    /// that overlap the range. `memory` is charged while they are looked for.
     pub fn label_names(
         &self,
         tenant: &str,
         matchers: &[Matcher],
         (min_ms, max_ms): (i64, i64),
         memory: &Account,
-    ) -> Result<Vec<String>> {
+        names: &mut TextSet,
+    ) -> Result<()> {
         let (min_ms, max_ms) = self.kept(tenant, (min_ms, max_ms));
-        let mut names = Distinct::new(memory);
         if !matchers.is_empty() || self.limits.has_deleted(tenant) {
             for labels in self.series_labels(tenant, matchers, (min_ms, max_ms), memory)? {
                 labels.iter().for_each(|(name, _)| names.see(name));
             }
-            return names.sorted();
+            return Ok(names.check()?);
         }
         for block in self.blocks.iter().filter(|block| block.overlaps(min_ms, max_ms)) {
             block.label_names(tenant, &mut |name| names.see(name))?;
@@ -164,11 +176,11 @@ impl MetricsView {
             head.label_names(tenant, &mut |name| names.see(name));
             names.check()?;
         }
-        names.sorted()
+        Ok(())
     }
 
-    /// Values of label `name` of the series that match, sorted. Without matchers, of all series of the heads and blocks
-    /// that overlap the range.
+    /// Adds to `values` the values of label `name` of the series that match. Without matchers, of all series of the heads and
+    /// blocks that overlap the range.
     pub fn label_values(
         &self,
         tenant: &str,
@@ -176,14 +188,14 @@ impl MetricsView {
         matchers: &[Matcher],
         (min_ms, max_ms): (i64, i64),
         memory: &Account,
-    ) -> Result<Vec<String>> {
+        values: &mut TextSet,
+    ) -> Result<()> {
         let (min_ms, max_ms) = self.kept(tenant, (min_ms, max_ms));
-        let mut values = Distinct::new(memory);
         if !matchers.is_empty() || self.limits.has_deleted(tenant) {
             for labels in self.series_labels(tenant, matchers, (min_ms, max_ms), memory)? {
                 labels.get(name).into_iter().for_each(|value| values.see(value));
             }
-            return values.sorted();
+            return Ok(values.check()?);
         }
         for block in self.blocks.iter().filter(|block| block.overlaps(min_ms, max_ms)) {
             block.label_values(tenant, name, &mut |value| values.see(value))?;
@@ -193,7 +205,7 @@ impl MetricsView {
             head.label_values(tenant, name, &mut |value| values.see(value));
             values.check()?;
         }
-        values.sorted()
+        Ok(())
     }
 
     /// Metadata of one family or of all, by family name. The newest write of a family wins.
@@ -238,43 +250,5 @@ impl MetricsView {
             stats.bytes += block.bytes;
         }
         stats
-    }
-}
-
-/// Bytes of a text in a set, besides its letters.
-const TEXT_BYTES: u64 = 56;
-
-/// Collects distinct texts, allocating once each.
-#[derive(Debug)]
-struct Distinct {
-    texts: std::collections::HashSet<String>,
-    held: Charge,
-    /// Texts are no longer taken in: the account is full.
-    full: Option<Exceeded>,
-}
-
-impl Distinct {
-    fn new(memory: &Account) -> Self {
-        Self { texts: std::collections::HashSet::new(), held: memory.open(), full: None }
-    }
-
-    fn see(&mut self, text: &str) {
-        if self.full.is_none() && !self.texts.contains(text) {
-            match self.held.add(text.len() as u64 + TEXT_BYTES) {
-                Ok(()) => drop(self.texts.insert(text.to_owned())),
-                Err(exceeded) => self.full = Some(exceeded),
-            }
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        self.full.map_or(Ok(()), |exceeded| Err(exceeded.into()))
-    }
-
-    fn sorted(self) -> Result<Vec<String>> {
-        self.check()?;
-        let mut texts: Vec<String> = self.texts.into_iter().collect();
-        texts.sort_unstable();
-        Ok(texts)
     }
 }

@@ -1,5 +1,6 @@
 //! Which format a reader of a page gets, by its `Accept`.
 use super::names::Escaping;
+use super::prototext::Layout;
 
 /// Bytes of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +9,36 @@ pub(super) enum Encoding {
     Text,
     /// MetricFamily messages, each behind its length.
     Delimited,
+    /// The same messages in protobuf's text format.
+    ProtoText(Layout),
+}
+
+impl Encoding {
+    /// Of protobuf's `encoding` parameter.
+    fn of_protobuf(text: &str) -> Option<Self> {
+        match text {
+            "delimited" => Some(Self::Delimited),
+            "text" => Some(Self::ProtoText(Layout::Lines)),
+            "compact-text" => Some(Self::ProtoText(Layout::OneLine)),
+            _ => None,
+        }
+    }
+
+    /// Media type and parameters.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Delimited => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
+            Self::ProtoText(Layout::Lines) => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=text"
+            }
+            Self::ProtoText(Layout::OneLine) => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=compact-text"
+            }
+        }
+    }
 }
 
 /// Encoding and how names beyond the classic alphabet are written.
@@ -19,13 +50,7 @@ pub(super) struct Format {
 
 impl Format {
     pub(super) fn content_type(self) -> String {
-        let base = match self.encoding {
-            Encoding::Text => "text/plain; version=0.0.4; charset=utf-8",
-            Encoding::Delimited => {
-                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
-            }
-        };
-        format!("{base}; escaping={}", self.escaping.as_str())
+        format!("{}; escaping={}", self.encoding.as_str(), self.escaping.as_str())
     }
 }
 
@@ -45,10 +70,8 @@ fn of_item(item: &str) -> Option<(f64, Format)> {
     let get = |name: &str| parameters.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map_or("", |(_, v)| *v);
     let q = if get("q").is_empty() { 1.0 } else { get("q").parse().ok().filter(|q: &f64| q.is_finite())? };
     let encoding = match media_type.as_str() {
-        "application/vnd.google.protobuf"
-            if get("proto") == "io.prometheus.client.MetricFamily" && get("encoding") == "delimited" =>
-        {
-            Encoding::Delimited
+        "application/vnd.google.protobuf" if get("proto") == "io.prometheus.client.MetricFamily" => {
+            Encoding::of_protobuf(get("encoding"))?
         }
         "text/plain" if matches!(get("version"), "" | "0.0.4") => Encoding::Text,
         _ => return None,
@@ -81,6 +104,35 @@ mod tests {
             ("text/plain;version=1.0.0", Text, Underscores),
         ] {
             assert_eq!(negotiate(accept), Format { encoding, escaping }, "{accept}");
+        }
+    }
+
+    #[test]
+    fn protobuf_is_delimited_or_text() {
+        use Encoding::{Delimited, ProtoText, Text};
+        let lines = ProtoText(Layout::Lines);
+        let one_line = ProtoText(Layout::OneLine);
+        // Each item: protobuf's encoding and its q; text 0.0.4 has 0.5.
+        for (items, encoding) in [
+            (&[("text", "1")][..], lines),
+            (&[("compact-text", "0.6")], one_line),
+            (&[("compact-text", "0.4")], Text),
+            (&[("text", "0.6"), ("compact-text", "0.7")], one_line),
+            (&[("text", "0.7"), ("compact-text", "0.7"), ("delimited", "0.7")], lines),
+            (&[("compact-text", "0.8"), ("delimited", "0.9")], Delimited),
+            (&[("text", "0"), ("compact-text", "x"), ("json", "1"), ("", "1")], Text),
+        ] {
+            let of = |(encoding, q): &(&str, &str)| {
+                format!(
+                    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding={encoding};q={q}"
+                )
+            };
+            let accept = items.iter().map(of).chain(["text/plain;version=0.0.4;q=0.5".to_owned()]);
+            let accept = accept.collect::<Vec<_>>().join(", ");
+            let format = negotiate(&accept);
+            assert_eq!(format.encoding, encoding, "{accept}");
+            // What is answered asks for the same again.
+            assert_eq!(negotiate(&format.content_type()), format);
         }
     }
 }

@@ -1,23 +1,23 @@
-//! Reads Prometheus' XOR chunk: float samples. Layout: `tsdb/docs/format/chunks.md` of Prometheus.
+//! Reads Prometheus' XOR chunk: float samples; native histograms are [`histogram`]'s. Layout: `tsdb/docs/format/chunks.md` of
+//! Prometheus.
+mod bits;
+pub(super) mod histogram;
 
-/// A chunk that ends before its samples do, or says what no writer says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a chunk of samples is damaged at bit {at}")]
-pub(super) struct Damaged {
-    at: usize,
-}
+pub(super) use bits::Damaged;
+
+use bits::{Bits, Xor};
 
 /// Calls `see` with the time, ms, and value of each sample.
 pub(super) fn decode(bytes: &[u8], mut see: impl FnMut(i64, f64)) -> Result<(), Damaged> {
-    let mut r = Bits { bytes, at: 0 };
+    let mut r = Bits::of(bytes);
     let count = r.take(16)?;
     let (mut time_ms, mut delta) = (0i64, 0i64);
     let mut value = Xor::default();
     for n in 0..count {
         match n {
             0 => {
-                time_ms = zigzag(r.varint()?);
-                value.bits = r.take(64)?;
+                time_ms = r.varint_signed()?;
+                value = Xor::first(&mut r)?;
             }
             1 => delta = r.varint()? as i64,
             _ => delta = delta.wrapping_add(r.change()?),
@@ -26,83 +26,9 @@ pub(super) fn decode(bytes: &[u8], mut see: impl FnMut(i64, f64)) -> Result<(), 
             time_ms = time_ms.wrapping_add(delta);
             value.next(&mut r)?;
         }
-        see(time_ms, f64::from_bits(value.bits));
+        see(time_ms, value.value());
     }
     Ok(())
-}
-
-fn zigzag(coded: u64) -> i64 {
-    (coded >> 1) as i64 ^ -((coded & 1) as i64)
-}
-
-/// The value before, and the window of bits that changed.
-#[derive(Default)]
-struct Xor {
-    bits: u64,
-    leading: u32,
-    width: u32,
-}
-
-impl Xor {
-    fn next(&mut self, r: &mut Bits<'_>) -> Result<(), Damaged> {
-        if r.take(1)? == 0 {
-            return Ok(());
-        }
-        if r.take(1)? == 1 {
-            self.leading = r.take(5)? as u32;
-            // Zero stands for 64.
-            self.width = match r.take(6)? as u32 {
-                0 => 64,
-                width => width,
-            };
-        }
-        let trailing = 64u32.checked_sub(self.leading + self.width).ok_or(Damaged { at: r.at })?;
-        let changed = r.take(self.width)?;
-        self.bits ^= changed.checked_shl(trailing).unwrap_or(0);
-        Ok(())
-    }
-}
-
-/// Bits, the highest of a byte first.
-struct Bits<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn take(&mut self, width: u32) -> Result<u64, Damaged> {
-        let mut out = 0;
-        for _ in 0..width {
-            let byte = self.bytes.get(self.at / 8).ok_or(Damaged { at: self.at })?;
-            out = out << 1 | u64::from(byte >> (7 - self.at % 8) & 1);
-            self.at += 1;
-        }
-        Ok(out)
-    }
-
-    fn varint(&mut self) -> Result<u64, Damaged> {
-        let mut out = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.take(8)?;
-            out |= (byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(out);
-            }
-        }
-        Err(Damaged { at: self.at })
-    }
-
-    /// A difference of differences of times.
-    fn change(&mut self) -> Result<i64, Damaged> {
-        let mut ones = 0;
-        while ones < 4 && self.take(1)? == 1 {
-            ones += 1;
-        }
-        let width = [0, 14, 17, 20, 64][ones];
-        let bits = self.take(width)?;
-        let is_negative = (1..64).contains(&width) && bits > 1 << (width - 1);
-        Ok(if is_negative { (bits as i64).wrapping_sub(1 << width) } else { bits as i64 })
-    }
 }
 
 #[cfg(test)]

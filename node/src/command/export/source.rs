@@ -6,8 +6,9 @@ use serde_json::Value as Json;
 use trine_store::index::{MatchOp, Matcher};
 
 use super::Range;
+use super::exemplar::{Exemplar, Pending};
 use super::family::{Metadata, escaped};
-use super::text::Labels;
+use super::series::Labels;
 use super::wire::{ChunkedReadResponse, LabelMatcher, Query, ReadRequest};
 use crate::command::url::server_url;
 use crate::error::{Error, chain};
@@ -53,12 +54,41 @@ impl Source {
 
     /// Series that match, in order.
     pub(super) async fn series(&self, matchers: &[Matcher], range: Range) -> Result<BTreeSet<Labels>, Error> {
-        let text: Vec<String> =
-            matchers.iter().map(|m| format!("{}{}\"{}\"", m.name, operator(m.op), escaped(&m.value))).collect();
         let mut query = times(range);
-        query.push(("match[]", format!("{{{}}}", text.join(","))));
+        query.push(("match[]", selector(matchers)));
         let series: Result<_, _> = serde_json::from_value(self.data("/api/v1/series", &query).await?);
         series.map_err(|e| self.unexpected("series", &e))
+    }
+
+    /// Exemplars of series that satisfy one of the sets of matchers, by the series' labels. The inner error is the node's
+    /// refusal.
+    pub(super) async fn exemplars(
+        &self,
+        sets: &[Vec<Matcher>],
+        range: Range,
+    ) -> Result<Result<BTreeMap<Labels, Pending>, String>, Error> {
+        let mut query = times(range);
+        query.push(("query", sets.iter().map(|s| selector(s)).collect::<Vec<_>>().join(" or ")));
+        let found = match self.ask("/api/v1/query_exemplars", &query).await? {
+            Ok(found) => found,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let found: Result<Vec<FoundExemplars>, _> = serde_json::from_value(found);
+        let found = found.map_err(|e| self.unexpected("exemplars", &e))?;
+        let one = |of: FoundExemplars| {
+            let all: Option<Vec<Exemplar>> = of.exemplars.into_iter().map(FoundExemplar::read).collect();
+            Some((of.series_labels, Pending::new(all?)))
+        };
+        let all: Option<BTreeMap<Labels, Pending>> = found.into_iter().map(one).collect();
+        let all =
+            all.ok_or_else(|| Error::Export(format!("{} gave an exemplar whose value is no number", self.url)))?;
+        Ok(Ok(all))
+    }
+
+    /// Labels that the node adds to the series of a read, and to nothing else.
+    pub(super) async fn external_labels(&self) -> Result<Vec<(String, String)>, Error> {
+        let config = self.data("/api/v1/status/config", &[]).await?;
+        Ok(external_labels(config["yaml"].as_str().unwrap_or_default()))
     }
 
     /// The samples that match. The inner error is the node's refusal.
@@ -90,14 +120,19 @@ impl Source {
     }
 
     async fn data(&self, path: &str, query: &[(&'static str, String)]) -> Result<Json, Error> {
+        self.ask(path, query).await?.map_err(Error::Export)
+    }
+
+    /// The inner error is the node's refusal.
+    async fn ask(&self, path: &str, query: &[(&'static str, String)]) -> Result<Result<Json, String>, Error> {
         let reply = self.send(self.http.get(format!("{}{path}", self.url)).query(query)).await?;
         let (status, text) = (reply.status(), reply.text().await.map_err(|e| self.lost(&e))?);
         let mut json: Json = serde_json::from_str(&text).unwrap_or(Json::Null);
         if status.is_success() && json["status"] == "success" {
-            return Ok(json["data"].take());
+            return Ok(Ok(json["data"].take()));
         }
         let said = json["error"].as_str().unwrap_or(text.trim());
-        Err(Error::Export(format!("{}{path} answered {status}: {said}", self.url)))
+        Ok(Err(format!("{}{path} answered {status}: {said}", self.url)))
     }
 
     fn lost(&self, error: &reqwest::Error) -> Error {
@@ -113,6 +148,43 @@ impl Source {
 fn times(range: Range) -> Vec<(&'static str, String)> {
     let text = |ms: i64| format!("{:.3}", ms as f64 / 1000.0);
     vec![("start", text(range.start_ms)), ("end", text(range.end_ms))]
+}
+
+fn selector(matchers: &[Matcher]) -> String {
+    let text: Vec<String> =
+        matchers.iter().map(|m| format!("{}{}\"{}\"", m.name, operator(m.op), escaped(&m.value))).collect();
+    format!("{{{}}}", text.join(","))
+}
+
+/// Of the configuration as Prometheus shows it: lines of quoted names and values behind a line of their own.
+fn external_labels(yaml: &str) -> Vec<(String, String)> {
+    let lines = yaml.lines().skip_while(|line| line.trim() != "external_labels:").skip(1);
+    let pairs = lines.map_while(|line| serde_json::from_str::<Labels>(&format!("{{{line}}}")).ok());
+    pairs.flatten().collect()
+}
+
+/// The exemplars of a series as the node has them.
+#[derive(Debug, serde::Deserialize)]
+struct FoundExemplars {
+    #[serde(rename = "seriesLabels")]
+    series_labels: Labels,
+    exemplars: Vec<FoundExemplar>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct FoundExemplar {
+    labels: Labels,
+    value: String,
+    /// Unix seconds.
+    timestamp: f64,
+}
+
+impl FoundExemplar {
+    /// None when its value is no number.
+    fn read(self) -> Option<Exemplar> {
+        let time_ms = (self.timestamp * 1000.0).round() as i64;
+        Some(Exemplar { labels: self.labels, value: self.value.parse().ok()?, time_ms })
+    }
 }
 
 fn kind(op: MatchOp) -> i32 {
@@ -190,6 +262,23 @@ fn split(buffer: &[u8]) -> Split {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_that_are_added_are_known() {
+        let yaml = "global:\n  scrape_interval: 1m\n  external_labels:\n    \"cluster\": \"ea\\\"st\"\n    \"b\": \"\"\nother: x\n";
+        let pairs = [("cluster", "ea\"st"), ("b", "")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(external_labels(yaml), pairs);
+        assert_eq!(external_labels("global:\n  scrape_interval: 1m\n"), []);
+    }
+
+    #[test]
+    fn exemplars_are_read_as_the_node_writes_them() {
+        let json = r#"{"labels":{"trace_id":"a"},"value":"+Inf","timestamp":1600096945.479}"#;
+        let exemplar = serde_json::from_str::<FoundExemplar>(json).unwrap().read().unwrap();
+        assert_eq!((exemplar.value, exemplar.time_ms), (f64::INFINITY, 1_600_096_945_479));
+        let json = json.replace("+Inf", "x");
+        assert_eq!(serde_json::from_str::<FoundExemplar>(&json).unwrap().read(), None);
+    }
 
     #[test]
     fn frames_are_taken_whole() {

@@ -69,6 +69,7 @@ fn ctx() -> QueryContext {
         tenant: Arc::from("t"),
         deadline: Instant::now() + Duration::from_secs(60),
         strict: false,
+        no_cache: false,
         memory: Account::unbounded(),
     }
 }

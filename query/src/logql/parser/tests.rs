@@ -104,3 +104,13 @@ fn numbers_without_a_literal_come_back() {
         assert_eq!(parse(&once).unwrap().to_string(), printed, "{text}");
     }
 }
+
+/// `0B` would begin a binary number.
+#[test]
+fn no_bytes_come_back() {
+    for text in ["{a=\"b\"} | size >= 0k", "{a=\"b\"} | size >= 0KiB"] {
+        let once = parse(text).unwrap().to_string();
+        assert_eq!(once, "{a=\"b\"} | size>=0kB", "{text}");
+        assert_eq!(parse(&once).unwrap().to_string(), once, "{text}");
+    }
+}

@@ -7,7 +7,8 @@ use crate::promql::fetch::{Fetched, RawSeries};
 use crate::promql::functions::extended::{Extension, extend};
 use crate::promql::functions::is_absent;
 use crate::promql::functions::native::{self, Column, Notes, Samples};
-use crate::promql::functions::range::{RangeFn, Windows, eval_steps};
+use crate::promql::functions::range::{RangeFn, Windows};
+use crate::promql::functions::slide::Slider;
 use crate::promql::histogram::{Histogram, ResetHint};
 use crate::promql::parser::METRIC_NAME;
 use crate::promql::plan::{Grid, Node, RangeCall};
@@ -16,12 +17,15 @@ use trine_store::model::Labels;
 impl Evaluator {
     pub(super) fn ranged(&mut self, select: usize, call: &RangeCall, grid: &Grid) -> Result<Vec<Series>> {
         let params = self.params(call, grid)?;
+        let series = self.samples(select)?;
+        let longest = series.iter().map(|raw| raw.samples.times_ms.len()).max().unwrap_or(0);
+        let mut slider = self.slider(call, grid, longest)?;
         let mut out = Vec::new();
-        for mut raw in self.samples(select)? {
+        for mut raw in series {
             raw.samples.drop_stale();
             self.stop.check()?;
             self.hold_columns(1, grid)?;
-            out.push(self.apply(call, raw.labels, &raw.samples, &params));
+            out.push(self.apply(call, &mut slider, raw.labels, &raw.samples, &params));
         }
         self.finish_range(call, &params, out)
     }
@@ -35,6 +39,7 @@ impl Evaluator {
     ) -> Result<Vec<Series>> {
         let series = self.inner_vector(inner, inner_grid)?;
         let params = self.params(call, grid)?;
+        let mut slider = self.slider(call, grid, inner_grid.count)?;
         let mut out = Vec::new();
         // Times and values of the series that is being looked at.
         self.hold(2 * (inner_grid.count * size_of::<(i64, f64)>()) as u64)?;
@@ -43,7 +48,7 @@ impl Evaluator {
             self.hold_columns(1, grid)?;
             let mut samples = points(&s, inner_grid);
             samples.histograms.iter_mut().for_each(forget_hint);
-            let mut applied = self.apply(call, s.labels, &samples, &params);
+            let mut applied = self.apply(call, &mut slider, s.labels, &samples, &params);
             applied.drop_name |= s.drop_name;
             out.push(applied);
         }
@@ -71,13 +76,26 @@ impl Evaluator {
         Ok(steps)
     }
 
-    fn apply(&mut self, call: &RangeCall, labels: Labels, samples: &Samples, params: &[Vec<f64>]) -> Series {
+    /// For series of at most `longest` samples.
+    fn slider(&mut self, call: &RangeCall, grid: &Grid, longest: usize) -> Result<Slider> {
+        self.hold(Slider::bytes(grid.count, longest as u64))?;
+        Ok(Slider::new(call.function, call.windows))
+    }
+
+    fn apply(
+        &mut self,
+        call: &RangeCall,
+        slider: &mut Slider,
+        labels: Labels,
+        samples: &Samples,
+        params: &[Vec<f64>],
+    ) -> Series {
         let params = |step: usize| params[step].as_slice();
         let metric = labels.get(METRIC_NAME).unwrap_or_default();
         let column = if samples.is_plain() {
-            let Samples { times_ms, values, .. } = samples;
-            let values = eval_steps(call.function, times_ms, values, &call.windows, params);
-            Column { values, ..Column::default() }
+            let mut column = Column { values: Vec::with_capacity(call.windows.count), ..Column::default() };
+            slider.eval_into(&samples.times_ms, &samples.values, params, &mut column.values);
+            column
         } else {
             let mut notes = Notes::default();
             let column = native::eval_steps(call.function, samples, &call.windows, params, &mut notes);

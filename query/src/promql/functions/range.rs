@@ -1,6 +1,6 @@
-//! The functions of one series over a window of time, by number, and their evaluation on a grid of steps.
-use super::extended::{self, Extension};
-use super::{ABSENT, is_absent, over_time, rate};
+//! The functions of one series over a window of time, by number, and the windows of a grid of steps.
+use super::extended::Extension;
+use super::{is_absent, over_time, rate};
 
 /// A function of the samples of one series in a window. On the wire: never reuse a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -221,71 +221,6 @@ impl Windows {
     }
 }
 
-/// Evaluates `function` at every step over one series; [`ABSENT`] where it has no result. `params(step)` gives its
-/// parameters.
-pub fn eval_steps<'p>(
-    function: RangeFn,
-    ts: &[i64],
-    vs: &[f64],
-    windows: &Windows,
-    params: impl Fn(usize) -> &'p [f64],
-) -> Vec<f64> {
-    let mut out = Vec::with_capacity(windows.count);
-    eval_steps_into(function, ts, vs, windows, params, &mut out);
-    out
-}
-
-/// As [`eval_steps`], appended to `out`.
-pub fn eval_steps_into<'p>(
-    function: RangeFn,
-    ts: &[i64],
-    vs: &[f64],
-    windows: &Windows,
-    params: impl Fn(usize) -> &'p [f64],
-    out: &mut Vec<f64>,
-) {
-    let extension = windows.extension;
-    match function {
-        _ if extension != Extension::None => slide(ts, windows, out, |samples, window, _| {
-            extended::eval(function, extension, &ts[samples.clone()], &vs[samples], window)
-        }),
-        // What looks at all samples of a window to find few that matter finds those once.
-        Rate | Increase | Delta => {
-            let mut drops = rate::Drops::of(vs, function != Delta);
-            slide(ts, windows, out, |samples, window, _| {
-                drops.extrapolated(&ts[samples.clone()], &vs[samples.clone()], samples.start, window, function == Rate)
-            });
-        }
-        Instant => slide(ts, windows, out, |samples, _, _| {
-            samples.end.checked_sub(1).filter(|last| *last >= samples.start).map(|last| vs[last])
-        }),
-        _ => slide(ts, windows, out, |samples, window, step| {
-            function.eval(&ts[samples.clone()], &vs[samples], window, params(step))
-        }),
-    }
-}
-
-/// Appends what `eval` makes of the samples of each step's window: their positions, the window, and the step.
-fn slide(
-    ts: &[i64],
-    windows: &Windows,
-    out: &mut Vec<f64>,
-    mut eval: impl FnMut(std::ops::Range<usize>, &Window, usize) -> Option<f64>,
-) {
-    let (mut from, mut to) = (0, 0);
-    for step in 0..windows.count {
-        let window = windows.at(step);
-        let (after, end) = windows.reach(&window);
-        while to < ts.len() && ts[to] <= end {
-            to += 1;
-        }
-        while from < to && ts[from] <= after {
-            from += 1;
-        }
-        out.push(eval(from..to, &window, step).unwrap_or(ABSENT));
-    }
-}
-
 /// Removes stale markers from a series.
 pub fn drop_stale(ts: &mut Vec<i64>, vs: &mut Vec<f64>) {
     if !vs.iter().any(|v| is_absent(*v)) {
@@ -303,36 +238,6 @@ pub fn drop_stale(ts: &mut Vec<i64>, vs: &mut Vec<f64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn grid(first_ms: i64, range_ms: i64) -> Windows {
-        Windows {
-            first_end_ms: first_ms,
-            end_step_ms: 10,
-            count: 3,
-            range_ms,
-            first_eval_ms: first_ms,
-            eval_step_ms: 10,
-            extension: Extension::None,
-            lookback_ms: 0,
-        }
-    }
-
-    #[test]
-    fn windows_are_open_on_the_left() {
-        let windows = grid(20, 10);
-        let counts = eval_steps(Count, &[10, 20, 25, 30], &[1.0; 4], &windows, |_| &[]);
-        assert_eq!(counts[..2], [1.0, 2.0]);
-        assert!(is_absent(counts[2]));
-        assert_eq!(windows.span_ms(), (11, 40));
-    }
-
-    #[test]
-    fn a_stale_marker_ends_an_instant_selector() {
-        let windows = grid(10, 300);
-        let got = eval_steps(Instant, &[5, 15], &[7.0, ABSENT], &windows, |_| &[]);
-        assert_eq!(got[0], 7.0);
-        assert!(is_absent(got[1]) && is_absent(got[2]));
-    }
 
     #[test]
     fn numbers_and_names_are_unique() {

@@ -6,14 +6,73 @@ use super::range::Window;
 ///
 /// `None` with fewer than two samples. Agrees with Prometheus' `extrapolatedRate` without start timestamps.
 pub fn extrapolated(ts: &[i64], vs: &[f64], window: &Window, is_counter: bool, per_second: bool) -> Option<f64> {
-    Drops::of(vs, is_counter).extrapolated(ts, vs, 0, window, per_second)
+    let edges = Edges::of(ts, window, per_second)?;
+    Some(edges.extrapolate(Drops::of(vs, is_counter).change(vs, 0), vs[0], is_counter))
+}
+
+/// What an extrapolation takes from the times of a window: the same for all series that have these times. In seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Edges {
+    /// From the first to the last sample.
+    sampled: f64,
+    /// How far to extrapolate.
+    to_start: f64,
+    to_end: f64,
+    /// What the change is divided by in the end.
+    divisor: f64,
+    /// By what the change is multiplied, unless the series would have been below zero.
+    factor: f64,
+}
+
+impl Edges {
+    /// Of the samples' times; `None` of fewer than two.
+    pub fn of(ts: &[i64], window: &Window, per_second: bool) -> Option<Self> {
+        let (first, last) = (*ts.first()?, *ts.last()?);
+        if ts.len() < 2 {
+            return None;
+        }
+        let mut to_start = (first - (window.end_ms - window.range_ms)) as f64 / 1000.0;
+        let mut to_end = (window.end_ms - last) as f64 / 1000.0;
+        let sampled = (last - first) as f64 / 1000.0;
+        let spacing = sampled / (ts.len() - 1) as f64;
+        let threshold = spacing * 1.1;
+        if to_start >= threshold {
+            to_start = spacing / 2.0;
+        }
+        if to_end >= threshold {
+            to_end = spacing / 2.0;
+        }
+        let divisor = if per_second { window.range_ms as f64 / 1000.0 } else { 1.0 };
+        let mut edges = Self { sampled, to_start, to_end, divisor, factor: 0.0 };
+        edges.factor = edges.factor_from(to_start);
+        Some(edges)
+    }
+
+    #[inline]
+    fn factor_from(&self, to_start: f64) -> f64 {
+        let Self { sampled, to_end, divisor, .. } = *self;
+        let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+        factor / divisor
+    }
+
+    /// The change between the samples, extrapolated; `first` is the value of the first of them.
+    #[inline]
+    pub fn extrapolate(&self, change: f64, first: f64, is_counter: bool) -> f64 {
+        if is_counter && change > 0.0 && first >= 0.0 {
+            // A counter was zero once: do not extrapolate to before that.
+            let to_zero = self.sampled * (first / change);
+            if to_zero < self.to_start {
+                return change * self.factor_from(to_zero);
+            }
+        }
+        change * self.factor
+    }
 }
 
 /// Where the values of a series fall, which is where a counter was reset. Windows over it that move forward see each
 /// fall once, whatever their length.
 #[derive(Clone, Debug)]
 pub struct Drops {
-    is_counter: bool,
     /// Rising positions of values that are less than the one before.
     at: Vec<usize>,
     /// The first of `at` that lies behind the start of the window.
@@ -27,53 +86,21 @@ impl Drops {
         if is_counter && !vs.is_sorted() {
             at.extend(vs.windows(2).zip(1..).filter(|(pair, _)| pair[1] < pair[0]).map(|(_, position)| position));
         }
-        Self { is_counter, at, next: 0 }
+        Self { at, next: 0 }
     }
 
-    /// [`extrapolated`] for the window with the samples `ts` and `vs`, the first of which is the series' sample `start`;
-    /// `start` never falls.
+    /// By how much the values `vs` of a window rise, resets made up for; the first of them, of which there must be one, is the
+    /// series' sample `start`, which never falls.
     #[inline]
-    pub fn extrapolated(
-        &mut self,
-        ts: &[i64],
-        vs: &[f64],
-        start: usize,
-        window: &Window,
-        per_second: bool,
-    ) -> Option<f64> {
-        let (first, last) = (*ts.first()?, *ts.last()?);
-        if ts.len() < 2 {
-            return None;
-        }
-        let mut result = vs[vs.len() - 1] - vs[0];
+    pub fn change(&mut self, vs: &[f64], start: usize) -> f64 {
+        let mut change = vs[vs.len() - 1] - vs[0];
         while self.at.get(self.next).is_some_and(|at| *at <= start) {
             self.next += 1;
         }
         for at in self.at[self.next..].iter().take_while(|at| **at < start + vs.len()) {
-            result += vs[at - start - 1];
+            change += vs[at - start - 1];
         }
-        let is_counter = self.is_counter;
-        let mut to_start = (first - (window.end_ms - window.range_ms)) as f64 / 1000.0;
-        let mut to_end = (window.end_ms - last) as f64 / 1000.0;
-        let sampled = (last - first) as f64 / 1000.0;
-        let spacing = sampled / (ts.len() - 1) as f64;
-        let threshold = spacing * 1.1;
-        if to_start >= threshold {
-            to_start = spacing / 2.0;
-        }
-        if is_counter && result > 0.0 && vs[0] >= 0.0 {
-            // A counter was zero once: do not extrapolate to before that.
-            let to_zero = sampled * (vs[0] / result);
-            to_start = if to_zero < to_start { to_zero } else { to_start };
-        }
-        if to_end >= threshold {
-            to_end = spacing / 2.0;
-        }
-        let mut factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-        if per_second {
-            factor /= window.range_ms as f64 / 1000.0;
-        }
-        Some(result * factor)
+        change
     }
 }
 
@@ -148,10 +175,12 @@ mod tests {
             for start in starts.into_iter().map(|start| start.min(vs.len())) {
                 let samples = start..(start + len).min(vs.len());
                 let (ts, vs) = (&ts[samples.clone()], &vs[samples]);
-                let slid = drops.extrapolated(ts, vs, start, &WINDOW, true);
-                prop_assert_eq!(slid.is_some(), vs.len() > 1);
                 let alone = extrapolated(ts, vs, &WINDOW, is_counter, true);
-                prop_assert_eq!(slid.map(f64::to_bits), alone.map(f64::to_bits));
+                prop_assert_eq!(alone.is_some(), vs.len() > 1);
+                if let Some(edges) = Edges::of(ts, &WINDOW, true) {
+                    let slid = edges.extrapolate(drops.change(vs, start), vs[0], is_counter);
+                    prop_assert_eq!(Some(slid.to_bits()), alone.map(f64::to_bits));
+                }
             }
         }
     }

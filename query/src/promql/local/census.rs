@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 use trine_store::index::{MatchOp, Matcher};
 use trine_store::part::SampleKind;
+use trine_store::tsdb::TextSet;
 
 use super::{Run, fragment};
 use crate::error::{Error, Result};
@@ -45,7 +46,9 @@ impl Run<'_, '_> {
             self.frames.begin(*shard)?;
             let mut totals = TotalsMessage::default();
             let mut counts: BTreeMap<String, HashMap<String, u64>> = BTreeMap::new();
-            let names = source.label_values(METRIC_NAME, &matchers, range, &memory)?;
+            let mut names = TextSet::new(&memory);
+            source.label_values(METRIC_NAME, &matchers, range, &memory, &mut names)?;
+            let (names, _held_names) = names.sorted()?;
             // Series without a name come last.
             let groups = names.chunks(NAMES_AT_A_TIME).map(any_of).chain([Ok(Matcher::equal(METRIC_NAME, ""))]);
             for group in groups {

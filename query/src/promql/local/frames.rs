@@ -175,13 +175,14 @@ impl<'a, 's> Frames<'a, 's> {
         self.flush()
     }
 
-    /// Names the series' metric once if it does not look like a counter.
-    pub(super) fn non_counter(&mut self, select: u32, labels: &Labels) {
-        let Some(name) = is_oddly_named_counter(labels) else { return };
+    /// Names the series' metric once if it does not look like a counter. Whether it does not.
+    pub(super) fn non_counter(&mut self, select: u32, labels: &Labels) -> bool {
+        let Some(name) = is_oddly_named_counter(labels) else { return false };
         if self.non_counters.len() < NON_COUNTERS_MAX && self.non_counters.insert((select, name.to_owned())) {
             self.frame.non_counters.push(NonCounter { select, name: name.to_owned() });
             self.bytes += name.len() + 16;
         }
+        true
     }
 
     pub(super) fn label_set(&mut self, labels: &Labels) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::memory::{Charge, labels_bytes};
 use crate::promql::aggregate::Cells;
 use crate::promql::fragment::{self, Partial};
+use crate::promql::functions::is_absent;
 use crate::promql::functions::native::{Column, Note};
 use crate::promql::histogram::HistogramColumn;
 use crate::promql::labels;
@@ -113,6 +114,47 @@ impl Groups {
             self.cells.insert(key, cells);
         }
         Ok(())
+    }
+
+    /// Takes over groups of the steps from `first` on.
+    pub(super) fn absorb_at(&mut self, first: usize, other: Self, left: &Left) -> Result<()> {
+        if other.steps == self.steps {
+            return self.absorb(other, left);
+        }
+        for (key, cells) in other.cells {
+            self.merge_at(first, &key, &cells.columns(), left)?;
+            left.give_back(Cells::values_count(self.partial, other.steps));
+        }
+        Ok(())
+    }
+
+    /// Adds columns of groups, as [`Self::cut`] gives them, at the steps from `first` on.
+    pub(super) fn take_columns(&mut self, first: usize, groups: &[(Labels, Vec<Vec<f64>>)], left: &Left) -> Result<()> {
+        groups.iter().try_for_each(|(key, columns)| self.merge_at(first, key, columns, left))
+    }
+
+    fn merge_at(&mut self, first: usize, key: &Labels, columns: &[Vec<f64>], left: &Left) -> Result<()> {
+        if !self.cells.contains_key(key) {
+            left.samples(Cells::values_count(self.partial, self.steps))?;
+            self.held.add(Cells::bytes(self.partial, self.steps) + labels_bytes(key))?;
+            self.cells.insert(key.clone(), Cells::new(self.partial, self.steps));
+        }
+        if let Some(cells) = self.cells.get_mut(key) {
+            cells.merge(first, columns);
+        }
+        Ok(())
+    }
+
+    /// What columns of so many steps of all groups weigh, without their labels.
+    pub(super) fn bytes_at(&self, steps: usize) -> u64 {
+        self.cells.len() as u64 * Cells::bytes(self.partial, steps)
+    }
+
+    /// The columns at some steps, of the groups that have a value there.
+    pub(super) fn cut(&self, steps: std::ops::Range<usize>) -> Vec<(Labels, Vec<Vec<f64>>)> {
+        let groups = self.cells.iter().map(|(key, cells)| (key.clone(), cells.columns_at(steps.clone())));
+        // Where a group has nothing its columns are empty together.
+        groups.filter(|(_, columns)| columns.iter().any(|c| c.iter().any(|v| !is_absent(*v)))).collect()
     }
 
     pub(super) fn send(mut self, position: u32, frames: &mut Frames<'_, '_>) -> Result<()> {

@@ -53,7 +53,7 @@ pub(super) fn run(
         selects: Selects::decode(&request.selects)?,
         tenant: Arc::from(tenant),
         shards: shards.to_vec(),
-        limits: limits.clone(),
+        limits: super::limits_of(request, limits),
         left: Left::new(request, limits),
         next: AtomicUsize::new(0),
     };

@@ -16,7 +16,7 @@ pub(super) struct Left {
 impl Left {
     pub(super) fn new(request: &Request, limits: &FragmentLimits) -> Self {
         let reply_bytes = AtomicU64::new(limits.reply_bytes_max);
-        Self { samples: AtomicU64::new(request.samples_max), reply_bytes }
+        Self { samples: AtomicU64::new(request.samples_max.min(limits.samples_max)), reply_bytes }
     }
 
     /// Takes samples that are read or values that are held. Errors: [`crate::Error::Limit`].

@@ -1,16 +1,18 @@
 //! The selectors of a fragment, evaluated over one shard after the other, and what is merged of them.
 use trine_store::index::Matcher;
+use trine_store::model::Labels;
 
 use super::frames::Frames;
 use super::groups::Groups;
-use super::{Left, Run};
-use crate::error::Result;
+use super::{Left, Run, segments};
+use crate::error::{Error, Result};
 use crate::fragment::{FragmentLimits, Sink};
-use crate::memory::Charge;
+use crate::memory::{Account, Charge};
 use crate::promql::fragment::{self, Select};
 use crate::promql::functions::extended::Extension;
 use crate::promql::functions::native::{self, Column, Notes, Samples};
-use crate::promql::functions::range::{RangeFn, Windows, eval_steps_into};
+use crate::promql::functions::range::{RangeFn, Windows};
+use crate::promql::functions::slide::Slider;
 use crate::promql::histogram::HistogramColumn;
 use crate::promql::source::{SeriesSource, Wants};
 
@@ -19,20 +21,34 @@ use crate::promql::source::{SeriesSource, Wants};
 pub(super) struct Selects(Vec<Prepared>);
 
 #[derive(Debug)]
-struct Prepared {
+pub(super) struct Prepared {
     matchers: Vec<Matcher>,
-    range: (i64, i64),
+    pub(super) range: (i64, i64),
     wants: Wants,
     pushed: Option<Pushed>,
     group: Option<fragment::Group>,
+    /// Of a partial aggregation, what its segments are kept under.
+    pub(super) question: Vec<u8>,
 }
 
 /// What is evaluated beside the data.
 #[derive(Debug)]
-struct Pushed {
+pub(super) struct Pushed {
     function: RangeFn,
-    windows: Windows,
+    pub(super) windows: Windows,
     params: Vec<f64>,
+}
+
+/// What was made of a selector's series, beside what was sent of them.
+#[derive(Debug)]
+pub(super) struct Evaluated {
+    pub(super) groups: Option<Groups>,
+    /// Samples that were read.
+    pub(super) samples: u64,
+    /// All are floats without start timestamps.
+    pub(super) is_plain: bool,
+    /// Something is to be said of a metric.
+    pub(super) has_notes: bool,
 }
 
 /// What a shard has left for the end: its groups, and samples that no frame has told of.
@@ -116,7 +132,9 @@ impl Prepared {
             None => None,
         };
         let starts = pushed.as_ref().is_some_and(|p| p.function.uses_starts());
+        let is_grouped = pushed.is_some() && select.group.is_some();
         Ok(Self {
+            question: if is_grouped { segments::question(select) } else { Vec::new() },
             matchers: fragment::get_matchers(&select.matchers)?,
             range: (select.min_ms, select.max_ms),
             wants: Wants { starts, stats_only: select.stats_only },
@@ -125,9 +143,15 @@ impl Prepared {
         })
     }
 
-    fn groups(&self, held: Charge) -> Result<Option<Groups>> {
+    pub(super) fn groups(&self, held: Charge) -> Result<Option<Groups>> {
+        let count = self.pushed.as_ref().map_or(0, |pushed| pushed.windows.count);
+        self.groups_at(count, held)
+    }
+
+    /// Groups of so many steps, where there is an aggregation.
+    fn groups_at(&self, steps: usize, held: Charge) -> Result<Option<Groups>> {
         match (&self.group, &self.pushed) {
-            (Some(group), Some(pushed)) => Groups::new(group, pushed.windows.count, held).map(Some),
+            (Some(group), Some(_)) => Groups::new(group, steps, held).map(Some),
             _ => Ok(None),
         }
     }
@@ -135,47 +159,133 @@ impl Prepared {
 
 impl Run<'_, '_> {
     fn select(&mut self, position: u32, select: &Prepared, source: &dyn SeriesSource) -> Result<Option<Groups>> {
+        let Some(pushed) = &select.pushed else {
+            return self.raw(position, select, source).map(|()| None);
+        };
+        let whole = select.groups(self.limits.memory.open())?;
+        match (whole, &self.limits.segments) {
+            (Some(groups), Some(cache)) => self.select_by_segments(position, (select, pushed), source, cache, groups),
+            (whole, _) => self.evaluate(position, (select, pushed), whole, source).map(|evaluated| evaluated.groups),
+        }
+    }
+
+    fn raw(&mut self, position: u32, select: &Prepared, source: &dyn SeriesSource) -> Result<()> {
         let memory = &self.limits.memory;
-        let mut groups = select.groups(memory.open())?;
-        let steps = select.pushed.as_ref().map_or(0, |p| p.windows.count);
-        let _column = memory.charge((steps * size_of::<f64>()) as u64)?;
-        let (mut notes, mut buffer) = (Notes::default(), Vec::with_capacity(steps));
         source.for_each(&select.matchers, select.range, select.wants, memory, &mut |labels, samples| {
             self.charge(samples.weight())?;
-            let Some(pushed) = &select.pushed else {
-                return self.frames.samples(position, labels, samples);
-            };
-            let mut column = pushed.eval(samples, &mut notes, &mut buffer);
-            notes.drain().for_each(|(note, count)| self.frames.note(position, labels, note, count));
-            if column.has_any() {
-                if pushed.function.wants_counter() && column.has_floats() {
-                    self.frames.non_counter(position, labels);
-                }
-                match &mut groups {
-                    Some(groups) => groups.add(position, labels, &mut column, self.left, &mut self.frames)?,
-                    None => self.frames.vector(position, labels, &[&column.values], &column.histograms, false)?,
-                }
-            }
-            buffer = column.values;
-            Ok(())
+            self.frames.samples(position, labels, samples)
+        })
+    }
+
+    /// Evaluates the selector at all steps.
+    pub(super) fn evaluate(
+        &mut self,
+        position: u32,
+        (select, pushed): (&Prepared, &Pushed),
+        groups: Option<Groups>,
+        source: &dyn SeriesSource,
+    ) -> Result<Evaluated> {
+        let mut evaluated = Evaluated { groups, samples: 0, is_plain: true, has_notes: false };
+        let memory = &self.limits.memory;
+        let mut lane = Lane::new(pushed, pushed.windows, memory)?;
+        source.for_each(&select.matchers, select.range, select.wants, memory, &mut |labels, samples| {
+            evaluated.is_plain &= samples.is_plain();
+            self.series(position, &mut lane, (labels, samples), &mut evaluated)
         })?;
-        Ok(groups)
+        Ok(evaluated)
+    }
+
+    /// Evaluates an aggregation at the steps of `windows`, a part of the grid. `None` where a series has more than floats: what is sent
+    /// of those is about the whole grid.
+    pub(super) fn evaluate_part(
+        &mut self,
+        position: u32,
+        (select, pushed): (&Prepared, &Pushed),
+        windows: Windows,
+        source: &dyn SeriesSource,
+    ) -> Result<Option<Evaluated>> {
+        let memory = &self.limits.memory;
+        let groups = select.groups_at(windows.count, memory.open())?;
+        let mut evaluated = Evaluated { groups, samples: 0, is_plain: true, has_notes: false };
+        let mut lane = Lane::new(pushed, windows, memory)?;
+        let range = windows.span_ms();
+        let ran = source.for_each(&select.matchers, range, select.wants, memory, &mut |labels, samples| {
+            if !samples.is_plain() {
+                evaluated.is_plain = false;
+                return Err(Error::Canceled);
+            }
+            self.series(position, &mut lane, (labels, samples), &mut evaluated)
+        });
+        if !evaluated.is_plain {
+            self.left.give_back(evaluated.samples);
+            return Ok(None);
+        }
+        ran.map(|()| Some(evaluated))
+    }
+
+    fn series(
+        &mut self,
+        position: u32,
+        lane: &mut Lane<'_>,
+        (labels, samples): (&Labels, &mut Samples),
+        evaluated: &mut Evaluated,
+    ) -> Result<()> {
+        let weight = samples.weight();
+        self.charge(weight)?;
+        evaluated.samples += weight;
+        let mut column = lane.eval(samples)?;
+        for (note, count) in lane.notes.drain() {
+            evaluated.has_notes = true;
+            self.frames.note(position, labels, note, count);
+        }
+        if column.has_any() {
+            if lane.pushed.function.wants_counter() && column.has_floats() {
+                evaluated.has_notes |= self.frames.non_counter(position, labels);
+            }
+            match &mut evaluated.groups {
+                Some(groups) => groups.add(position, labels, &mut column, self.left, &mut self.frames)?,
+                None => self.frames.vector(position, labels, &[&column.values], &column.histograms, false)?,
+            }
+        }
+        lane.buffer = column.values;
+        Ok(())
     }
 }
 
-impl Pushed {
-    /// `buffer` becomes the column's values where it can.
-    fn eval(&self, samples: &mut Samples, notes: &mut Notes, buffer: &mut Vec<f64>) -> Column {
-        if !self.function.wants_stale_markers() || self.windows.extension != Extension::None {
+/// A function over one series after the other, and what it needs for that.
+struct Lane<'p> {
+    pushed: &'p Pushed,
+    windows: Windows,
+    slider: Slider,
+    notes: Notes,
+    /// Values of the column before.
+    buffer: Vec<f64>,
+    held: Charge,
+}
+
+impl<'p> Lane<'p> {
+    fn new(pushed: &'p Pushed, windows: Windows, memory: &Account) -> Result<Self> {
+        let mut held = memory.open();
+        held.add((windows.count * size_of::<f64>()) as u64)?;
+        let (slider, buffer) = (Slider::new(pushed.function, windows), Vec::with_capacity(windows.count));
+        Ok(Self { pushed, windows, slider, notes: Notes::default(), buffer, held })
+    }
+
+    fn eval(&mut self, samples: &mut Samples) -> Result<Column> {
+        let Self { pushed, windows, slider, notes, buffer, held } = self;
+        let (function, params) = (pushed.function, &pushed.params);
+        if !function.wants_stale_markers() || windows.extension != Extension::None {
             samples.drop_stale();
         }
         if !samples.is_plain() {
-            return native::eval_steps(self.function, samples, &self.windows, |_| &self.params, notes);
+            return Ok(native::eval_steps(function, samples, windows, |_| params, notes));
         }
-        let Samples { times_ms, values, .. } = samples;
-        let mut out = std::mem::take(buffer);
-        out.clear();
-        eval_steps_into(self.function, times_ms, values, &self.windows, |_| &self.params, &mut out);
-        Column { values: out, histograms: HistogramColumn::default() }
+        let bytes = (windows.count * size_of::<f64>()) as u64;
+        let bytes = bytes + Slider::bytes(windows.count, samples.times_ms.len() as u64);
+        held.set(bytes.max(held.bytes()))?;
+        let mut values = std::mem::take(buffer);
+        values.clear();
+        slider.eval_into(&samples.times_ms, &samples.values, |_| params, &mut values);
+        Ok(Column { values, histograms: HistogramColumn::default() })
     }
 }

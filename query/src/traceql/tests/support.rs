@@ -170,6 +170,7 @@ pub(crate) fn context() -> QueryContext {
         tenant: Arc::from("t"),
         deadline: Instant::now() + Duration::from_secs(60),
         strict: true,
+        no_cache: false,
         memory: Account::unbounded(),
     }
 }

@@ -3,6 +3,8 @@ use super::*;
 use crate::entry::{encode_compact, encode_delete, encode_expire};
 use crate::index::Matcher;
 use crate::limits::{Cutoffs, DeleteSeries};
+use crate::memory::Account;
+use crate::tsdb::{MetricsView, TextSet};
 
 /// A shard that is driven entry by entry; its seals wait until they are written.
 struct Driven {
@@ -108,8 +110,8 @@ impl Driven {
             series.samples_into(&mut times, &mut values).unwrap();
             assert_eq!(values, times.iter().map(|t| f64::from_bits(*t as u64)).collect::<Vec<_>>());
         }
-        let account = crate::memory::Account::unbounded();
-        let names = view.label_values(TENANT, "__name__", &[], (i64::MIN, i64::MAX), &account).unwrap();
+        let account = Account::unbounded();
+        let names = metric_names(&view, &account);
         assert!(times.is_empty() || names.contains(&name.to_owned()), "{name} of {names:?}");
         times
     }
@@ -159,8 +161,8 @@ fn a_series_that_is_deleted_whole_is_listed_nowhere() {
     shard.delete(1, "a", i64::MIN, i64::MAX);
     shard.write_seals();
     let view = shard.state.view().metrics;
-    let account = crate::memory::Account::unbounded();
-    let names = view.label_values(TENANT, "__name__", &[], (i64::MIN, i64::MAX), &account).unwrap();
+    let account = Account::unbounded();
+    let names = metric_names(&view, &account);
     assert_eq!(names, ["b"]);
     let all = view.series_labels(TENANT, &[], (i64::MIN, i64::MAX), &account).unwrap();
     assert_eq!(all.len(), 1);
@@ -267,4 +269,10 @@ fn a_lost_input_is_replaced_by_what_others_have_made_of_it() {
     assert_eq!(damaged.manifest.blocks, sound.manifest.blocks);
     assert_eq!(damaged.manifest.ledger, sound.manifest.ledger);
     assert_eq!((damaged.times("a"), damaged.times("a").len()), (sound.times("a"), 45));
+}
+
+fn metric_names(view: &MetricsView, account: &Account) -> Vec<String> {
+    let mut names = TextSet::new(account);
+    view.label_values(TENANT, "__name__", &[], (i64::MIN, i64::MAX), account, &mut names).unwrap();
+    names.sorted().unwrap().0
 }

@@ -11,7 +11,6 @@ use crate::tsdb::Result;
 #[derive(Debug)]
 pub struct BlockCache {
     bytes_max: usize,
-    blocks: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -33,12 +32,13 @@ struct Cached {
 impl BlockCache {
     /// An empty cache of at most about `bytes_max` bytes of decoded pieces.
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, blocks: AtomicU64::new(0), state: Mutex::default() }
+        Self { bytes_max, state: Mutex::default() }
     }
 
-    /// A number that no other block in this cache has.
-    pub(super) fn register(&self) -> u64 {
-        self.blocks.fetch_add(1, Ordering::Relaxed)
+    /// A number that no other block of this process has or had.
+    pub(super) fn register() -> u64 {
+        static BLOCKS: AtomicU64 = AtomicU64::new(0);
+        BLOCKS.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The piece, loaded when it is not there. Two threads may load the same piece; nobody waits while another reads.

@@ -13,9 +13,12 @@
 //! postings   varint values; for each varint symbol (less the one before), varint length, roaring bitmap of series
 //! metadata   repeated: family, 1 type, help, unit
 //! ```
+use std::sync::OnceLock;
+
 use roaring::RoaringBitmap;
 
 use crate::codec::{Error, Reader, put_bytes, put_ivarint, put_uvarint};
+use crate::model::Labels;
 use crate::part::SampleKind;
 use crate::tsdb::FamilyMetadata;
 use crate::tsdb::chunk::CHUNK_SAMPLES_LIMIT;
@@ -23,6 +26,9 @@ use crate::tsdb::chunk::CHUNK_SAMPLES_LIMIT;
 use super::format::read_u32;
 
 const NEXT_PAGE: u8 = 0x80;
+/// How long names and values of a series' labels may be on average to be kept, and what keeping them takes besides.
+pub(super) const PAIR_BYTES: usize = 40;
+const LABELS_BYTES: usize = 32;
 
 /// Where in the pages of a section bytes lie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,16 +104,22 @@ impl Symbols {
     }
 
     pub(super) fn find(&self, text: &str) -> Option<u32> {
+        let at = self.first_not_before(text);
+        (self.get(at).ok()? == text).then_some(at)
+    }
+
+    /// Position of the first text that is not before `text`; their count if there is none.
+    pub(super) fn first_not_before(&self, text: &str) -> u32 {
         let (mut from, mut to) = (0, self.ends.len() as u32);
         while from < to {
             let middle = from + (to - from) / 2;
-            match self.get(middle).ok()?.cmp(text) {
-                std::cmp::Ordering::Less => from = middle + 1,
-                std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Greater => to = middle,
+            if self.get(middle).is_ok_and(|found| found < text) {
+                from = middle + 1;
+            } else {
+                to = middle;
             }
         }
-        None
+        from
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -167,6 +179,8 @@ impl SeriesRows {
 pub(super) struct SeriesRow<'a> {
     /// Symbols of names and values, by name.
     pub(super) pairs: &'a [(u32, u32)],
+    /// What they spell, once somebody has asked.
+    pub(super) labels: &'a OnceLock<Labels>,
     /// By kind and time.
     pub(super) chunks: &'a [ChunkRef],
 }
@@ -175,6 +189,8 @@ pub(super) struct SeriesRow<'a> {
 #[derive(Debug, Default)]
 pub(super) struct SeriesPiece {
     slots: Vec<u16>,
+    /// Labels that were asked for: queries ask for the same series again and again.
+    labels: Vec<OnceLock<Labels>>,
     pairs: Vec<(u32, u32)>,
     pairs_ends: Vec<u32>,
     chunks: Vec<ChunkRef>,
@@ -200,6 +216,7 @@ impl SeriesPiece {
                 piece.pairs.push((read_u32(&mut labels, "name")?, read_u32(&mut labels, "value")?));
             }
             piece.pairs_ends.push(piece.pairs.len() as u32);
+            piece.labels.push(OnceLock::new());
             for _ in 0..chunks.count(2, "chunks count")? {
                 let at = chunks.position();
                 let tag = chunks.u8("sample kind")?;
@@ -220,15 +237,18 @@ impl SeriesPiece {
             Some(row.checked_sub(1).map_or(0, |before| ends[before] as usize)..to)
         };
         let (pairs, chunks) = (range(&self.pairs_ends)?, range(&self.chunks_ends)?);
-        Some(SeriesRow { pairs: &self.pairs[pairs], chunks: &self.chunks[chunks] })
+        Some(SeriesRow { pairs: &self.pairs[pairs], labels: self.labels.get(row)?, chunks: &self.chunks[chunks] })
     }
 
     pub(super) fn slot(&self, row: usize) -> Option<u16> {
         self.slots.get(row).copied()
     }
 
+    /// About the memory that it takes once all its labels were asked for.
     pub(super) fn bytes(&self) -> usize {
-        self.slots.len() * 10 + self.pairs.len() * 8 + self.chunks.len() * size_of::<ChunkRef>()
+        let of_series = 10 + size_of::<OnceLock<Labels>>() + LABELS_BYTES;
+        let of_pair = size_of::<(u32, u32)>() + PAIR_BYTES;
+        self.slots.len() * of_series + self.pairs.len() * of_pair + self.chunks.len() * size_of::<ChunkRef>()
     }
 }
 

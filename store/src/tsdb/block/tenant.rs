@@ -1,13 +1,13 @@
 //! One tenant's section of a block: its index, piece by piece.
 use std::sync::{Arc, OnceLock};
 
-use roaring::RoaringBitmap;
+use roaring::{MultiOps, RoaringBitmap};
 use smallvec::SmallVec;
 
 use super::Block;
 use super::format::{Directory, Extent, ROWS_PER_PIECE, TenantEntry};
 use super::tables::{
-    ChunkRef, SeriesPiece, SeriesRow, Symbols, TimesRef, decode_metadata, decode_postings, decode_times,
+    ChunkRef, PAIR_BYTES, SeriesPiece, SeriesRow, Symbols, TimesRef, decode_metadata, decode_postings, decode_times,
 };
 use crate::codec;
 use crate::index::Postings;
@@ -41,8 +41,17 @@ impl<'a> SeriesAt<'a> {
         self.row.chunks
     }
 
+    /// Its labels, made once for as long as its piece of the table is in the cache, unless they are longer than what the piece
+    /// is charged for. `buffer` is overwritten.
     pub(in crate::tsdb) fn labels(&self, buffer: &mut Vec<u8>) -> Result<Labels> {
-        self.index.labels(self.row.pairs, buffer)
+        if let Some(labels) = self.row.labels.get() {
+            return Ok(labels.clone());
+        }
+        let labels = self.index.labels(self.row.pairs, buffer)?;
+        if labels.as_bytes().len() > self.row.pairs.len() * PAIR_BYTES {
+            return Ok(labels);
+        }
+        Ok(self.row.labels.get_or_init(|| labels).clone())
     }
 }
 
@@ -281,15 +290,20 @@ impl Postings for TenantIndex {
         Ok(found.map(|at| postings[at].1.clone()).unwrap_or_default())
     }
 
-    fn with_values(&self, name: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap> {
-        let mut ids = RoaringBitmap::new();
-        if let Some(postings) = self.postings_of(name)? {
-            for (symbol, of_value) in postings.iter() {
-                if keep(self.symbol(*symbol)?) {
-                    ids |= of_value;
-                }
+    fn with_values(&self, name: &str, prefix: &str, keep: &mut dyn FnMut(&str) -> bool) -> Result<RoaringBitmap> {
+        let Some(postings) = self.postings_of(name)? else { return Ok(RoaringBitmap::new()) };
+        // Symbols are in order of their texts, and so are the values of a name.
+        let from = self.symbols.first_not_before(prefix);
+        let mut kept = Vec::new();
+        for (symbol, of_value) in &postings[postings.partition_point(|(symbol, _)| *symbol < from)..] {
+            let value = self.symbol(*symbol)?;
+            if !value.starts_with(prefix) {
+                break;
+            }
+            if keep(value) {
+                kept.push(of_value);
             }
         }
-        Ok(ids)
+        Ok(kept.into_iter().union())
     }
 }

@@ -38,12 +38,25 @@ impl MetricsHead {
         refs: &[SeriesRef],
         body: &[u8],
     ) -> Result<PartOutcome, codec::Error> {
+        MetricsBody::check(body, count_of(refs)?)?;
+        self.append_checked(tenant, position, refs, body)
+    }
+
+    /// As [`Self::append`], of a body that is known to decode with so many definitions.
+    pub(crate) fn append_checked(
+        &mut self,
+        tenant: &Arc<str>,
+        position: u64,
+        refs: &[SeriesRef],
+        body: &[u8],
+    ) -> Result<PartOutcome, codec::Error> {
         debug_assert!(position >= self.last_position, "entries are applied in order");
-        let defs_count = u32::try_from(refs.len()).map_err(|_| codec::Error::Invalid { what: "references", at: 0 })?;
-        MetricsBody::check(body, defs_count)?;
+        let defs_count = count_of(refs)?;
+        debug_assert_eq!(MetricsBody::check(body, defs_count), Ok(()));
+        let of_tenant = self.tenants.get(tenant).copied();
         for (at, series) in refs.iter().enumerate() {
             let state = self.series.get(series.0 as usize);
-            if state.is_none_or(|s| s.tenant != *tenant) {
+            if state.is_none_or(|s| Some(s.tenant) != of_tenant) {
                 return Err(codec::Error::Invalid { what: "series reference", at });
             }
         }
@@ -80,9 +93,10 @@ impl MetricsHead {
         batch: &mut Batch,
         outcome: &mut PartOutcome,
     ) {
-        let last = &mut self.series[series.0 as usize].last;
+        let state = &mut self.series[series.0 as usize];
+        let mut last = state.last();
         for (time_ms, bits) in samples {
-            match arrive(last, time_ms, bits) {
+            match arrive(&mut last, time_ms, bits) {
                 Arrival::New => {
                     batch.push(series.0, time_ms, bits);
                     outcome.accepted += 1;
@@ -93,6 +107,7 @@ impl MetricsHead {
                 }
             }
         }
+        state.set_last(last);
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of a record, its place in the part, and two outputs")]
@@ -140,6 +155,10 @@ impl MetricsHead {
             self.published = None;
         }
     }
+}
+
+fn count_of(refs: &[SeriesRef]) -> Result<u32, codec::Error> {
+    u32::try_from(refs.len()).map_err(|_| codec::Error::Invalid { what: "references", at: 0 })
 }
 
 /// Compares with the newest sample and moves that forward.

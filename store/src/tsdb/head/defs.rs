@@ -23,6 +23,12 @@ pub(in crate::tsdb) struct DefSegment {
     pub(super) index: Option<BTreeMap<Arc<str>, LabelIndex>>,
 }
 
+/// The definition of a series in segments of rising references.
+pub(super) fn find(segments: &[Arc<DefSegment>], series: u32) -> Option<&SeriesDef> {
+    let segment = &segments[segments.partition_point(|segment| segment.first <= series).checked_sub(1)?];
+    segment.defs.get((series - segment.first) as usize)
+}
+
 impl Piece for DefSegment {
     fn size(&self) -> usize {
         self.defs.len()

@@ -147,7 +147,7 @@ pub(super) struct RunBuilder {
 
 impl RunBuilder {
     pub(super) fn new() -> Self {
-        Self { run: Run::default(), table: TimesTable::new(), scratch: Scratch::default(), dropped: BTreeMap::new() }
+        Self { run: Run::default(), table: TimesTable::new(), scratch: Scratch::quick(), dropped: BTreeMap::new() }
     }
 
     /// Counts duplicates of a series that are left out.

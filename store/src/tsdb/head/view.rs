@@ -5,7 +5,7 @@ use roaring::RoaringBitmap;
 
 use super::HeadStats;
 use super::batch::Batch;
-use super::defs::{DefSegment, SeriesDef};
+use super::defs::{self, DefSegment, SeriesDef};
 use super::metadata::MetadataPiece;
 use super::run::Run;
 use crate::index::Matcher;
@@ -40,9 +40,7 @@ impl HeadView {
 
     /// The definition of a series of this head.
     pub(in crate::tsdb) fn def(&self, series: u32) -> Option<&SeriesDef> {
-        let at = self.defs.partition_point(|segment| segment.first <= series).checked_sub(1)?;
-        let segment = &self.defs[at];
-        segment.defs.get((series - segment.first) as usize)
+        defs::find(&self.defs, series)
     }
 
     pub(in crate::tsdb) fn runs(&self) -> &[Arc<Run>] {

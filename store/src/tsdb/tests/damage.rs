@@ -38,8 +38,10 @@ fn read_all(bytes: Vec<u8>) -> Result<()> {
     let free = Account::unbounded();
     for tenant in view.tenants()? {
         view.metadata(&tenant, None)?;
-        for name in view.label_names(&tenant, &[], (i64::MIN, i64::MAX), &free)? {
-            view.label_values(&tenant, &name, &[], (i64::MIN, i64::MAX), &free)?;
+        let (all, mut names) = ((i64::MIN, i64::MAX), TextSet::new(&free));
+        view.label_names(&tenant, &[], all, &free, &mut names)?;
+        for name in names.sorted()?.0 {
+            view.label_values(&tenant, &name, &[], all, &free, &mut TextSet::new(&free))?;
         }
         let (mut times, mut values, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
         for series in view.select(&tenant, &[], i64::MIN, i64::MAX)? {

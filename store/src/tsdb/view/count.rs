@@ -1,7 +1,7 @@
 //! Counting what readers see, one metric name at a time, so that the selection of a large tenant is never held whole.
-use super::{ALL_KINDS, MetricsView};
+use super::{ALL_KINDS, MetricsView, TextSet};
 use crate::index::Matcher;
-use crate::memory::Account;
+use crate::memory::{Account, Charge};
 use crate::part::SampleKind;
 use crate::shard::Seen;
 use crate::tsdb::Result;
@@ -14,18 +14,21 @@ const NAME: &str = "__name__";
 pub struct CountSeries {
     view: MetricsView,
     tenant: String,
-    /// Metric names that are left; the last is that of series without a name.
+    /// Metric names that are left; the first is that of series without a name.
     names: std::vec::IntoIter<String>,
+    _names_held: Charge,
     memory: Account,
 }
 
 impl MetricsView {
     /// Begins to count the tenant's samples of all kinds. `memory` is charged for what is held at a time.
     pub fn count(&self, tenant: &str, memory: &Account) -> Result<CountSeries> {
-        let mut names = self.label_values(tenant, NAME, &[], (i64::MIN, i64::MAX), memory)?;
-        names.push(String::new());
+        let mut names = TextSet::new(memory);
+        self.label_values(tenant, NAME, &[], (i64::MIN, i64::MAX), memory, &mut names)?;
+        names.see("");
+        let (names, _names_held) = names.sorted()?;
         let (view, tenant, names) = (self.clone(), tenant.to_owned(), names.into_iter());
-        Ok(CountSeries { view, tenant, names, memory: memory.clone() })
+        Ok(CountSeries { view, tenant, names, _names_held, memory: memory.clone() })
     }
 }
 

@@ -1,105 +1,111 @@
-//! `io.prometheus.client.MetricFamily`, delimited: the only format with native histograms.
-use prost::Message;
-
+//! `io.prometheus.client.MetricFamily`: the only model of a page with native histograms. How its bytes look is
+//! [`super::delimited`]'s and [`super::prototext`]'s.
 use super::names::Escaping;
-use super::{Sample, Value, classic_buckets, count_of, families};
+use super::{Sample, Value, classic_buckets, count_of};
 use crate::prom::histogram::{Histogram as Native, ResetHint};
 
-const UNTYPED: i32 = 3;
+/// Of `MetricType`.
+pub(super) const UNTYPED: i32 = 3;
 const HISTOGRAM: i32 = 4;
 const GAUGE_HISTOGRAM: i32 = 5;
 
+/// The name of a type.
+pub(super) fn kind_name(kind: i32) -> &'static str {
+    match kind {
+        HISTOGRAM => "HISTOGRAM",
+        GAUGE_HISTOGRAM => "GAUGE_HISTOGRAM",
+        _ => "UNTYPED",
+    }
+}
+
 #[derive(Clone, PartialEq, prost::Message)]
-struct LabelPair {
+pub(super) struct LabelPair {
     #[prost(string, optional, tag = "1")]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     #[prost(string, optional, tag = "2")]
-    value: Option<String>,
+    pub(super) value: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Untyped {
+pub(super) struct Untyped {
     #[prost(double, optional, tag = "1")]
-    value: Option<f64>,
+    pub(super) value: Option<f64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Bucket {
+pub(super) struct Bucket {
     #[prost(double, optional, tag = "2")]
-    upper_bound: Option<f64>,
+    pub(super) upper_bound: Option<f64>,
     #[prost(double, optional, tag = "4")]
-    cumulative_count_float: Option<f64>,
+    pub(super) cumulative_count_float: Option<f64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct BucketSpan {
+pub(super) struct BucketSpan {
     #[prost(sint32, optional, tag = "1")]
-    offset: Option<i32>,
+    pub(super) offset: Option<i32>,
     #[prost(uint32, optional, tag = "2")]
-    length: Option<u32>,
+    pub(super) length: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Histogram {
+pub(super) struct Histogram {
     #[prost(double, optional, tag = "2")]
-    sample_sum: Option<f64>,
+    pub(super) sample_sum: Option<f64>,
     #[prost(message, repeated, tag = "3")]
-    bucket: Vec<Bucket>,
+    pub(super) bucket: Vec<Bucket>,
     #[prost(double, optional, tag = "4")]
-    sample_count_float: Option<f64>,
+    pub(super) sample_count_float: Option<f64>,
     #[prost(sint32, optional, tag = "5")]
-    schema: Option<i32>,
+    pub(super) schema: Option<i32>,
     #[prost(double, optional, tag = "6")]
-    zero_threshold: Option<f64>,
+    pub(super) zero_threshold: Option<f64>,
     #[prost(double, optional, tag = "8")]
-    zero_count_float: Option<f64>,
+    pub(super) zero_count_float: Option<f64>,
     #[prost(message, repeated, tag = "9")]
-    negative_span: Vec<BucketSpan>,
+    pub(super) negative_span: Vec<BucketSpan>,
     #[prost(double, repeated, packed = "false", tag = "11")]
-    negative_count: Vec<f64>,
+    pub(super) negative_count: Vec<f64>,
     #[prost(message, repeated, tag = "12")]
-    positive_span: Vec<BucketSpan>,
+    pub(super) positive_span: Vec<BucketSpan>,
     #[prost(double, repeated, packed = "false", tag = "14")]
-    positive_count: Vec<f64>,
+    pub(super) positive_count: Vec<f64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Metric {
+pub(super) struct Metric {
     #[prost(message, repeated, tag = "1")]
-    label: Vec<LabelPair>,
+    pub(super) label: Vec<LabelPair>,
     #[prost(message, optional, tag = "5")]
-    untyped: Option<Untyped>,
+    pub(super) untyped: Option<Untyped>,
     #[prost(int64, optional, tag = "6")]
-    timestamp_ms: Option<i64>,
+    pub(super) timestamp_ms: Option<i64>,
     #[prost(message, optional, tag = "7")]
-    histogram: Option<Histogram>,
+    pub(super) histogram: Option<Histogram>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct MetricFamily {
+pub(super) struct MetricFamily {
     #[prost(string, optional, tag = "1")]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     #[prost(int32, optional, tag = "3")]
-    kind: Option<i32>,
+    pub(super) kind: Option<i32>,
     #[prost(message, repeated, tag = "4")]
-    metric: Vec<Metric>,
+    pub(super) metric: Vec<Metric>,
 }
 
-/// All samples, each family behind its length.
-pub(super) fn page(samples: &[Sample], escaping: Escaping) -> Vec<u8> {
-    let mut out = Vec::new();
-    for family in families(samples) {
-        let Some(first) = family.first() else { continue };
+/// The families of a page, one at a time.
+pub(super) fn families(samples: &[Sample], escaping: Escaping) -> impl Iterator<Item = MetricFamily> {
+    super::families(samples).filter_map(move |family| {
+        let first = family.first()?;
         let kind = match &first.value {
             Value::Float(_) => UNTYPED,
             Value::Classic(h) | Value::Native(h) if h.reset_hint == ResetHint::Gauge => GAUGE_HISTOGRAM,
             Value::Classic(_) | Value::Native(_) => HISTOGRAM,
         };
         let metric = family.iter().map(|sample| metric(sample, escaping)).collect();
-        let family = MetricFamily { name: Some(escaping.name(&first.name)), kind: Some(kind), metric };
-        out.extend_from_slice(&family.encode_length_delimited_to_vec());
-    }
-    out
+        Some(MetricFamily { name: Some(escaping.name(&first.name)), kind: Some(kind), metric })
+    })
 }
 
 fn metric(sample: &Sample, escaping: Escaping) -> Metric {
@@ -145,29 +151,5 @@ fn native(h: &Native) -> Histogram {
         negative_count: counts(&h.negative),
         positive_span: spans(&h.positive),
         positive_count: counts(&h.positive),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_family_is_read_back() {
-        let sample = Sample {
-            name: "up".to_owned(),
-            labels: vec![("instance".to_owned(), String::new())],
-            time_ms: 5,
-            value: Value::Float(2.5),
-        };
-        let native = Sample { value: Value::Native(Native { schema: 3, ..Native::default() }), ..sample.clone() };
-        let bytes = page(&[sample.clone(), sample, native], Escaping::Underscores);
-        let mut rest = &bytes[..];
-        let first = MetricFamily::decode_length_delimited(&mut rest).unwrap();
-        let second = MetricFamily::decode_length_delimited(&mut rest).unwrap();
-        assert_eq!((first.kind, first.metric.len()), (Some(UNTYPED), 2));
-        assert_eq!(first.metric[0].untyped.as_ref().unwrap().value, Some(2.5));
-        assert_eq!(second.metric[0].histogram.as_ref().unwrap().schema, Some(3));
-        assert!(rest.is_empty());
     }
 }
