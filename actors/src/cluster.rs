@@ -36,6 +36,7 @@ use crate::spread::SpreadView;
 
 pub use deletions::DeleteError;
 pub use flush::Flushed;
+pub(crate) use membership::COMMAND_PATIENCE;
 pub use progress::Replayed;
 pub(crate) use shared::{NodeLog, remember, unix_ms};
 pub use shared::{Shared, resident_bytes};

@@ -1,4 +1,5 @@
 //! The way of a query: one fragment to every node that leads a shard, frames back as they are made.
+mod accounts;
 mod damage;
 mod inline;
 mod missed;
@@ -23,6 +24,7 @@ use crate::cluster::Shared;
 use crate::rpc::proto::{self, fragment_reply};
 use crate::rpc::{LATE, refusal};
 use crate::shard::PoolError;
+use accounts::accounted;
 pub(crate) use damage::Asked;
 use damage::{Patience, Watch, without_lost};
 use missed::{Missed, give_up, not_leading};
@@ -52,8 +54,18 @@ impl Scatter for ClusterScatter {
     fn scatter(&self, ctx: &QueryContext, fragment: Fragment) -> BoxStream<'static, Result<Item>> {
         let (tx, rx) = mpsc::channel(FRAMES_QUEUED);
         let (started, give_up) = (Instant::now(), give_up(Instant::now(), ctx.deadline));
-        let drive = Drive { shared: self.shared.clone(), ctx: ctx.clone(), fragment, started, give_up, tx };
-        driven(drive.run(), rx)
+        let shards: BTreeSet<u32> = self.shared.meta().shards.keys().copied().collect();
+        let me = self.shared.node_name(self.shared.node_id());
+        let drive = Drive {
+            shared: self.shared.clone(),
+            ctx: ctx.clone(),
+            fragment,
+            shards: shards.clone(),
+            started,
+            give_up,
+            tx,
+        };
+        accounted(driven(drive.run(), rx), shards, me, ctx.strict)
     }
 }
 
@@ -72,6 +84,7 @@ struct Drive {
     shared: Arc<Shared>,
     ctx: QueryContext,
     fragment: Fragment,
+    shards: BTreeSet<u32>,
     started: Instant,
     /// From here on shards that have not answered are left out.
     give_up: Instant,
@@ -102,7 +115,7 @@ impl Drive {
 
     async fn ask_all(&self) {
         let me = self.shared.node_name(self.shared.node_id());
-        let mut pending: BTreeSet<u32> = self.shared.meta().shards.keys().copied().collect();
+        let mut pending = self.shards.clone();
         if pending.is_empty() {
             let error = Some("the cluster has not been created yet".to_owned());
             let first = ShardAnswer { node: me, error, ..ShardAnswer::default() };

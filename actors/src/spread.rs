@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::{debug, info, warn};
 use trine_store::model::{Labels, Spreads};
 
-use crate::cluster::Shared;
+use crate::cluster::{COMMAND_PATIENCE, Shared};
 use crate::config::ClusterConfig;
 use crate::meta::{Command, Reply, StreamPlaces};
 pub(crate) use hot::HotStreams;
@@ -23,8 +23,6 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// How long an entry waits for its place: through an election of the metadata group, and short enough for the write itself to
 /// follow within what clients usually wait.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the metadata group may take to take a command.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Wall clock in ns. What is decided by it is when a spread begins, never where an entry goes: that follows from the entry's
 /// own time and the metadata.
@@ -126,8 +124,7 @@ impl Shared {
             slots,
             earliest_ns: self.config.newest_ns(),
         };
-        let reply = tokio::time::timeout(COMMAND_PATIENCE, self.meta_submit(&command)).await;
-        match reply.map_err(|_| "the metadata group did not answer in time; try again".to_owned())?? {
+        match self.meta_command(&command).await? {
             Reply::SpreadFrom(from_ns) => Ok(from_ns),
             other => Err(format!("the metadata group answered {other:?}")),
         }

@@ -1,7 +1,5 @@
 //! Demoting labels: asking the metadata for it, from a sample time on that no write has reached yet. The table is in the metadata
 //! (`meta::DemotionTable`), what it means in `store::model::demotion`, why it is right in ADR 0019.
-use std::time::Duration;
-
 use tracing::info;
 use trine_store::model::{Demotion, Demotions, LabelOfMetric};
 
@@ -10,18 +8,11 @@ use super::shared::Shared;
 use crate::meta::{Command, DemotionRecord, LEAD_MS, Reply};
 use crate::spread::now_ns;
 
-/// How long the metadata group may take to take a command.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 const NS_PER_MS: i64 = 1_000_000;
 
 impl Shared {
     fn demotions(&self) -> Demotions {
         self.meta.get().map_or_else(Demotions::default, |m| m.demotions.borrow().clone())
-    }
-
-    async fn command(&self, command: &Command) -> Result<Reply, String> {
-        let reply = tokio::time::timeout(COMMAND_PATIENCE, self.meta_submit(command)).await;
-        reply.map_err(|_| "the metadata group did not answer in time; try again".to_owned())?
     }
 }
 
@@ -45,7 +36,7 @@ impl Cluster {
     pub async fn demote(&self, what: &LabelOfMetric) -> Result<i64, String> {
         let LabelOfMetric { tenant, metric, label } = what.clone();
         let row = DemotionRecord { tenant, metric, label, from_ms: from_now_ms(), until_ms: i64::MAX };
-        match self.shared.command(&Command::Demote(row)).await? {
+        match self.shared.meta_command(&Command::Demote(row)).await? {
             Reply::LabelFrom(from_ms) => {
                 info!(
                     tenant = what.tenant,
@@ -63,7 +54,7 @@ impl Cluster {
     /// Has them keep it again, from the sample time on that is given, in ms. `Err` says why not.
     pub async fn restore(&self, what: &LabelOfMetric) -> Result<i64, String> {
         let LabelOfMetric { tenant, metric, label } = what.clone();
-        match self.shared.command(&Command::Restore { tenant, metric, label, until_ms: from_now_ms() }).await? {
+        match self.shared.meta_command(&Command::Restore { tenant, metric, label, until_ms: from_now_ms() }).await? {
             Reply::LabelFrom(until_ms) => {
                 info!(
                     tenant = what.tenant,

@@ -13,6 +13,8 @@ use crate::meta::{self, Command, GoneNode, META_SHARD, NodeRecord, Reply};
 use crate::placement::cannot_retire;
 use crate::rpc::{connect, proto};
 
+/// How long the metadata group may take to take a command.
+pub(crate) const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a proposal on another node may take.
 const PROPOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a node may take to say that it is there.
@@ -70,6 +72,12 @@ impl Shared {
         let reply = reply.map_err(|_| "the metadata leader did not answer in time".to_owned())?;
         let reply = reply.map_err(|s| s.message().to_owned())?.into_inner().reply;
         accepted(meta::decode("reply", &reply).map_err(|e| e.to_string())?)
+    }
+
+    /// [`Shared::meta_submit`] for whoever waits for the answer: an error after [`COMMAND_PATIENCE`].
+    pub(crate) async fn meta_command(&self, command: &Command) -> Result<Reply, String> {
+        let reply = tokio::time::timeout(COMMAND_PATIENCE, self.meta_submit(command)).await;
+        reply.map_err(|_| "the metadata group did not answer in time; try again".to_owned())?
     }
 
     /// Takes a node into the cluster, or asks the metadata leader to. One that has the name of a dead node, but another id,

@@ -75,7 +75,8 @@ async fn restored(api: &Api, body: &[u8]) -> Result<AdminDemotion, ApiError> {
     let request: RestoreRequest =
         serde_json::from_slice(body).map_err(|e| ApiError::BadRequest(format!("not a restore request: {e}")))?;
     let what = named(request.tenant, request.metric, request.label)?;
-    let row = api.backend().demoted_labels().into_iter().find(|row| row.of == what && row.until_ms == i64::MAX);
+    // The newest: an end that was asked for before is answered again.
+    let row = api.backend().demoted_labels().into_iter().rev().find(|row| row.of == what);
     let until_ms = api.backend().restore(&what).await.map_err(ApiError::BadRequest)?;
     // A node that lags may not have the row yet.
     let from_ms = row.map_or(until_ms, |row| row.from_ms);

@@ -203,7 +203,11 @@ impl<'r> Generator<'r> {
             Core::Math(name) => self.math(name),
             Core::Calendar(name) => self.calendar(name),
             Core::Aggregate(name) => {
-                let of = if name == "count_values" || self.chance(0.4) { self.exact() } else { self.vector() };
+                let of = match () {
+                    () if name == "count_values" || self.chance(0.4) => self.exact(),
+                    () if name.starts_with("std") => self.finite(),
+                    () => self.vector(),
+                };
                 self.aggregate(name, of)
             }
             Core::Arithmetic(operator) => self.arithmetic(operator),
@@ -236,6 +240,27 @@ impl<'r> Generator<'r> {
             _ => self.exact(),
         }
     }
+
+    /// Any vector without infinities: rule `infinities`.
+    fn finite(&mut self) -> Vector {
+        loop {
+            let vector = self.vector();
+            if !may_be_infinite(&vector.expr) {
+                return vector;
+            }
+        }
+    }
+}
+
+/// Whether a part reads infinities, or is a quantile that is one.
+fn may_be_infinite(expr: &Expr) -> bool {
+    expr.any(&|part| match part {
+        Expr::Select { selector, .. } | Expr::Window { selector, .. } => selector.contains("odd"),
+        Expr::Call { name: "quantile_over_time", args } => {
+            matches!(args.first(), Some(Expr::Literal(at)) if at.parse().is_ok_and(|q: f64| !(0.0..=1.0).contains(&q)))
+        }
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -244,6 +269,23 @@ mod tests {
 
     use super::*;
     use crate::expression::Dialect;
+
+    #[test]
+    fn deviations_are_asked_of_finite_numbers() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let questions = Generator::new(1_750_000_000 / 3600 * 3600, &mut rng).questions(200 * round());
+        let is_deviation = |e: &Expr| match e {
+            Expr::Aggregate { head, .. } => head.starts_with("std"),
+            Expr::Call { name, .. } => name.starts_with("std"),
+            _ => false,
+        };
+        let asked: Vec<&Question> = questions.iter().filter(|q| q.query.any(&is_deviation)).collect();
+        assert!(asked.len() > 1000, "{}", asked.len());
+        for question in asked {
+            let deviates = |e: &Expr| is_deviation(e) && may_be_infinite(e);
+            assert!(!question.query.any(&deviates), "{}", question.query.render(Dialect::Ours));
+        }
+    }
 
     #[test]
     fn a_seed_is_a_list_of_questions_that_trine_parses() {
