@@ -26,6 +26,8 @@ use crate::tenant::tenant_of;
 const STRICT_HEADER: &str = "x-trine-strict";
 /// Requests with this parameter, which VictoriaMetrics has, too, get no answer that is kept from before.
 const NO_CACHE: &str = "nocache";
+/// Parameter of queries that are to tell what they cost.
+pub(crate) const STATS: &str = "stats";
 /// Bodies above this are decoded on the blocking pool instead of an HTTP thread.
 const DECODE_INLINE_BYTES_MAX: usize = 64 << 10;
 
@@ -69,7 +71,8 @@ impl Call {
     pub(crate) fn context(&self, timeout_ms: Option<i64>) -> QueryContext {
         let strict = !matches!(self.header(STRICT_HEADER), "" | "0" | "false");
         let no_cache = matches!(self.params.get(NO_CACHE), Some("1" | "true"));
-        QueryContext { no_cache, ..self.api.query_context(&self.tenant, timeout_ms, strict) }
+        let count_steps = self.params.get(STATS).is_some_and(|value| !value.is_empty());
+        QueryContext { no_cache, count_steps, ..self.api.query_context(&self.tenant, timeout_ms, strict) }
     }
 }
 

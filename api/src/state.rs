@@ -167,7 +167,7 @@ impl Api {
         let wanted = timeout_ms.map(|ms| std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
         let deadline = Instant::now() + self.config().query_timeout(wanted);
         let memory = self.backend().query_memory().account();
-        QueryContext { tenant: Arc::clone(tenant), deadline, strict, no_cache: false, memory }
+        QueryContext { tenant: Arc::clone(tenant), deadline, strict, no_cache: false, count_steps: false, memory }
     }
 }
 

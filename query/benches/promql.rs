@@ -221,6 +221,7 @@ async fn ask(scatter: &Arc<dyn Scatter>, query: &str, range: (i64, i64), step_ms
         deadline: Instant::now() + Duration::from_secs(60),
         strict: true,
         no_cache: false,
+        count_steps: false,
         memory: Account::unbounded(),
     };
     let (query, lookback_ms, limit) = (query.to_owned(), promql::LOOKBACK_MS_DEFAULT, 0);

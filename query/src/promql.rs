@@ -10,6 +10,7 @@ pub mod ast;
 mod census;
 mod check;
 mod columns;
+mod counts;
 mod engine;
 mod eval;
 mod fetch;
@@ -32,6 +33,7 @@ mod tree;
 mod value;
 
 pub use census::{LabelCensus, TenantCensus, census};
+pub use counts::StepCounts;
 pub use engine::{InstantQuery, RangeQuery, instant, instant_within, range, range_within};
 pub use metadata::{FamilyMetadata, Metadata, label_names, label_values, metric_metadata, series};
 pub use parser::parse_selector;

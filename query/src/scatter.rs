@@ -19,6 +19,8 @@ pub struct QueryContext {
     pub strict: bool,
     /// Evaluate all anew, whatever is kept from before.
     pub no_cache: bool,
+    /// Count the samples of each step, for the statistics of a query.
+    pub count_steps: bool,
     /// What the query holds on this node: frames on their way, what the engine makes of them, and fragments that run here.
     pub memory: Account,
 }

@@ -148,7 +148,14 @@ fn traces() -> RowsView {
 
 fn context(memory: &QueryMemory) -> QueryContext {
     let deadline = Instant::now() + Duration::from_secs(120);
-    QueryContext { tenant: Arc::from(TENANT), deadline, strict: true, no_cache: false, memory: memory.account() }
+    QueryContext {
+        tenant: Arc::from(TENANT),
+        deadline,
+        strict: true,
+        no_cache: false,
+        count_steps: false,
+        memory: memory.account(),
+    }
 }
 
 /// Waits until nothing is held: a fragment's thread may end after its query.

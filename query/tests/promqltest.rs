@@ -18,6 +18,8 @@ mod pinned;
 mod runner;
 #[path = "promqltest/script.rs"]
 mod script;
+#[path = "promqltest/statistics.rs"]
+mod statistics;
 #[path = "promqltest/stored.rs"]
 mod stored;
 

@@ -122,8 +122,14 @@ fn node(metrics: MetricsView, segments: &SegmentCache) -> Arc<dyn Scatter> {
 
 fn ask(node: &Arc<dyn Scatter>, query: &str, (start_ms, end_ms, step_ms): (i64, i64, i64), no_cache: bool) -> Answer {
     let deadline = Instant::now() + Duration::from_secs(120);
-    let ctx =
-        QueryContext { tenant: Arc::from(TENANT), deadline, strict: true, no_cache, memory: Account::unbounded() };
+    let ctx = QueryContext {
+        tenant: Arc::from(TENANT),
+        deadline,
+        strict: true,
+        no_cache,
+        count_steps: false,
+        memory: Account::unbounded(),
+    };
     let lookback_ms = promql::LOOKBACK_MS_DEFAULT;
     let query = RangeQuery { query: query.to_owned(), start_ms, end_ms, step_ms, lookback_ms, limit: 0 };
     block_on(promql::range(node, &ctx, &query)).unwrap()

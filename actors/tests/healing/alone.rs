@@ -18,8 +18,14 @@ async fn without_a_majority_queries_fail_in_words_and_a_flush_says_what_hinders_
     nodes.stop_one(1).await;
     for strict in [false, true] {
         let deadline = Instant::now() + Duration::from_secs(10);
-        let ctx =
-            QueryContext { tenant: Arc::from(TENANT), deadline, strict, no_cache: false, memory: Account::unbounded() };
+        let ctx = QueryContext {
+            tenant: Arc::from(TENANT),
+            deadline,
+            strict,
+            no_cache: false,
+            count_steps: false,
+            memory: Account::unbounded(),
+        };
         let query = InstantQuery { query: "up".into(), time_ms: TIME_MS, lookback_ms: LOOKBACK_MS_DEFAULT, limit: 0 };
         let failed = instant(&nodes.nodes[0].scatter(), &ctx, &query).await.unwrap_err();
         assert!(Instant::now() < deadline, "before the query's own end: {failed}");

@@ -211,6 +211,7 @@ impl Nodes {
             deadline,
             strict: false,
             no_cache: false,
+            count_steps: false,
             memory: Account::unbounded(),
         };
         let query = InstantQuery { query: name.into(), time_ms, lookback_ms: LOOKBACK_MS_DEFAULT, limit: 0 };

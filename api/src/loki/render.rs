@@ -249,7 +249,7 @@ mod tests {
     fn context() -> QueryContext {
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let memory = trine_query::memory::Account::unbounded();
-        QueryContext { tenant: "t".into(), deadline, strict: false, no_cache: false, memory }
+        QueryContext { tenant: "t".into(), deadline, strict: false, no_cache: false, count_steps: false, memory }
     }
 
     fn stream() -> LogStream {

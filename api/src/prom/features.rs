@@ -40,7 +40,7 @@ const PROMQL: &[(&str, bool)] = &[
     ("offset", true),
     ("on", true),
     ("per_query_lookback_delta", true),
-    ("per_step_stats", false),
+    ("per_step_stats", true),
     ("smoothed", true),
     ("subqueries", true),
     ("type_and_unit_labels", false),

@@ -2,12 +2,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trine_query::promql::{self, Answer, InstantQuery, RangeQuery, Stats};
+use trine_query::promql::{self, Answer, InstantQuery, RangeQuery, Stats, StepCounts};
 use trine_query::scatter::QueryContext;
 
 use super::render;
 use super::slow::Watched;
-use crate::call::{Call, Outcome};
+use crate::call::{Call, Outcome, STATS};
 use crate::error::ApiError;
 use crate::params::Params;
 use crate::time::{bad_parameter, prom_time_ms, seconds_or_duration_ms};
@@ -84,7 +84,7 @@ pub(super) async fn instant(call: Call) -> Outcome {
     let found = promql::instant_within(&call.scatter(), &ctx, &query, config.query_samples_max).await;
     let answer = found.map_err(query_error)?;
     watched.answered(&answer.stats);
-    respond(&call, &ctx, answer, started)
+    respond(&call, &ctx, answer, (started, Grid { start_ms: query.time_ms, step_ms: 0 }))
 }
 
 /// `/api/v1/query_range`.
@@ -97,7 +97,7 @@ pub(super) async fn range(call: Call) -> Outcome {
     let found = promql::range_within(&call.scatter(), &ctx, &query, config.query_samples_max).await;
     let answer = found.map_err(query_error)?;
     watched.answered(&answer.stats);
-    respond(&call, &ctx, answer, started)
+    respond(&call, &ctx, answer, (started, Grid { start_ms: query.start_ms, step_ms: query.step_ms }))
 }
 
 fn range_query(call: &Call) -> Result<RangeQuery, ApiError> {
@@ -127,10 +127,19 @@ fn range_query(call: &Call) -> Result<RangeQuery, ApiError> {
     })
 }
 
-fn respond(call: &Call, ctx: &QueryContext, answer: Answer, started: Instant) -> Outcome {
-    let stats = call.params.get("stats").map(|_| stats_json(&answer, started.elapsed()));
+/// Times of the steps of an answer.
+#[derive(Clone, Copy)]
+struct Grid {
+    start_ms: i64,
+    /// 0 for an instant query.
+    step_ms: i64,
+}
+
+fn respond(call: &Call, ctx: &QueryContext, answer: Answer, (started, grid): (Instant, Grid)) -> Outcome {
+    let asked = call.params.get(STATS).filter(|value| !value.is_empty());
+    let stats = asked.map(|value| stats_json(&answer, started.elapsed(), (value == "all").then_some(grid)));
     let mut warnings = answer.warnings;
-    warnings.extend(call.params.get("stats").and_then(stats_warning));
+    warnings.extend(asked.and_then(stats_warning));
     if answer.truncated && !warnings.iter().any(|w| w == render::TRUNCATED) {
         warnings.push(render::TRUNCATED.to_owned());
     }
@@ -150,13 +159,30 @@ fn stats_warning(value: &str) -> Option<String> {
 }
 
 /// Times in s. Preparing a query is to plan it and to fetch what the shards make of it; nothing waits in a queue here before that, and
-/// results come sorted out of the evaluation.
-fn stats_json(answer: &Answer, took: Duration) -> String {
-    let Stats { samples_read: read, samples_peak: peak, phases, .. } = answer.stats;
+/// results come sorted out of the evaluation. With `grid`, samples by step, too.
+fn stats_json(answer: &Answer, took: Duration, grid: Option<Grid>) -> String {
+    let Stats { samples_peak: peak, phases, .. } = answer.stats;
     let prepare = (phases.plan + phases.fetch).as_secs_f64();
     let (inner, total) = (phases.evaluate.as_secs_f64(), took.as_secs_f64());
+    let none = StepCounts::default();
+    let counts = answer.step_counts.as_ref().unwrap_or(&none);
+    let (queryable, read) = (counts.queryable_sum(), counts.read_sum());
+    let (of_queryable, of_read) = match grid {
+        Some(grid) => (
+            format!("\"totalQueryableSamplesPerStep\":{},", per_step(&counts.queryable, grid)),
+            format!("\"samplesReadPerStep\":{},", per_step(&counts.read, grid)),
+        ),
+        None => Default::default(),
+    };
     format!(
-        "{{\"timings\":{{\"evalTotalTime\":{},\"resultSortTime\":0,\"queryPreparationTime\":{prepare},\"innerEvalTime\":{inner},\"execQueueTime\":0,\"execTotalTime\":{total}}},\"samples\":{{\"totalQueryableSamples\":{read},\"samplesRead\":{read},\"peakSamples\":{peak}}}}}",
+        "{{\"timings\":{{\"evalTotalTime\":{},\"resultSortTime\":0,\"queryPreparationTime\":{prepare},\"innerEvalTime\":{inner},\"execQueueTime\":0,\"execTotalTime\":{total}}},\"samples\":{{{of_queryable}\"totalQueryableSamples\":{queryable},{of_read}\"samplesRead\":{read},\"peakSamples\":{peak}}}}}",
         prepare + inner,
     )
+}
+
+/// `[[time in s,samples],…]`.
+fn per_step(counts: &[u64], grid: Grid) -> String {
+    let at = |step: usize| grid.start_ms.saturating_add(grid.step_ms.saturating_mul(step as i64)) as f64 / 1000.0;
+    let steps: Vec<String> = counts.iter().enumerate().map(|(step, count)| format!("[{},{count}]", at(step))).collect();
+    format!("[{}]", steps.join(","))
 }

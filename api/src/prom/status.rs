@@ -43,12 +43,16 @@ async fn build_info() -> Response {
     ))
 }
 
+/// What Prometheus has behind a flag and is on here.
+const FEATURES: &str =
+    "promql-experimental-functions,promql-per-step-stats,exemplar-storage,native-histograms,search-api";
+
 /// The settings that have a counterpart among Prometheus' flags.
 async fn flags(call: Call) -> Outcome {
     let config = call.api.config();
     let seconds = |ms: i64| format!("{}s", ms / 1000);
     let flags = [
-        ("enable-feature", "promql-experimental-functions,exemplar-storage,native-histograms,search-api".to_owned()),
+        ("enable-feature", FEATURES.to_owned()),
         ("query.lookback-delta", seconds(config.lookback_ms)),
         ("query.max-samples", config.query_samples_max.to_string()),
         ("query.timeout", seconds(i64::try_from(config.query_timeout_ms).unwrap_or(i64::MAX))),

@@ -230,3 +230,24 @@ async fn cors_and_compression() {
     assert_eq!(deflated.header("content-encoding"), "deflate");
     assert!(a.headers.get_all("vary").iter().any(|v| v.to_str().unwrap().eq_ignore_ascii_case("accept-encoding")));
 }
+
+#[tokio::test]
+async fn statistics_count_samples_by_step() {
+    let client = Client::new();
+    let begin_s = NOW_S - 100;
+    let samples: Vec<(i64, f64)> = (0..10).map(|n| ((begin_s + n * 10) * 1000, 1.0)).collect();
+    assert_eq!(write(&client, "/api/v1/write", &[(&[("__name__", "m")], &samples)]).await.status, 204);
+    let [first, second, third] = [30.5, 40.5, 50.5].map(|s| begin_s as f64 + s);
+    let path = format!("/api/v1/query_range?query=sum_over_time(m[20s])&start={first}&end={third}&step=10");
+    let samples = async |how: &str| {
+        let mut answer = client.get(&format!("{path}&stats={how}")).await.json();
+        answer["data"]["stats"]["samples"].take()
+    };
+    let (all, totals) = (samples("all").await, samples("true").await);
+    assert_eq!((&all["totalQueryableSamples"], &all["samplesRead"]), (&6.into(), &4.into()), "{all}");
+    let steps = |counts: [u64; 3]| serde_json::json!([[first, counts[0]], [second, counts[1]], [third, counts[2]]]);
+    assert_eq!(all["totalQueryableSamplesPerStep"], steps([2; 3]));
+    assert_eq!(all["samplesReadPerStep"], steps([2, 1, 1]));
+    assert_eq!((&totals["totalQueryableSamples"], &totals["samplesRead"]), (&6.into(), &4.into()));
+    assert!(totals["samplesReadPerStep"].is_null(), "{totals}");
+}

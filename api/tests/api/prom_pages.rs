@@ -169,6 +169,7 @@ async fn what_this_server_says_of_itself() {
     assert_eq!(a.json()["warnings"][0], warning);
     assert!(a.json()["data"]["stats"]["timings"]["evalTotalTime"].is_number());
     assert!(client.get("/api/v1/query?query=1&stats=all").await.json()["warnings"].is_null());
+    assert!(client.get("/api/v1/query?query=1&stats=").await.json()["data"]["stats"].is_null());
 }
 
 #[tokio::test]

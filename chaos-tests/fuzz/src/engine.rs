@@ -41,6 +41,7 @@ fn context() -> QueryContext {
         deadline: Instant::now() + DEADLINE,
         strict: true,
         no_cache: false,
+        count_steps: false,
         memory,
     }
 }

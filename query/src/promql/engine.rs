@@ -6,7 +6,7 @@ use trine_store::model::Labels;
 
 use super::annotations::Annotations;
 use super::ast::{Expr, ValueType};
-use super::eval::{self, Evaluator, Series, Val, drop_names};
+use super::eval::{self, Counts, Evaluator, Series, Val, drop_names};
 use super::fetch::{self, Fetched, RawSeries, Replies};
 use super::functions::is_absent;
 use super::functions::native::Note;
@@ -118,7 +118,8 @@ async fn run(
     let fetched_bytes: u64 = replies.data.iter().map(|(_, held)| held.bytes()).sum();
     let is_light = text.len() <= LIGHT_TEXT_BYTES && plan.grid.count <= LIGHT_STEPS && plan.root.is_light();
     let is_light = is_light && fetched_bytes <= LIGHT_FETCHED_BYTES;
-    let evaluate = move || evaluate(&plan, replies, &text, (stop, held), is_range, (limit, samples_max));
+    let counting = ctx.count_steps;
+    let evaluate = move || evaluate(&plan, replies, &text, (stop, held), (is_range, counting), (limit, samples_max));
     let mut answer = if is_light { evaluate()? } else { off_thread(evaluate).await? };
     answer.stats.phases = Phases { plan: planned - started, fetch: fetched - planned, evaluate: fetched.elapsed() };
     Ok(answer)
@@ -129,10 +130,10 @@ fn evaluate(
     replies: Replies,
     text: &str,
     (stop, held): (Stop, Charge),
-    is_range: bool,
+    (is_range, counting): (bool, bool),
     (limit, samples_max): (usize, u64),
 ) -> Result<Answer> {
-    let Replies { data, non_counters, notes, mut stats, completeness } = replies;
+    let Replies { data, non_counters, notes, mut stats, counts, completeness } = replies;
     let mut annotations = Annotations::default();
     for (select, name) in non_counters {
         if let Some(select) = plan.selects.get(select) {
@@ -150,7 +151,8 @@ fn evaluate(
     let left = samples_max.saturating_sub(stats.samples_peak);
     let data: Vec<Option<(Fetched, Charge)>> = data.into_iter().map(Some).collect();
     let selects = plan.selects.clone();
-    let mut evaluator = Evaluator { data, selects, annotations, stop, held, left, least_left: left, is_range };
+    let counts = counting.then(|| Counts::new(counts, &plan.grid));
+    let mut evaluator = Evaluator { data, selects, annotations, stop, held, left, least_left: left, is_range, counts };
     let value = evaluator.eval(&plan.root, &plan.grid)?;
     stats.samples_peak = samples_max - evaluator.least_left;
     let mut held = evaluator.held;
@@ -161,7 +163,8 @@ fn evaluate(
     if truncated {
         warnings.push("results truncated due to limit".to_owned());
     }
-    Ok(Answer { value, warnings, infos, stats, completeness, truncated, held: Arc::new(held) })
+    let step_counts = evaluator.counts.map(Counts::finish);
+    Ok(Answer { value, warnings, infos, stats, step_counts, completeness, truncated, held: Arc::new(held) })
 }
 
 /// The value in the answer's shape; `held` is its charge before and after.

@@ -2,6 +2,7 @@
 mod aggregate;
 mod binary;
 mod call;
+mod counts;
 mod histogram;
 mod info;
 mod native;
@@ -28,6 +29,7 @@ use crate::memory::{Charge, labels_bytes};
 use crate::stop::Stop;
 
 pub(super) use binary::scalar_binary;
+pub(super) use counts::Counts;
 
 /// A series on a grid: at each step a float, or a histogram, or nothing.
 #[derive(Clone, Debug)]
@@ -150,6 +152,8 @@ pub(super) struct Evaluator {
     pub least_left: u64,
     /// A query over a grid, in which no order of a vector matters.
     pub is_range: bool,
+    /// Samples by step, where they are asked for.
+    pub counts: Option<Counts>,
 }
 
 pub(super) fn execution<T>(message: impl Into<String>) -> Result<T> {
@@ -241,6 +245,7 @@ impl Evaluator {
             return execution("a selector's replies are missing");
         };
         self.held.absorb(charge);
+        self.count_fetched(select);
         let series: Vec<Series> = match fetched {
             Fetched::Vectors(all) => all.into_iter().map(|(l, c)| Series::from_column(l, drop_name, c)).collect(),
             Fetched::Groups { cells, loose } => self.group_loose(select, cells, loose, drop_name)?,

@@ -9,7 +9,8 @@ use prost::Message;
 use trine_store::model::Labels;
 
 use super::aggregate::Cells;
-use super::fragment::{self, Frame, Request, SamplesMessage, VectorMessage};
+use super::counts::StepCounts;
+use super::fragment::{self, Frame, Request, SamplesMessage, StepCountsMessage, VectorMessage};
 use super::functions::ABSENT;
 use super::functions::native::{Column, Note, Samples};
 use super::histogram::{Histogram, HistogramColumn};
@@ -64,6 +65,8 @@ pub(super) struct Replies {
     /// How often functions had something to say of a metric, by selector.
     pub notes: BTreeMap<(usize, Note, String), u64>,
     pub stats: Stats,
+    /// Samples by step of each selector that was evaluated by the shards; none unless they are asked for.
+    pub counts: Vec<StepCounts>,
     pub completeness: Completeness,
 }
 
@@ -86,12 +89,16 @@ pub(super) async fn fetch(
         }
     }
     let mut gather = Gather::new(&firsts, samples_max, &ctx.memory);
+    if ctx.count_steps {
+        gather.count_steps()?;
+    }
     if !messages.is_empty() {
         let request = Request {
             version: fragment::VERSION,
             selects: messages,
             samples_max,
             no_cache: ctx.no_cache,
+            count_steps: ctx.count_steps,
             ..Request::default()
         };
         gather.completeness = stream(scatter, ctx, &request, |frame| gather.frame(frame)).await?;
@@ -154,6 +161,7 @@ struct Gather<'a> {
     non_counters: Vec<(usize, String)>,
     notes: BTreeMap<(usize, Note, String), u64>,
     stats: Stats,
+    counts: Vec<StepCounts>,
     left: u64,
     samples_max: u64,
     completeness: Completeness,
@@ -174,10 +182,21 @@ impl<'a> Gather<'a> {
             non_counters: Vec::new(),
             notes: BTreeMap::new(),
             stats: Stats::default(),
+            counts: Vec::new(),
             left: samples_max,
             samples_max,
             completeness: Completeness::default(),
         }
+    }
+
+    /// Makes room for samples by step.
+    fn count_steps(&mut self) -> Result<()> {
+        for (select, held) in self.selects.iter().zip(&mut self.held) {
+            let steps = if matches!(select.kind, SelectKind::Raw) { 0 } else { select.windows.count };
+            held.add(StepCounts::bytes(steps))?;
+            self.counts.push(StepCounts::new(steps));
+        }
+        Ok(())
     }
 
     fn frame(&mut self, bytes: Bytes) -> Result<()> {
@@ -201,6 +220,24 @@ impl<'a> Gather<'a> {
             let Some(note) = Note::from_u32(n.note) else { continue };
             let count = self.notes.entry((n.select as usize, note, n.metric)).or_default();
             *count = count.saturating_add(n.count);
+        }
+        frame.step_counts.iter().try_for_each(|m| self.counted(m))
+    }
+
+    fn counted(&mut self, message: &StepCountsMessage) -> Result<()> {
+        let counts = self.counts.get_mut(message.select as usize);
+        let counts = counts.ok_or_else(|| corrupt("samples by step that were not asked for"))?;
+        let first = usize::try_from(message.first_step).unwrap_or(usize::MAX);
+        let last = first.saturating_add(message.queryable.len());
+        let (Some(queryable), Some(read)) = (counts.queryable.get_mut(first..last), counts.read.get_mut(first..last))
+        else {
+            return Err(corrupt("samples by step outside their grid"));
+        };
+        if message.read.len() != message.queryable.len() {
+            return Err(corrupt("samples by step that are not of the same steps"));
+        }
+        for (mine, other) in queryable.iter_mut().zip(&message.queryable).chain(read.iter_mut().zip(&message.read)) {
+            *mine = mine.saturating_add(*other);
         }
         Ok(())
     }
@@ -330,6 +367,11 @@ impl<'a> Gather<'a> {
             non_counters: non_counters.collect(),
             notes: notes.collect(),
             stats: self.stats,
+            counts: if self.counts.is_empty() {
+                Vec::new()
+            } else {
+                places.iter().map(|at| self.counts[*at].clone()).collect()
+            },
             completeness: self.completeness,
         })
     }

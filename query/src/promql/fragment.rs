@@ -35,6 +35,9 @@ pub struct Request {
     /// Evaluate all anew, whatever is kept from before.
     #[prost(bool, tag = "5")]
     pub no_cache: bool,
+    /// Count the samples of each step of what is evaluated beside the data; nothing is taken from what is kept from before then.
+    #[prost(bool, tag = "6")]
+    pub count_steps: bool,
     #[prost(message, optional, tag = "20")]
     pub records: Option<Records>,
     #[prost(message, optional, tag = "21")]
@@ -285,6 +288,22 @@ pub struct Frame {
     pub counts: Vec<CountsMessage>,
     #[prost(message, optional, tag = "22")]
     pub totals: Option<TotalsMessage>,
+    #[prost(message, repeated, tag = "23")]
+    pub step_counts: Vec<StepCountsMessage>,
+}
+
+/// Samples by step of a selector, to be added to what other frames have; many steps are cut into several.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StepCountsMessage {
+    #[prost(uint32, tag = "1")]
+    pub select: u32,
+    #[prost(uint64, tag = "2")]
+    pub first_step: u64,
+    #[prost(uint64, repeated, tag = "3")]
+    pub queryable: Vec<u64>,
+    /// As many.
+    #[prost(uint64, repeated, tag = "4")]
+    pub read: Vec<u64>,
 }
 
 /// Records of a series that are bytes, all of one kind, by time; a long list is cut into several.

@@ -25,7 +25,7 @@ use crate::fragment::{FragmentLimits, Sink};
 use crate::memory::labels_bytes;
 use frames::Frames;
 use left::Left;
-use select::Selects;
+use select::{Counted, Selects};
 
 /// Prometheus' words for a query that needs too much.
 pub(super) fn too_many_samples() -> Error {
@@ -63,7 +63,7 @@ pub fn run_over(
     if !request.asks_for_samples() {
         return run_other(&request, sources, limits, sink);
     }
-    let selects = Selects::decode(&request.selects)?;
+    let selects = Selects::decode(&request)?;
     let (left, limits) = (Left::new(&request, limits), limits_of(&request, limits));
     let mut merged = selects.merge(&limits)?;
     for (shard, source) in sources {
@@ -81,7 +81,7 @@ fn run_other(
     sink: &mut Sink<'_>,
 ) -> Result<()> {
     let left = Left::new(request, limits);
-    let mut run = Run { limits, left: &left, frames: Frames::new(&left, sink) };
+    let mut run = Run { limits, left: &left, frames: Frames::new(&left, sink), counted: None };
     if let Some(lookup) = &request.lookup {
         return run.lookup(lookup, sources);
     }
@@ -102,7 +102,7 @@ fn decode(payload: &[u8]) -> Result<Request> {
 
 /// The limits without what the request wants to do without.
 fn limits_of(request: &Request, limits: &FragmentLimits) -> FragmentLimits {
-    let segments = limits.segments.clone().filter(|_| !request.no_cache);
+    let segments = limits.segments.clone().filter(|_| !request.no_cache && !request.count_steps);
     FragmentLimits { segments, ..limits.clone() }
 }
 
@@ -116,6 +116,8 @@ struct Run<'a, 's> {
     limits: &'a FragmentLimits,
     left: &'a Left,
     frames: Frames<'a, 's>,
+    /// Of the selector that is being evaluated, where samples are counted by step.
+    counted: Option<Counted>,
 }
 
 impl Run<'_, '_> {

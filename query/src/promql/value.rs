@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use trine_store::model::Labels;
 
+use super::counts::StepCounts;
 use super::histogram::Histogram;
 use crate::memory::Charge;
 use crate::scatter::Completeness;
@@ -73,6 +74,8 @@ pub struct Answer {
     pub warnings: Vec<String>,
     pub infos: Vec<String>,
     pub stats: Stats,
+    /// Samples by step, where the query's context asks for them.
+    pub step_counts: Option<StepCounts>,
     pub completeness: Completeness,
     /// Series were cut at the query's limit.
     pub truncated: bool,

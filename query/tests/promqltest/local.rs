@@ -47,6 +47,7 @@ impl Engine for LocalEngine {
             deadline: Instant::now() + Duration::from_secs(60),
             strict: true,
             no_cache: false,
+            count_steps: false,
             memory: Account::unbounded(),
         };
         let (query, lookback_ms) = (query.to_owned(), promql::LOOKBACK_MS_DEFAULT);

@@ -70,6 +70,7 @@ fn ctx() -> QueryContext {
         deadline: Instant::now() + Duration::from_secs(60),
         strict: false,
         no_cache: false,
+        count_steps: false,
         memory: Account::unbounded(),
     }
 }

@@ -25,6 +25,7 @@ impl Evaluator {
             raw.samples.drop_stale();
             self.stop.check()?;
             self.hold_columns(1, grid)?;
+            self.count_windows(&raw.samples, &call.windows);
             out.push(self.apply(call, &mut slider, raw.labels, &raw.samples, &params));
         }
         self.finish_range(call, &params, out)
@@ -37,7 +38,9 @@ impl Evaluator {
         call: &RangeCall,
         grid: &Grid,
     ) -> Result<Vec<Series>> {
+        let around = self.count_inside(inner_grid)?;
         let series = self.inner_vector(inner, inner_grid)?;
+        self.count_subquery(around, (inner_grid, &call.windows));
         let params = self.params(call, grid)?;
         let mut slider = self.slider(call, grid, inner_grid.count)?;
         let mut out = Vec::new();
@@ -47,6 +50,7 @@ impl Evaluator {
             self.stop.check()?;
             self.hold_columns(1, grid)?;
             let mut samples = points(&s, inner_grid);
+            self.count_points(&samples, &call.windows);
             samples.histograms.iter_mut().for_each(forget_hint);
             let mut applied = self.apply(call, &mut slider, s.labels, &samples, &params);
             applied.drop_name |= s.drop_name;
@@ -160,11 +164,14 @@ impl Evaluator {
                 out.push(raw);
             }
         }
+        self.count_answer(&out);
         Ok(Val::Matrix(out))
     }
 
     pub(super) fn subquery_matrix(&mut self, inner: &Node, grid: &Grid) -> Result<Val> {
+        let around = self.count_inside(grid)?;
         let series = super::drop_names(self.inner_vector(inner, grid)?)?;
+        self.count_subquery_answer(around);
         let mut out = Vec::new();
         for s in series {
             self.stop.check()?;

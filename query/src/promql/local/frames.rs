@@ -11,9 +11,10 @@ use super::{Left, is_oddly_named_counter};
 use crate::error::Result;
 use crate::fragment::Sink;
 use crate::promql::columns;
+use crate::promql::counts::StepCounts;
 use crate::promql::fragment::{
     CountsMessage, FRAME_BYTES, Frame, NonCounter, NoteMessage, RecordsMessage, SAMPLES_PER_MESSAGE, STEPS_PER_MESSAGE,
-    SamplesMessage, StepHistograms, TotalsMessage, VERSION, VectorMessage,
+    SamplesMessage, StepCountsMessage, StepHistograms, TotalsMessage, VERSION, VectorMessage,
 };
 use crate::promql::functions::native::{Note, Samples};
 use crate::promql::histogram::wire::HistogramMessage;
@@ -183,6 +184,18 @@ impl<'a, 's> Frames<'a, 's> {
             self.bytes += name.len() + 16;
         }
         true
+    }
+
+    /// Samples by step of a selector.
+    pub(super) fn step_counts(&mut self, select: u32, counts: &StepCounts) -> Result<()> {
+        let parts = counts.queryable.chunks(STEPS_PER_MESSAGE).zip(counts.read.chunks(STEPS_PER_MESSAGE));
+        for (part, (queryable, read)) in parts.enumerate() {
+            let (first_step, bytes) = ((part * STEPS_PER_MESSAGE) as u64, 2 * size_of_val(queryable));
+            let (queryable, read) = (queryable.to_vec(), read.to_vec());
+            self.frame.step_counts.push(StepCountsMessage { select, first_step, queryable, read });
+            self.grew(bytes)?;
+        }
+        Ok(())
     }
 
     pub(super) fn label_set(&mut self, labels: &Labels) -> Result<()> {

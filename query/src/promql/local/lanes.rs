@@ -50,7 +50,7 @@ pub(super) fn run(
     sink: &mut Sink<'_>,
 ) -> Result<()> {
     let job = Job {
-        selects: Selects::decode(&request.selects)?,
+        selects: Selects::decode(request)?,
         tenant: Arc::from(tenant),
         shards: shards.to_vec(),
         limits: super::limits_of(request, limits),
@@ -232,7 +232,7 @@ mod tests {
         let request = Request { version: fragment::VERSION, selects, samples_max, ..Request::default() };
         let request = Request::decode(request.encode_to_vec().as_slice()).unwrap();
         Job {
-            selects: Selects::decode(&request.selects).unwrap(),
+            selects: Selects::decode(&request).unwrap(),
             tenant: Arc::from(TENANT),
             shards: shards.to_vec(),
             limits: limits.clone(),

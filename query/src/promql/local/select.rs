@@ -8,7 +8,8 @@ use super::{Left, Run, segments};
 use crate::error::{Error, Result};
 use crate::fragment::{FragmentLimits, Sink};
 use crate::memory::{Account, Charge};
-use crate::promql::fragment::{self, Select};
+use crate::promql::counts::StepCounts;
+use crate::promql::fragment::{self, Request, Select};
 use crate::promql::functions::extended::Extension;
 use crate::promql::functions::native::{self, Column, Notes, Samples};
 use crate::promql::functions::range::{RangeFn, Windows};
@@ -18,7 +19,11 @@ use crate::promql::source::{SeriesSource, Wants};
 
 /// What a fragment asks of each shard, decoded once.
 #[derive(Debug)]
-pub(super) struct Selects(Vec<Prepared>);
+pub(super) struct Selects {
+    all: Vec<Prepared>,
+    /// Whether samples are counted by step.
+    count_steps: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -56,6 +61,15 @@ pub(super) struct Evaluated {
 pub(super) struct ShardDone {
     groups: Vec<Option<Groups>>,
     samples_read: u64,
+    /// Of each selector that is evaluated here, where they are asked for.
+    counts: Vec<Option<Counted>>,
+}
+
+/// Samples by step, and the memory that they take.
+#[derive(Debug)]
+pub(super) struct Counted {
+    counts: StepCounts,
+    _held: Charge,
 }
 
 /// The groups of the shards so far, merged in the order of the shards: sums of floats depend on it.
@@ -63,13 +77,14 @@ pub(super) struct ShardDone {
 pub(super) struct Merged(ShardDone);
 
 impl Selects {
-    pub(super) fn decode(selects: &[Select]) -> Result<Self> {
-        selects.iter().map(Prepared::decode).collect::<Result<_>>().map(Self)
+    pub(super) fn decode(request: &Request) -> Result<Self> {
+        let all = request.selects.iter().map(Prepared::decode).collect::<Result<_>>()?;
+        Ok(Self { all, count_steps: request.count_steps })
     }
 
     /// Whether nothing but groups is asked for, which are sent at the end.
     pub(super) fn are_grouped(&self) -> bool {
-        self.0.iter().all(|select| select.group.is_some() && select.pushed.is_some())
+        self.all.iter().all(|select| select.group.is_some() && select.pushed.is_some())
     }
 
     /// Evaluates all selectors over a shard.
@@ -81,19 +96,31 @@ impl Selects {
         left: &Left,
         sink: &mut Sink<'_>,
     ) -> Result<ShardDone> {
-        let mut run = Run { limits, left, frames: Frames::new(left, sink) };
+        let mut run = Run { limits, left, frames: Frames::new(left, sink), counted: None };
         run.frames.begin(shard)?;
-        let mut groups = Vec::with_capacity(self.0.len());
-        for (position, select) in self.0.iter().enumerate() {
+        let mut groups = Vec::with_capacity(self.all.len());
+        let mut counts = Vec::new();
+        for (position, select) in self.all.iter().enumerate() {
+            run.counted = self.counted(select, limits)?;
             groups.push(run.select(position as u32, select, source)?);
+            counts.push(run.counted.take());
         }
-        Ok(ShardDone { groups, samples_read: run.frames.finish_shard()? })
+        Ok(ShardDone { groups, samples_read: run.frames.finish_shard()?, counts })
     }
 
     /// Groups of no shard yet.
     pub(super) fn merge(&self, limits: &FragmentLimits) -> Result<Merged> {
-        let groups = self.0.iter().map(|select| select.groups(limits.memory.open())).collect::<Result<_>>()?;
-        Ok(Merged(ShardDone { groups, samples_read: 0 }))
+        let groups = self.all.iter().map(|select| select.groups(limits.memory.open())).collect::<Result<_>>()?;
+        let counts = self.all.iter().map(|select| self.counted(select, limits)).collect::<Result<_>>()?;
+        Ok(Merged(ShardDone { groups, samples_read: 0, counts }))
+    }
+
+    /// Counts of nothing yet, if the selector's samples are to be counted here. Raw ones are where they are evaluated.
+    fn counted(&self, select: &Prepared, limits: &FragmentLimits) -> Result<Option<Counted>> {
+        let Some(pushed) = select.pushed.as_ref().filter(|_| self.count_steps) else { return Ok(None) };
+        let steps = pushed.windows.count;
+        let held = limits.memory.charge(StepCounts::bytes(steps))?;
+        Ok(Some(Counted { counts: StepCounts::new(steps), _held: held }))
     }
 }
 
@@ -106,6 +133,11 @@ impl Merged {
                 mine.absorb(other, left)?;
             }
         }
+        for (mine, other) in self.0.counts.iter_mut().zip(done.counts) {
+            if let (Some(mine), Some(other)) = (mine, other) {
+                mine.counts.add(&other.counts);
+            }
+        }
         Ok(())
     }
 
@@ -116,6 +148,11 @@ impl Merged {
         for (position, groups) in (0..).zip(self.0.groups) {
             if let Some(groups) = groups {
                 groups.send(position, &mut frames)?;
+            }
+        }
+        for (position, counted) in (0..).zip(self.0.counts) {
+            if let Some(counted) = counted {
+                frames.step_counts(position, &counted.counts)?;
             }
         }
         frames.finish()
@@ -234,6 +271,12 @@ impl Run<'_, '_> {
         self.charge(weight)?;
         evaluated.samples += weight;
         let mut column = lane.eval(samples)?;
+        if let Some(counted) = &mut self.counted {
+            match lane.pushed.function.wants_stale_markers() {
+                true => counted.counts.instants(&column),
+                false => counted.counts.windows(samples, &lane.windows),
+            }
+        }
         for (note, count) in lane.notes.drain() {
             evaluated.has_notes = true;
             self.frames.note(position, labels, note, count);

@@ -171,6 +171,7 @@ pub(crate) fn context() -> QueryContext {
         deadline: Instant::now() + Duration::from_secs(60),
         strict: true,
         no_cache: false,
+        count_steps: false,
         memory: Account::unbounded(),
     }
 }
