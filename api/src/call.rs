@@ -261,13 +261,13 @@ async fn accept_query(api: &Api, path: &RawPathParams, request: Request) -> Resu
         (Bytes::new(), api.budget().take(0)?)
     };
     held.grow(Params::decoded_bytes(&form_body, &uri))?;
-    let params = Params::parse(&form_body, &uri);
+    let params = Params::parse(&form_body, &uri)?;
     let (method, headers, path) = (parts.method, parts.headers, pairs(path));
     Ok(Call { api: api.clone(), tenant, method, headers, params, path, body: Bytes::new(), held })
 }
 
 async fn accept_body(api: &Api, path: &RawPathParams, request: Request, bytes_max: usize) -> Result<Call, ApiError> {
-    let params = Params::parse(&[], request.uri());
+    let params = Params::parse(&[], request.uri())?;
     let (parts, inner) = request.into_parts();
     api.check_ready()?;
     let tenant = tenant_of(&parts.headers, api.config().require_tenant)?;

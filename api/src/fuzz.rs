@@ -227,7 +227,7 @@ fn stored_records(bytes: &[u8]) {
 fn form(bytes: &[u8]) {
     let query = std::str::from_utf8(bytes).unwrap_or_default();
     let uri: Uri = format!("/x?{query}").parse().unwrap_or_default();
-    let params = Params::parse(bytes, &uri);
+    let Ok(params) = Params::parse(bytes, &uri) else { return };
     for (name, value) in params.iter() {
         ignore(params.required(name));
         ignore(crate::time::prom_time_ms(value).ok_or(ApiError::Timeout));
@@ -266,7 +266,7 @@ fn times(bytes: &[u8]) {
 }
 
 fn tempo_params(bytes: &[u8]) {
-    let params = Params::parse(bytes, &Uri::from_static("/"));
+    let Ok(params) = Params::parse(bytes, &Uri::from_static("/")) else { return };
     ignore(crate::tempo::search_of(&params, &ApiConfig::default(), NOW_MS * 1_000_000));
     for (name, _) in params.iter() {
         ignore(crate::tempo::trace_id_of(name));

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod memory;
 pub mod model;
 pub mod part;
+pub mod re2;
 pub mod read_at;
 mod retry;
 pub mod rows;

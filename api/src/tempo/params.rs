@@ -218,7 +218,7 @@ mod tests {
 
     fn of(query: &str) -> Result<SearchRequest, ApiError> {
         let uri: Uri = format!("/api/search?{query}").parse().unwrap();
-        search(&Params::parse(&[], &uri), &ApiConfig::default(), 1_700_000_000_000_000_000)
+        search(&Params::parse(&[], &uri).unwrap(), &ApiConfig::default(), 1_700_000_000_000_000_000)
     }
 
     #[test]

@@ -3,8 +3,18 @@
 /// Spaces between two columns.
 const GAP: &str = "  ";
 
+/// The text as it may go to a terminal: control characters, which labels may have, are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 /// Rows with a head. Columns are as wide as their widest cell; the last one, and those of numbers, are to the right.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
     let widths: Vec<usize> =
@@ -15,7 +25,7 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     };
     let right: Vec<bool> = (0..columns).map(is_right).collect();
     let mut out = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let fill = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
@@ -38,5 +48,14 @@ mod tests {
         let rows = [row(["A", "COUNT", "LAST"]), row(["long", "7", "x"]), row(["b", "", "yy"])];
         assert_eq!(aligned(&rows), "A     COUNT  LAST\nlong      7     x\nb              yy\n");
         assert_eq!(aligned(&[]), "");
+    }
+
+    #[test]
+    fn nothing_in_a_cell_steers_the_terminal() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        assert_eq!(
+            aligned(&[row(["A\nB", "VALUE"]), row(["\u{1b}[31mé", "1"])]),
+            "A\\nB         VALUE\n\\u{1b}[31mé      1\n"
+        );
     }
 }

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use regex::Regex;
+use trine_store::re2;
 
 use self::json::JsonPath;
 pub(super) use self::label_filter::Filter;
@@ -220,10 +221,7 @@ fn compile_format(format: &LabelFormat) -> Result<(String, FormatSource)> {
 
 /// A pattern with a bound on its compiled size.
 fn regex(pattern: &str) -> Result<Regex> {
-    regex::RegexBuilder::new(pattern)
-        .size_limit(10 << 20)
-        .build()
-        .map_err(|e| Error::Parse { message: format!("parse error : error parsing regexp: {e}") })
+    re2::compile(pattern).map_err(|e| Error::Parse { message: format!("parse error : error parsing regexp: {e}") })
 }
 
 /// Adds the labels that stages read.

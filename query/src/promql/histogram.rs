@@ -66,6 +66,12 @@ impl Buckets {
         self.count.push(count);
     }
 
+    /// Runs of buckets without a gap.
+    fn spans_count(&self) -> usize {
+        let gaps = self.index.windows(2).filter(|pair| pair[0].checked_add(1) != Some(pair[1])).count();
+        gaps + usize::from(!self.index.is_empty())
+    }
+
     fn map(&mut self, f: impl Fn(f64) -> f64) {
         self.count.iter_mut().for_each(|c| *c = f(*c));
     }
@@ -80,6 +86,9 @@ impl Buckets {
         self.index == other.index && bits(self) == bits(other)
     }
 }
+
+/// Bytes that Prometheus counts for a histogram of floats without any bucket.
+const GO_BYTES: u64 = 168;
 
 /// A native histogram.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -151,9 +160,12 @@ impl Histogram {
         (size_of::<Self>() + buckets * (size_of::<i32>() + size_of::<f64>())) as u64
     }
 
-    /// Samples that it counts for in limits and statistics: one for each 16 bytes.
+    /// Samples that it counts for in limits and statistics: one for each 16 bytes that Prometheus takes for it and its time, where
+    /// spans, buckets and custom bounds take 8 bytes each.
     pub fn weight(&self) -> u64 {
-        self.bytes().div_ceil(16)
+        let parts = [&self.positive, &self.negative].map(|buckets| buckets.index.len() + buckets.spans_count());
+        let parts = parts.iter().sum::<usize>() + self.bounds().len();
+        (GO_BYTES + 8 * parts as u64 + 8) / 16
     }
 
     fn positive_bucket(&self, index: i32, count: f64) -> Bucket {

@@ -1,5 +1,6 @@
 //! What parses and still makes no sense, or is not evaluated, in Tempo's words.
 use regex::Regex;
+use trine_store::re2;
 
 use crate::error::{Error, Result};
 use crate::traceql::ast::{
@@ -189,7 +190,7 @@ fn binary_type(expr: &FieldExpr, op: BinaryOp, left: &FieldExpr, right: &FieldEx
             return Err(invalid(format_args!("invalid regex: the right side must be a string: {expr}")));
         };
         if let Err(error) = compile(pattern) {
-            return Err(invalid(format_args!("invalid regex: {pattern}: {error}")));
+            return Err(invalid(format_args!("invalid regex: {pattern}: error parsing regexp: {error}")));
         }
     }
     Ok(match (op.is_arithmetic(), l) {
@@ -201,8 +202,8 @@ fn binary_type(expr: &FieldExpr, op: BinaryOp, left: &FieldExpr, right: &FieldEx
 }
 
 /// The pattern as TraceQL matches it: against the whole text, the dot takes newlines too.
-pub(crate) fn compile(pattern: &str) -> std::result::Result<Regex, regex::Error> {
-    regex::RegexBuilder::new(&format!("^(?s:{pattern})$")).size_limit(10 << 20).build()
+pub(crate) fn compile(pattern: &str) -> std::result::Result<Regex, String> {
+    re2::compile(&format!("^(?s:{pattern})$"))
 }
 
 /// `= nil` of what every span has is refused.

@@ -4,6 +4,8 @@ use regex::Regex;
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Dot, Hir, HirKind, Look};
 
+use crate::re2;
+
 /// Most literals that a pattern is taken apart into; beyond, the regex engine does better.
 const LITERALS_MAX: usize = 64;
 
@@ -21,13 +23,14 @@ pub(crate) enum Pattern {
 impl Pattern {
     /// `pattern` is to match whole texts, its dot line breaks too. An error says what is wrong with it.
     pub(crate) fn new(pattern: &str) -> Result<Self, String> {
-        let anchored = format!("^(?s:{pattern})$");
-        let hir = regex_syntax::parse(&anchored).map_err(|e| e.to_string())?;
+        let anchored = re2::translate(&format!("^(?s:{pattern})$"))?;
+        let hir = regex_syntax::parse(&anchored).map_err(|e| re2::refusal(&e))?;
         if let Some(simple) = between_anchors(&hir).and_then(|inner| literals(&inner).or_else(|| prefix_of_any(&inner)))
         {
             return Ok(simple);
         }
-        let regex = regex::RegexBuilder::new(&anchored).size_limit(10 << 20).build().map_err(|e| e.to_string())?;
+        let regex =
+            regex::RegexBuilder::new(&anchored).size_limit(re2::SIZE_MAX).build().map_err(|e| re2::refusal(&e))?;
         let prefix = between_anchors(&hir).map(|inner| common_prefix(&inner)).unwrap_or_default();
         Ok(Self::Regex { prefix, regex })
     }
@@ -149,7 +152,7 @@ mod tests {
         ] {
             assert_eq!(shape(pattern), expected, "{pattern}");
         }
-        assert!(Pattern::new("(").unwrap_err().contains("unclosed group"));
+        assert!(Pattern::new("(").unwrap_err().contains("missing closing )"));
         assert!(Pattern::new(&format!("({}){{50000}}", "a".repeat(500))).is_err());
     }
 
@@ -160,7 +163,7 @@ mod tests {
             pattern in r"([ab.é]|[.][*+?]|\[ab\]|\(a\|bé\)|\||[(](a[.]\*|b)[)]|\^|\$|a\{1,2\}|\\b){0,6}",
             texts in prop::collection::vec("[abé\n]{0,5}", 1..20),
         ) {
-            let regex = Regex::new(&format!("^(?s:{pattern})$"));
+            let regex = re2::compile(&format!("^(?s:{pattern})$"));
             let ours = Pattern::new(&pattern);
             prop_assert_eq!(regex.is_ok(), ours.is_ok());
             let (Ok(regex), Ok(ours)) = (regex, ours) else { return Ok(()) };

@@ -127,7 +127,7 @@ mod tests {
     const NOW_MS: i64 = 1_700_000_000_000;
 
     fn parse(form: &str) -> Result<SearchRequest, String> {
-        let params = Params::parse(form.as_bytes(), &http::Uri::from_static("/"));
+        let params = Params::parse(form.as_bytes(), &http::Uri::from_static("/")).unwrap();
         SearchRequest::parse(&params, NOW_MS).map_err(|e| e.to_string())
     }
 

@@ -9,6 +9,7 @@ use console::{Color, Term, style};
 
 use self::scale::{Scale, Unit};
 use super::answer::{Answer, METRIC_NAME, Series};
+use crate::command::columns::printable;
 use crate::command::moment::utc;
 
 /// Characters of the area that is drawn on, and whether series are told apart by colours.
@@ -189,7 +190,7 @@ fn legend(out: &mut String, canvas: &Canvas, lines: &[Line], scale: &Scale) {
             }
         };
         let mark = coloured(canvas, number, "━━");
-        writeln!(out, "{mark} {}  {numbers}", line.name).expect("writing to a string does not fail");
+        writeln!(out, "{mark} {}  {numbers}", printable(&line.name)).expect("writing to a string does not fail");
     }
     if let Some(more) = lines.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
         writeln!(out, "and {more} more series").expect("writing to a string does not fail");

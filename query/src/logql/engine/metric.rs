@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use regex::Regex;
 use trine_store::index::MatchOp;
 use trine_store::model::Labels;
+use trine_store::re2;
 
 use super::aggregate::aggregate;
 use super::ask::{Account, ask};
@@ -242,8 +242,9 @@ fn label_replace(
     pattern: &str,
     work: &mut Work,
 ) -> Result<Vec<Series>> {
-    let regex = Regex::new(&format!("^(?s:{pattern})$"))
-        .map_err(|e| Error::Parse { message: format!("parse error : invalid regex in label_replace: {e}") })?;
+    let regex = re2::compile(&format!("^(?s:{pattern})$")).map_err(|e| Error::Parse {
+        message: format!("parse error : invalid regex in label_replace: error parsing regexp: {e}"),
+    })?;
     let memory = work.held.account().clone();
     let mut out = Collector::new(work);
     for series in input {

@@ -1,6 +1,6 @@
 //! Selectors, pipelines and label filters.
-use regex::Regex;
 use trine_store::index::{MatchOp, Matcher};
+use trine_store::re2;
 
 use super::super::ast::{
     Compare, Extraction, LabelFilter, LabelFormat, LabelPick, LineFilter, LineOp, LineTerm, LogExpr, Stage,
@@ -143,7 +143,7 @@ fn logfmt(c: &mut Cursor<'_>) -> Result<Stage> {
 
 fn regexp(c: &mut Cursor<'_>) -> Result<Stage> {
     let pattern = c.expect_string()?;
-    let regex = Regex::new(&pattern).map_err(|e| meaning(&format!("error parsing regexp: {e}")))?;
+    let regex = re2::compile(&pattern).map_err(|e| meaning(&format!("error parsing regexp: {e}")))?;
     if regex.capture_names().flatten().next().is_none() {
         return Err(meaning("at least one named capture must be supplied"));
     }

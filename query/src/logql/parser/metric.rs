@@ -1,4 +1,6 @@
 //! Metric expressions: range and vector aggregations, binary operations, functions, literals.
+use trine_store::re2;
+
 use super::super::ast::{
     AggregateOp, BinaryExpr, BinaryOp, Compare, Conversion, Expr, Group, Grouping, LogExpr, Matching, MetricExpr,
     RangeExpr, RangeOp, Unwrap,
@@ -174,25 +176,9 @@ fn label_replace(c: &mut Cursor<'_>, depth: usize) -> Result<MetricExpr> {
     };
     let (dst, replacement, src, regex) = (text()?, text()?, text()?, text()?);
     c.expect_op(")", ")")?;
-    regex::Regex::new(&format!("^(?:{regex})$"))
-        .map_err(|e| meaning(&format!("invalid regex in label_replace: {}", go_regex_error(&regex, &e))))?;
+    re2::translate(&format!("^(?:{regex})$"))
+        .map_err(|e| meaning(&format!("invalid regex in label_replace: error parsing regexp: {e}")))?;
     Ok(MetricExpr::LabelReplace { expr: Box::new(inner), dst, replacement, src, regex })
-}
-
-/// The error in the words of Go's regexp package, where it is an escape that is not known.
-fn go_regex_error(pattern: &str, error: &regex::Error) -> String {
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        if c == '\\' {
-            match chars.next() {
-                Some(e) if e.is_ascii_alphabetic() && !"dDsSwWbBAzntrfvaxpPQEC".contains(e) => {
-                    return format!("error parsing regexp: invalid escape sequence: `\\{e}`");
-                }
-                _ => {}
-            }
-        }
-    }
-    format!("error parsing regexp: {error}")
 }
 
 /// An operand of a function: a metric expression.

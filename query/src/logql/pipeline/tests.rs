@@ -120,11 +120,7 @@ fn stages() {
         ),
         ("| line_format `{{range .app}}x{{end}}`", "l", "unsupported: template expression \"range .app\""),
         ("| line_format `{{ .app | fromJson }}`", "l", "unsupported: template expression \"fromJson\""),
-        (
-            "|~ \"(\"",
-            "l",
-            "parse error : error parsing regexp: regex parse error:\n    (\n    ^\nerror: unclosed group",
-        ),
+        ("|~ \"(\"", "l", "parse error : error parsing regexp: missing closing ): `(`"),
     ] {
         assert_eq!(run(stages, line), expected, "{stages}  over  {line}");
     }

@@ -1,5 +1,6 @@
 //! `label_replace` and `label_join`.
-use regex::{Captures, Regex};
+use regex::Captures;
+use trine_store::re2;
 
 use super::{Evaluator, Series, Val, execution, merge_same_labels};
 use crate::error::Result;
@@ -28,7 +29,7 @@ impl Evaluator {
         let [target, replacement, source, pattern] = texts.as_slice() else {
             return execution("label_replace needs four strings");
         };
-        let Ok(regex) = Regex::new(&format!("^(?s:{pattern})$")) else {
+        let Ok(regex) = re2::compile(&format!("^(?s:{pattern})$")) else {
             return execution(format!("invalid regular expression in label_replace(): {pattern}"));
         };
         if target.is_empty() {

@@ -89,12 +89,17 @@ impl Groups {
         }
         let key = Labels::decode(&self.key)
             .map_err(|e| Error::Corrupt { what: "labels of a series", reason: e.to_string() })?;
-        left.samples(Cells::values_count(self.partial, self.steps))?;
-        self.held.add(Cells::bytes(self.partial, self.steps) + labels_bytes(&key))?;
+        self.make_room(&key, left)?;
         let mut cells = Cells::new(self.partial, self.steps);
         cells.add(column);
         self.cells.insert(key, cells);
         Ok(())
+    }
+
+    /// Charges one more group.
+    fn make_room(&mut self, key: &Labels, left: &Left) -> Result<()> {
+        left.values((self.cells.len() as u64 + 1) * Cells::values_count(self.partial, self.steps))?;
+        Ok(self.held.add(Cells::bytes(self.partial, self.steps) + labels_bytes(key))?)
     }
 
     /// Takes over the groups of the next shard.
@@ -103,14 +108,12 @@ impl Groups {
             *self = other;
             return Ok(());
         }
-        let each = Cells::bytes(self.partial, self.steps);
         for (key, cells) in other.cells {
             if let Some(known) = self.cells.get_mut(&key) {
                 known.merge(0, &cells.columns());
-                left.give_back(Cells::values_count(self.partial, self.steps));
                 continue;
             }
-            self.held.add(each + labels_bytes(&key))?;
+            self.make_room(&key, left)?;
             self.cells.insert(key, cells);
         }
         Ok(())
@@ -123,7 +126,6 @@ impl Groups {
         }
         for (key, cells) in other.cells {
             self.merge_at(first, &key, &cells.columns(), left)?;
-            left.give_back(Cells::values_count(self.partial, other.steps));
         }
         Ok(())
     }
@@ -135,8 +137,7 @@ impl Groups {
 
     fn merge_at(&mut self, first: usize, key: &Labels, columns: &[Vec<f64>], left: &Left) -> Result<()> {
         if !self.cells.contains_key(key) {
-            left.samples(Cells::values_count(self.partial, self.steps))?;
-            self.held.add(Cells::bytes(self.partial, self.steps) + labels_bytes(key))?;
+            self.make_room(key, left)?;
             self.cells.insert(key.clone(), Cells::new(self.partial, self.steps));
         }
         if let Some(cells) = self.cells.get_mut(key) {

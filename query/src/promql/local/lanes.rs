@@ -303,6 +303,29 @@ mod tests {
         assert_eq!(memory.held_bytes(), 0);
     }
 
+    /// Found by a user: groups of shards that others worked on counted, so that chance decided.
+    #[test]
+    fn the_limit_of_groups_is_the_same_whoever_helps() {
+        let shards: Vec<_> = (0..9).map(shard).collect();
+        let (memory, helpers) = (QueryMemory::new(1 << 30, 1 << 30), Helpers::new(3));
+        // 9 shards of 40 series with 46 samples in the range; their groups hold less.
+        let samples = 9 * 40 * 46;
+        for samples_max in [samples, samples - 1] {
+            for _ in 0..20 {
+                let mut job = job("sum by (of) (m)", &shards, &limits(&memory, &helpers));
+                job.left = Left::new(&Request { samples_max, ..Request::default() }, &job.limits);
+                let job = Arc::new(job);
+                let merged = job.selects.merge(&job.limits).unwrap();
+                let ran = together(&job, 0, merged, &mut |_| Ok(()));
+                assert_eq!(ran.is_ok(), samples_max == samples);
+                settled(&helpers, 3);
+            }
+        }
+        let limits = limits(&memory, &helpers);
+        let left = Left::new(&Request { samples_max: 100, ..Request::default() }, &limits);
+        assert!(left.values(100).is_ok() && left.values(101).is_err());
+    }
+
     #[test]
     fn the_limit_of_samples_is_that_of_all_shards_together() {
         let shards: Vec<_> = (0..9).map(shard).collect();

@@ -10,21 +10,29 @@ use crate::promql::fragment::Request;
 #[derive(Debug)]
 pub(super) struct Left {
     samples: AtomicU64,
+    samples_max: u64,
     reply_bytes: AtomicU64,
 }
 
 impl Left {
     pub(super) fn new(request: &Request, limits: &FragmentLimits) -> Self {
         let reply_bytes = AtomicU64::new(limits.reply_bytes_max);
-        Self { samples: AtomicU64::new(request.samples_max.min(limits.samples_max)), reply_bytes }
+        let samples_max = request.samples_max.min(limits.samples_max);
+        Self { samples: AtomicU64::new(samples_max), samples_max, reply_bytes }
     }
 
-    /// Takes samples that are read or values that are held. Errors: [`crate::Error::Limit`].
+    /// Whether the groups of one aggregation may hold so many values: as many as samples may be read, whatever other shards hold at
+    /// that moment, so that a question is always answered or never. Errors: [`crate::Error::Limit`].
+    pub(super) fn values(&self, count: u64) -> Result<()> {
+        if count > self.samples_max { Err(too_many_samples()) } else { Ok(()) }
+    }
+
+    /// Takes samples that are read. Errors: [`crate::Error::Limit`].
     pub(super) fn samples(&self, count: u64) -> Result<()> {
         take(&self.samples, count)
     }
 
-    /// Values are no longer held.
+    /// Samples are going to be read again.
     pub(super) fn give_back(&self, count: u64) {
         self.samples.fetch_add(count, Ordering::Relaxed);
     }

@@ -131,7 +131,7 @@ impl Step {
         }
         if let (BinaryOp::Regex | BinaryOp::NotRegex, FieldExpr::Static(Static::Str(pattern))) = (op, right) {
             let regex = compile(pattern).map_err(|e| Error::Parse {
-                message: format!("invalid TraceQL query: invalid regex: {pattern}: {e}"),
+                message: format!("invalid TraceQL query: invalid regex: {pattern}: error parsing regexp: {e}"),
             })?;
             return Ok(Self::Match { regex, negated: op == BinaryOp::NotRegex });
         }
