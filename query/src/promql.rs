@@ -9,6 +9,7 @@ mod annotations;
 pub mod ast;
 mod census;
 mod check;
+pub mod chunk;
 mod columns;
 mod counts;
 mod engine;

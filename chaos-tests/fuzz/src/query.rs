@@ -1,8 +1,9 @@
 //! Texts of queries.
 use trine_query::{logql, promql, traceql};
 
-pub(crate) const TARGETS: [crate::Decoder; 5] = [
+pub(crate) const TARGETS: [crate::Decoder; 6] = [
     ("promql", |bytes| on_text(bytes, promql_text)),
+    ("remote_read_chunks", remote_read_chunks),
     ("promql_selector", |bytes| on_text(bytes, |text| drop(promql::parse_selector(text)))),
     ("logql", |bytes| on_text(bytes, logql_text)),
     ("traceql", |bytes| on_text(bytes, traceql_text)),
@@ -47,4 +48,26 @@ fn traceql_text(text: &str) {
 fn traceql_field(text: &str) {
     drop(traceql::parser::parse_field(text));
     traceql::duration::parse_go(text);
+}
+
+/// A frame of the stream that an export reads, or by the first byte one kind of the chunks in it.
+fn remote_read_chunks(bytes: &[u8]) {
+    use trine_query::promql::chunk::{Split, decode, histogram, split};
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let mut samples_count = 0usize;
+    let ended = match kind % 4 {
+        0 => decode(bytes, |_, _| samples_count += 1),
+        1 => histogram::decode(bytes, false, |_, _| samples_count += 1),
+        2 => histogram::decode(bytes, true, |_, _| samples_count += 1),
+        _ => {
+            if let Split::Frame { from, to } = split(bytes) {
+                assert!(from <= to && to <= bytes.len());
+            }
+            return;
+        }
+    };
+    histogram::is_gauge(bytes);
+    // A chunk says in its first two bytes how many samples it has.
+    let said = bytes.first_chunk().map_or(0, |b| usize::from(u16::from_be_bytes(*b)));
+    assert!(samples_count <= said && (ended.is_err() || samples_count == said));
 }

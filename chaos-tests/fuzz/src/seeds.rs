@@ -32,6 +32,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "wal_segment" => wal_segment().into_iter().collect(),
         "promql" | "promql_eval" => texts(&PROMQL),
         "promql_selector" => texts(&["up", r#"{__name__=~"a|b", job!="x", i!~"y.*"}"#]),
+        "remote_read_chunks" => read_chunks(),
         "logql" | "logql_eval" => texts(&LOGQL),
         "log_line" => [texts(&sample::LINES), lines_with_queries()].concat(),
         "traceql" => texts(&TRACEQL),
@@ -242,6 +243,13 @@ fn loki_protobuf() -> Vec<u8> {
     let pair = [sample::field(1, b"k"), sample::field(2, b"v")].concat();
     let entry = [sample::field(1, &time), sample::field(2, b"a line"), sample::field(3, &pair)].concat();
     sample::field(1, &[sample::field(1, br#"{app="a", b="c"}"#), sample::field(2, &entry)].concat())
+}
+
+/// Two floats; a histogram of integers and one of floats, both of nothing; a frame.
+fn read_chunks() -> Vec<Vec<u8>> {
+    let floats = [&[0, 0, 2, 0xd0, 0x0f][..], &1f64.to_bits().to_be_bytes(), &[0xe8, 0x07, 0]].concat();
+    let histogram = |kind: u8, zeros: usize| [&[kind, 0, 1][..], &vec![0; zeros]].concat();
+    vec![floats, histogram(1, 11), histogram(2, 28), vec![3, 3, 0, 0, 0, 0, 7, 8, 9]]
 }
 
 const TIME_MS: i64 = sample::NOW_S * 1000;

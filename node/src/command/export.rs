@@ -3,7 +3,6 @@
 //! A metric at a time, read as a stream of chunks: what is held is a frame of them. A metric that a node will not read at once
 //! is read a series at a time, and a series that is too long in windows, so the text's order never changes: families, in them
 //! series, in them times. Native histograms go as classic ones; exemplars stand behind the samples that they came with.
-mod chunk;
 mod classic;
 mod exemplar;
 mod family;

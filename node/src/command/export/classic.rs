@@ -3,10 +3,7 @@
 //! With bounds of their own nothing is lost. Of exponential ones a sample has the bounds of the buckets that it has, and where a
 //! bucket has no neighbour its lower bound, too, so that nobody interpolates over the gap; that bounds come and go, and which of
 //! a negative bucket's bounds belongs to it, is lost.
-use super::chunk::histogram::Native;
-
-/// Schema of histograms with bounds of their own.
-pub(super) const CUSTOM: i64 = -53;
+use trine_query::promql::chunk::histogram::{CUSTOM, Native};
 
 /// A bound, and the count of what is no larger.
 pub(super) type Bucket = (f64, f64);

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use serde_json::Value as Json;
+use trine_query::promql::chunk::{Split, split};
 use trine_store::index::{MatchOp, Matcher};
 
 use super::Range;
@@ -12,13 +13,6 @@ use super::series::Labels;
 use super::wire::{ChunkedReadResponse, LabelMatcher, Query, ReadRequest};
 use crate::command::url::server_url;
 use crate::error::{Error, chain};
-
-/// A longer frame is no frame.
-const FRAME_BYTES_MAX: usize = 256 << 20;
-/// Of the checksum before a frame's message.
-const CHECKSUM_BYTES: usize = 4;
-/// Of a frame's length.
-const VARINT_BYTES_MAX: usize = 10;
 
 /// A node, over HTTP.
 #[derive(Debug)]
@@ -234,31 +228,6 @@ impl Stream {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Split {
-    /// Where the first frame's message is.
-    Frame {
-        from: usize,
-        to: usize,
-    },
-    More,
-    Damaged,
-}
-
-/// Looks for a whole frame: varint length, four bytes of checksum, the message. TCP has checked the bytes; the checksum is
-/// for readers of files.
-fn split(buffer: &[u8]) -> Split {
-    let mut rest = buffer;
-    let Ok(len) = prost::decode_length_delimiter(&mut rest) else {
-        return if buffer.len() < VARINT_BYTES_MAX { Split::More } else { Split::Damaged };
-    };
-    if len > FRAME_BYTES_MAX {
-        return Split::Damaged;
-    }
-    let from = buffer.len() - rest.len() + CHECKSUM_BYTES;
-    if buffer.len() >= from + len { Split::Frame { from, to: from + len } } else { Split::More }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,17 +247,5 @@ mod tests {
         assert_eq!((exemplar.value, exemplar.time_ms), (f64::INFINITY, 1_600_096_945_479));
         let json = json.replace("+Inf", "x");
         assert_eq!(serde_json::from_str::<FoundExemplar>(&json).unwrap().read(), None);
-    }
-
-    #[test]
-    fn frames_are_taken_whole() {
-        let mut bytes = vec![3, 0, 0, 0, 0, 7, 8, 9, 200];
-        assert_eq!(split(&bytes), Split::Frame { from: 5, to: 8 });
-        for cut in 0..8 {
-            assert_eq!(split(&bytes[..cut]), Split::More, "{cut}");
-        }
-        bytes.splice(0..1, [0xff; 10]);
-        assert_eq!(split(&bytes), Split::Damaged);
-        assert_eq!(split(&[0xff, 0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 0, 0]), Split::Damaged);
     }
 }

@@ -2,7 +2,8 @@
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 
-use super::chunk::{self, histogram};
+use trine_query::promql::chunk::{self, histogram};
+
 use super::classic;
 use super::exemplar::{Exemplar, Pending};
 use super::family::{Form, Head};

@@ -1,14 +1,16 @@
-//! Reads Prometheus' XOR chunk: float samples; native histograms are [`histogram`]'s. Layout: `tsdb/docs/format/chunks.md` of
-//! Prometheus.
+//! Reads what a server of Prometheus' remote read streams: frames, and in them chunks. Here is the XOR chunk, of float samples; native
+//! histograms are [`histogram`]'s. Layout: `tsdb/docs/format/chunks.md` of Prometheus.
 mod bits;
-pub(super) mod histogram;
+mod frame;
+pub mod histogram;
 
-pub(super) use bits::Damaged;
+pub use bits::Damaged;
+pub use frame::{Split, split};
 
 use bits::{Bits, Xor};
 
-/// Calls `see` with the time, ms, and value of each sample.
-pub(super) fn decode(bytes: &[u8], mut see: impl FnMut(i64, f64)) -> Result<(), Damaged> {
+/// Calls `see` with the time, ms, and value of each sample. Errors: a chunk that ends early, or says what no writer says.
+pub fn decode(bytes: &[u8], mut see: impl FnMut(i64, f64)) -> Result<(), Damaged> {
     let mut r = Bits::of(bytes);
     let count = r.take(16)?;
     let (mut time_ms, mut delta) = (0i64, 0i64);

@@ -3,7 +3,7 @@
 /// A chunk that ends before its samples do, or says what no writer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a chunk of samples is damaged at bit {at}")]
-pub(in super::super) struct Damaged {
+pub struct Damaged {
     at: usize,
 }
 

@@ -2,32 +2,34 @@
 //!
 //! A chunk has one layout of buckets; of each sample there are the counts alone.
 use super::bits::{Bits, Damaged, Xor};
-use crate::command::export::classic::CUSTOM;
+use crate::promql::histogram;
 
+/// Schema of histograms with bounds of their own.
+pub const CUSTOM: i64 = histogram::CUSTOM as i64;
 /// In the flags: the counts go up and down.
 const GAUGE: u64 = 0b11;
 
 /// A native histogram. Buckets are (index, count), indices rising.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in super::super) struct Native {
-    pub(in super::super) schema: i64,
-    pub(in super::super) zero_threshold: f64,
-    pub(in super::super) zero: f64,
-    pub(in super::super) count: f64,
-    pub(in super::super) sum: f64,
-    pub(in super::super) positive: Vec<(i64, f64)>,
-    pub(in super::super) negative: Vec<(i64, f64)>,
+pub struct Native {
+    pub schema: i64,
+    pub zero_threshold: f64,
+    pub zero: f64,
+    pub count: f64,
+    pub sum: f64,
+    pub positive: Vec<(i64, f64)>,
+    pub negative: Vec<(i64, f64)>,
     /// Upper bounds, rising, of those with bounds of their own.
-    pub(in super::super) custom: Vec<f64>,
+    pub custom: Vec<f64>,
 }
 
 /// Whether the chunk's counts go up and down.
-pub(in super::super) fn is_gauge(bytes: &[u8]) -> bool {
+pub fn is_gauge(bytes: &[u8]) -> bool {
     bytes.get(2).is_some_and(|flags| u64::from(flags >> 6) == GAUGE)
 }
 
-/// Calls `see` with the time, ms, and value of each sample.
-pub(in super::super) fn decode(bytes: &[u8], is_float: bool, mut see: impl FnMut(i64, &Native)) -> Result<(), Damaged> {
+/// Calls `see` with the time, ms, and value of each sample. Errors: as [`super::decode`].
+pub fn decode(bytes: &[u8], is_float: bool, mut see: impl FnMut(i64, &Native)) -> Result<(), Damaged> {
     let mut r = Bits::of(bytes);
     let samples_count = r.take(16)?;
     r.take(8)?;
