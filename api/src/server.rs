@@ -42,6 +42,7 @@ pub fn otlp_grpc_router(api: &Api) -> Router {
 fn finish(routes: Router<Api>, api: &Api) -> Router {
     let compress = CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(256)));
     routes
+        .method_not_allowed_fallback(|| async { reply::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n") })
         .fallback(|| async { reply::text(StatusCode::NOT_FOUND, "404 page not found\n") })
         .layer(axum::middleware::from_fn(cors::layer))
         .layer(axum::middleware::from_fn(drain::layer))

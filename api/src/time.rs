@@ -10,10 +10,29 @@ pub(crate) const TIME_MS_MIN: i64 = i64::MIN / 4;
 pub(crate) const TIME_MS_MAX: i64 = i64::MAX / 4;
 
 fn rfc3339_ns(text: &str) -> Option<i128> {
-    if text.len() < 20 || text.as_bytes()[4] != b'-' {
-        return None;
-    }
-    Some(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond())
+    is_rfc3339(text).then(|| text.parse::<jiff::Timestamp>().ok()).flatten().map(jiff::Timestamp::as_nanosecond)
+}
+
+/// Whether `text` is written as Go reads RFC 3339: the library that reads it takes much else, as RFC 9557 has it.
+fn is_rfc3339(text: &str) -> bool {
+    const SHAPE: &[u8] = b"dddd-dd-ddTdd:dd:dd";
+    let has_shape = |bytes: &[u8], shape: &[u8]| {
+        bytes.len() == shape.len()
+            && bytes.iter().zip(shape).all(|(b, s)| if *s == b'd' { b.is_ascii_digit() } else { b == s })
+    };
+    let Some((time, rest)) = text.as_bytes().split_at_checked(SHAPE.len()) else { return false };
+    let fraction = match rest {
+        [b'.' | b',', digits @ ..] => 1 + digits.iter().take_while(|b| b.is_ascii_digit()).count(),
+        _ => 0,
+    };
+    let is_zone = match &rest[fraction..] {
+        b"Z" => true,
+        [b'+' | b'-', offset @ ..] => {
+            has_shape(offset, b"dd:dd") && offset[..2] <= b"24"[..] && offset[3..] < b"60"[..]
+        }
+        _ => false,
+    };
+    has_shape(time, SHAPE) && time[17..] < b"60"[..] && fraction != 1 && is_zone
 }
 
 fn clamp_ns(ns: i128) -> i64 {
@@ -23,7 +42,7 @@ fn clamp_ns(ns: i128) -> i64 {
 /// Float Unix seconds rounded to milliseconds, or RFC 3339; the result is in milliseconds.
 pub(crate) fn prom_time_ms(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
-        if seconds.is_nan() || text.trim() != text {
+        if !seconds.is_finite() {
             return None;
         }
         let ms = seconds.trunc() * 1000.0 + (seconds.fract() * 1000.0).round();
@@ -151,8 +170,24 @@ mod tests {
             ("2015-07-01T22:10:51.781+02:00", Some(1_435_781_451_781)),
             ("1600096945479", Some(1_600_096_945_479_000)),
             (PROM_MIN, Some(TIME_MS_MIN)),
+            ("2015-07-01T20:10:51,5Z", Some(1_435_781_451_500)),
+            ("2015-07-01T20:10:51-24:00", Some(1_435_867_851_000)),
+            ("2015-07-01t20:10:51Z", None),
+            ("2015-07-01T20:10:51z", None),
+            ("2015-07-01 20:10:51Z", None),
+            ("2015-07-01T20:10:60Z", None),
+            ("2015-07-01T20:10:51+25:00", None),
+            ("2015-07-01T20:10:51+02:60", None),
+            ("2015-07-01T20:10:51+02", None),
+            ("2015-07-01T20:10:51.Z", None),
+            ("2015-07-01T20:10:51", None),
+            ("2015-07-01T20:10:51Z[UTC]", None),
+            ("2015-02-30T20:10:51Z", None),
             ("x", None),
             ("NaN", None),
+            ("-Inf", None),
+            ("1e999", None),
+            (" 4", None),
             ("", None),
         ] {
             assert_eq!(prom_time_ms(text), ms, "{text}");

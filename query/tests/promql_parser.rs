@@ -90,7 +90,7 @@ fn rules_that_people_use() {
 #[test]
 fn errors_in_prometheus_words() {
     for (query, message) in [
-        ("", "1:1: parse error: no expression found in input"),
+        ("", "unknown position: parse error: no expression found in input"),
         ("1 +", "1:4: parse error: unexpected end of input"),
         ("foo{", "1:5: parse error: unexpected end of input inside braces"),
         ("foo{a=b}", "1:7: parse error: unexpected identifier \"b\" in label matching, expected string"),

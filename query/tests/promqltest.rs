@@ -6,6 +6,8 @@ mod compare;
 mod engine;
 #[path = "promqltest/histogram.rs"]
 mod histogram;
+#[path = "promqltest/info.rs"]
+mod info;
 #[path = "promqltest/load.rs"]
 mod load;
 #[path = "promqltest/local.rs"]

@@ -1,4 +1,5 @@
 //! `query` and `query_range`.
+use std::num::{IntErrorKind, ParseIntError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,39 +18,47 @@ const POINTS_MAX: i64 = 11_000;
 
 /// A time parameter, or `default` when it is absent.
 pub(super) fn time_param(params: &Params, name: &str, default: Option<i64>) -> Result<i64, ApiError> {
-    match (params.get(name), default) {
-        (None, Some(default)) => Ok(default),
-        (text, _) => {
-            let text = text.unwrap_or_default();
-            prom_time_ms(text).ok_or_else(|| bad_parameter(name, format!("cannot parse {text:?} to a valid timestamp")))
-        }
-    }
+    let text = match (params.get(name), default) {
+        (None, Some(default)) => return Ok(default),
+        (text, _) => text.unwrap_or_default(),
+    };
+    let bad = || {
+        // Prometheus says so of those that may be absent.
+        let what = if default.is_some() { format!("invalid time value for '{name}': ") } else { String::new() };
+        bad_parameter(name, format!("{what}cannot parse {text:?} to a valid timestamp"))
+    };
+    prom_time_ms(text).ok_or_else(bad)
 }
 
 fn duration_param(params: &Params, name: &str) -> Result<Option<i64>, ApiError> {
-    params
-        .get(name)
-        .map(|text| {
-            seconds_or_duration_ms(text)
-                .ok_or_else(|| bad_parameter(name, format!("cannot parse {text:?} to a valid duration")))
-        })
-        .transpose()
+    params.get(name).map(|text| duration_of(name, text)).transpose()
+}
+
+fn duration_of(name: &str, text: &str) -> Result<i64, ApiError> {
+    let bad = || {
+        let is_number = text.parse::<f64>().is_ok_and(|seconds| !seconds.is_nan());
+        let why = if is_number { ". It overflows int64" } else { "" };
+        bad_parameter(name, format!("cannot parse {text:?} to a valid duration{why}"))
+    };
+    seconds_or_duration_ms(text).ok_or_else(bad)
 }
 
 /// `limit`: absent or 0 is no limit.
 pub(super) fn limit_param(params: &Params) -> Result<usize, ApiError> {
     let Some(text) = params.get("limit") else { return Ok(0) };
-    let limit: i64 =
-        text.parse().map_err(|_| bad_parameter("limit", format!("strconv.Atoi: parsing {text:?}: invalid syntax")))?;
+    let limit: i64 = text.parse().map_err(|e: ParseIntError| {
+        let why = match e.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        bad_parameter("limit", format!("strconv.Atoi: parsing {text:?}: {why}"))
+    })?;
     usize::try_from(limit).map_err(|_| bad_parameter("limit", "limit must be non-negative"))
 }
 
-fn query_param(params: &Params) -> Result<String, ApiError> {
-    let query = params
-        .get("query")
-        .filter(|q| !q.trim().is_empty())
-        .ok_or_else(|| bad_parameter("query", "unknown position: parse error: no expression found in input"))?;
-    Ok(query.to_owned())
+/// The text of the query; that there is none is its parser's to say.
+fn query_param(params: &Params) -> String {
+    params.get("query").unwrap_or_default().to_owned()
 }
 
 fn lookback_param(call: &Call) -> Result<i64, ApiError> {
@@ -73,7 +82,7 @@ pub(super) async fn instant(call: Call) -> Outcome {
     let started = Instant::now();
     let p = &call.params;
     let query = InstantQuery {
-        query: query_param(p)?,
+        query: query_param(p),
         time_ms: time_param(p, "time", Some(call.api.now_ms()))?,
         lookback_ms: lookback_param(&call)?,
         limit: limit_param(p)?,
@@ -107,8 +116,7 @@ fn range_query(call: &Call) -> Result<RangeQuery, ApiError> {
     if end_ms < start_ms {
         return Err(bad_parameter("end", "end timestamp must not be before start time"));
     }
-    let step_ms =
-        duration_param(p, "step")?.ok_or_else(|| bad_parameter("step", "cannot parse \"\" to a valid duration"))?;
+    let step_ms = duration_of("step", p.get("step").unwrap_or_default())?;
     if step_ms <= 0 {
         let text = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(bad_parameter("step", text));
@@ -118,7 +126,7 @@ fn range_query(call: &Call) -> Result<RangeQuery, ApiError> {
         return Err(ApiError::BadRequest(text.to_owned()));
     }
     Ok(RangeQuery {
-        query: query_param(p)?,
+        query: query_param(p),
         start_ms,
         end_ms,
         step_ms,

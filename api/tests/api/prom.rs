@@ -173,7 +173,7 @@ async fn errors_are_envelopes() {
         (
             "/api/v1/query?query=1&time=x",
             400,
-            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"time\": cannot parse \"x\" to a valid timestamp"}"#,
+            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"time\": invalid time value for 'time': cannot parse \"x\" to a valid timestamp"}"#,
         ),
         (
             "/api/v1/query_range?query=1&start=1&end=0&step=1",

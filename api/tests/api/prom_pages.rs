@@ -75,6 +75,41 @@ async fn pages_and_their_parameters() {
             bad(r#"invalid parameter "limit": strconv.Atoi: parsing "x": invalid syntax"#),
         ),
         (
+            "/api/v1/labels?limit=99999999999999999999".to_owned(),
+            400,
+            bad(r#"invalid parameter "limit": strconv.Atoi: parsing "99999999999999999999": value out of range"#),
+        ),
+        (
+            "/api/v1/query_range?query=1&start=x&end=2&step=1".to_owned(),
+            400,
+            bad(r#"invalid parameter "start": cannot parse "x" to a valid timestamp"#),
+        ),
+        (
+            "/api/v1/query_range?query=1&start=1&end=2&step=1e299".to_owned(),
+            400,
+            bad(r#"invalid parameter "step": cannot parse "1e299" to a valid duration. It overflows int64"#),
+        ),
+        (
+            "/api/v1/query_range?query=1&start=1&end=2".to_owned(),
+            400,
+            bad(r#"invalid parameter "step": cannot parse "" to a valid duration"#),
+        ),
+        (
+            "/api/v1/query?query=".to_owned(),
+            400,
+            bad(r#"invalid parameter "query": unknown position: parse error: no expression found in input"#),
+        ),
+        (
+            "/api/v1/format_query".to_owned(),
+            400,
+            bad(r#"invalid parameter "query": unknown position: parse error: no expression found in input"#),
+        ),
+        (
+            "/api/v1/parse_query?query=%20%0A".to_owned(),
+            400,
+            bad(r#"invalid parameter "query": 1:1: parse error: no expression found in input"#),
+        ),
+        (
             "/api/v1/query?query=1&lookback_delta=x".to_owned(),
             400,
             bad(r#"error parsing lookback delta duration: cannot parse "x" to a valid duration"#),
@@ -98,6 +133,9 @@ async fn pages_and_their_parameters() {
         assert_eq!((a.status.as_u16(), a.text().as_str()), (403, "Lifecycle API is not enabled."));
         assert_eq!(client.get(path).await.status, 405);
     }
+    let request = http::Request::delete("/api/v1/query").body(axum::body::Body::empty()).unwrap();
+    let a = client.send(request).await;
+    assert_eq!((a.status.as_u16(), a.text().as_str()), (405, "Method Not Allowed\n"));
     let a = client.get("/alertmanager/api/v1/status/buildinfo").await;
     assert!(a.json()["data"]["application"].is_null());
     for path in ["/-/healthy", "/-/ready", "/ready"] {
@@ -116,7 +154,7 @@ async fn admin_pages_are_turned_off() {
         (
             "delete_series?match[]=up&start=x",
             400,
-            bad(r#"invalid parameter "start": cannot parse "x" to a valid timestamp"#),
+            bad(r#"invalid parameter "start": invalid time value for 'start': cannot parse "x" to a valid timestamp"#),
         ),
         ("clean_tombstones", 500, disabled.to_owned()),
         ("snapshot?skip_head=true", 500, disabled.to_owned()),

@@ -7,15 +7,15 @@ use trine_store::model::Labels;
 use super::annotations::Annotations;
 use super::ast::{Expr, ValueType};
 use super::eval::{self, Counts, Evaluator, Series, Val, drop_names};
-use super::fetch::{self, Fetched, RawSeries, Replies};
+use super::fetch::{self, RawSeries, Replies};
 use super::functions::is_absent;
 use super::functions::native::Note;
-use super::plan::{self, Grid, Plan};
-use super::value::{Answer, MatrixSeries, Phases, Value, VectorSample};
+use super::plan::{self, Grid, InfoPlan, Plan, SelectPlan};
+use super::value::{Answer, MatrixSeries, Phases, Stats, Value, VectorSample};
 use super::{SAMPLES_MAX, labels, parser};
 use crate::error::{Error, Result};
 use crate::memory::Charge;
-use crate::scatter::{QueryContext, Scatter};
+use crate::scatter::{Completeness, QueryContext, Scatter};
 use crate::stop::{Stop, off_thread};
 
 /// What is evaluated at once, on the thread that waits for it: most queries of alerts and panels, for which another thread
@@ -111,60 +111,112 @@ async fn run(
     let is_range = request.step_ms != 0;
     let planned = Instant::now();
     let replies = fetch::fetch(scatter, ctx, &plan.selects, samples_max).await?;
-    let fetched = Instant::now();
-    let (stop, text) = (Stop::at(ctx.deadline), text.to_owned());
+    let mut fetching = planned.elapsed();
+    let stop = Stop::at(ctx.deadline);
     let _waiting = stop.on_drop();
-    let held = ctx.memory.open();
     let fetched_bytes: u64 = replies.data.iter().map(|(_, held)| held.bytes()).sum();
     let is_light = text.len() <= LIGHT_TEXT_BYTES && plan.grid.count <= LIGHT_STEPS && plan.root.is_light();
     let is_light = is_light && fetched_bytes <= LIGHT_FETCHED_BYTES;
-    let counting = ctx.count_steps;
-    let evaluate = move || evaluate(&plan, replies, &text, (stop, held), (is_range, counting), (limit, samples_max));
-    let mut answer = if is_light { evaluate()? } else { off_thread(evaluate).await? };
-    answer.stats.phases = Phases { plan: planned - started, fetch: fetched - planned, evaluate: fetched.elapsed() };
+    let (infos, text) = (plan.infos.clone(), text.to_owned());
+    let mut evaluation = Evaluation::new(plan, (stop, ctx.memory.open()), (is_range, ctx.count_steps), samples_max);
+    evaluation.take(replies)?;
+    for info in infos {
+        let asking = move || evaluation.ask(&info);
+        let asked;
+        (evaluation, asked) = off_thread(asking).await?;
+        let Some(select) = asked else { continue };
+        let began = Instant::now();
+        let replies = fetch::fetch(scatter, ctx, &[select], evaluation.evaluator.left).await?;
+        fetching += began.elapsed();
+        evaluation.take(replies)?;
+    }
+    let finish = move || evaluation.finish(&text, limit);
+    let mut answer = if is_light { finish()? } else { off_thread(finish).await? };
+    answer.stats.phases =
+        Phases { plan: planned - started, fetch: fetching, evaluate: planned.elapsed().saturating_sub(fetching) };
     Ok(answer)
 }
 
-fn evaluate(
-    plan: &Plan,
-    replies: Replies,
-    text: &str,
-    (stop, held): (Stop, Charge),
-    (is_range, counting): (bool, bool),
-    (limit, samples_max): (usize, u64),
-) -> Result<Answer> {
-    let Replies { data, non_counters, notes, mut stats, counts, completeness } = replies;
-    let mut annotations = Annotations::default();
-    for (select, name) in non_counters {
-        if let Some(select) = plan.selects.get(select) {
-            annotations.possible_non_counter(&name, select.span);
+/// A plan that is being evaluated.
+struct Evaluation {
+    plan: Plan,
+    evaluator: Evaluator,
+    stats: Stats,
+    completeness: Completeness,
+    samples_max: u64,
+}
+
+impl Evaluation {
+    /// Nothing is fetched yet.
+    fn new(plan: Plan, (stop, held): (Stop, Charge), (is_range, counting): (bool, bool), samples_max: u64) -> Self {
+        let evaluator = Evaluator {
+            data: Vec::new(),
+            selects: plan.selects.clone(),
+            infos: Vec::new(),
+            annotations: Annotations::default(),
+            stop,
+            held,
+            left: samples_max,
+            least_left: samples_max,
+            is_range,
+            counts: counting.then(|| Counts::new(Vec::new(), &plan.grid)),
+        };
+        Self { plan, evaluator, stats: Stats::default(), completeness: Completeness::default(), samples_max }
+    }
+
+    /// Takes what came back for the next selectors.
+    fn take(&mut self, replies: Replies) -> Result<()> {
+        let Replies { data, non_counters, notes, stats, counts, completeness } = replies;
+        let evaluator = &mut self.evaluator;
+        let selects = evaluator.selects.get(evaluator.data.len()..).unwrap_or_default();
+        for (select, name) in non_counters {
+            if let Some(select) = selects.get(select) {
+                evaluator.annotations.possible_non_counter(&name, select.span);
+            }
         }
-    }
-    for ((select, note, metric), count) in notes {
-        let Some(select) = plan.selects.get(select) else { continue };
-        if note == Note::HistogramInfoMetric {
-            let message = format!("this should be an info metric, with float samples: {metric}");
-            return Err(Error::Execution { message });
+        for ((select, note, metric), count) in notes {
+            let Some(select) = selects.get(select) else { continue };
+            if note == Note::HistogramInfoMetric {
+                let message = format!("this should be an info metric, with float samples: {metric}");
+                return Err(Error::Execution { message });
+            }
+            evaluator.annotations.note(note, &metric, count, select.span, select.expr_span);
         }
-        annotations.note(note, &metric, count, select.span, select.expr_span);
+        evaluator.data.extend(data.into_iter().map(Some));
+        evaluator.left = evaluator.left.saturating_sub(stats.samples_peak);
+        evaluator.least_left = evaluator.least_left.min(evaluator.left);
+        if let Some(all) = &mut evaluator.counts {
+            all.extend(counts);
+        }
+        self.stats.add_fragment(&stats);
+        self.completeness.add_all(completeness);
+        Ok(())
     }
-    let left = samples_max.saturating_sub(stats.samples_peak);
-    let data: Vec<Option<(Fetched, Charge)>> = data.into_iter().map(Some).collect();
-    let selects = plan.selects.clone();
-    let counts = counting.then(|| Counts::new(counts, &plan.grid));
-    let mut evaluator = Evaluator { data, selects, annotations, stop, held, left, least_left: left, is_range, counts };
-    let value = evaluator.eval(&plan.root, &plan.grid)?;
-    stats.samples_peak = samples_max - evaluator.least_left;
-    let mut held = evaluator.held;
-    let mut value = answer(value, &plan.grid, is_range, &mut held)?;
-    let truncated = truncate(&mut value, limit);
-    let (mut warnings, infos) = evaluator.annotations.texts(text);
-    warnings.extend(completeness.warnings());
-    if truncated {
-        warnings.push("results truncated due to limit".to_owned());
+
+    /// Evaluates what an `info()` joins labels to, and says what to ask for then.
+    fn ask(mut self, info: &Arc<InfoPlan>) -> Result<(Self, Option<SelectPlan>)> {
+        let asked = self.evaluator.info_base(info)?;
+        self.evaluator.selects.extend(asked.clone());
+        Ok((self, asked))
     }
-    let step_counts = evaluator.counts.map(Counts::finish);
-    Ok(Answer { value, warnings, infos, stats, step_counts, completeness, truncated, held: Arc::new(held) })
+
+    /// Evaluates the whole, of which everything is fetched.
+    fn finish(self, text: &str, limit: usize) -> Result<Answer> {
+        let Self { plan, mut evaluator, mut stats, completeness, samples_max } = self;
+        let is_range = evaluator.is_range;
+        let value = evaluator.eval(&plan.root, &plan.grid)?;
+        stats.samples_peak = samples_max - evaluator.least_left;
+        let mut held = evaluator.held;
+        let mut value = answer(value, &plan.grid, is_range, &mut held)?;
+        let truncated = truncate(&mut value, limit);
+        let (mut warnings, infos) = evaluator.annotations.texts(text);
+        warnings.extend(completeness.warnings());
+        if truncated {
+            warnings.push("results truncated due to limit".to_owned());
+        }
+        let step_counts = evaluator.counts.map(Counts::finish);
+        Ok(Answer { value, warnings, infos, stats, step_counts, completeness, truncated, held: Arc::new(held) })
+    }
 }
 
 /// The value in the answer's shape; `held` is its charge before and after.

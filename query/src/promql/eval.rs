@@ -30,6 +30,7 @@ use crate::stop::Stop;
 
 pub(super) use binary::scalar_binary;
 pub(super) use counts::Counts;
+pub(super) use info::InfoBase;
 
 /// A series on a grid: at each step a float, or a histogram, or nothing.
 #[derive(Clone, Debug)]
@@ -142,6 +143,8 @@ pub(super) struct Evaluator {
     /// Of each selector, with what it weighs, until a node takes it.
     pub data: Vec<Option<(Fetched, Charge)>>,
     pub selects: Vec<SelectPlan>,
+    /// Of each `info()` of the plan, once its base is evaluated, until its node takes it.
+    pub infos: Vec<Option<InfoBase>>,
     pub annotations: Annotations,
     pub stop: Stop,
     /// What the values of the nodes being evaluated weigh.
@@ -211,7 +214,7 @@ impl Evaluator {
             Node::RawMatrix { select, windows } => self.raw_matrix(*select, windows),
             Node::SubqueryMatrix { inner, inner_grid } => self.subquery_matrix(inner, inner_grid),
             Node::Absent { expr, labels } => self.absent(expr, labels, grid).map(Val::Vector),
-            Node::Info(info) => self.info(info, grid).map(Val::Vector),
+            Node::Info(info) => self.info(*info, grid).map(Val::Vector),
             Node::Negate(inner) => self.negate(inner, grid),
             Node::Binary(binary) => self.binary(binary, grid),
             Node::Aggregate(aggregate) => self.aggregate(aggregate, grid).map(Val::Vector),

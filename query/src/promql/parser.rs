@@ -41,8 +41,11 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>> {
 }
 
 fn word(query: &str, error: &SyntaxError) -> Error {
-    let (line, column) = line_col(query, error.span.start);
-    Error::Parse { message: format!("{line}:{column}: parse error: {}", error.message) }
+    let place = match line_col(query, error.span.start) {
+        _ if query.is_empty() => "unknown position".to_owned(),
+        (line, column) => format!("{line}:{column}"),
+    };
+    Error::Parse { message: format!("{place}: parse error: {}", error.message) }
 }
 
 pub(super) fn fail<T>(span: Span, message: impl Into<String>) -> Parse<T> {
@@ -136,7 +139,7 @@ impl<'a> Parser<'a> {
 
     fn whole(&mut self) -> Parse<Expr> {
         if self.peek()?.tok == Tok::Eof {
-            return fail(self.peek()?.span, "no expression found in input");
+            return fail(Span::default(), "no expression found in input");
         }
         let expr = self.expr(0)?;
         if self.peek()?.tok != Tok::Eof {

@@ -4,6 +4,8 @@ mod duration;
 mod info;
 mod select;
 
+use std::sync::Arc;
+
 use trine_store::index::Matcher;
 use trine_store::model::Labels;
 
@@ -86,8 +88,8 @@ pub(super) enum Node {
         expr: Box<Node>,
         labels: Labels,
     },
-    /// `info()`: labels of info metrics joined to series.
-    Info(Box<InfoNode>),
+    /// `info()`: labels of info metrics joined to series; its position in [`Plan::infos`].
+    Info(usize),
     Negate(Box<Node>),
     Binary(Box<BinaryNode>),
     Aggregate(Box<AggregateNode>),
@@ -134,12 +136,13 @@ pub(super) struct RangeCall {
     pub span: Span,
 }
 
-/// `info()`.
+/// `info()`. Which info series are asked for depends on the series that they are joined to.
 #[derive(Debug)]
-pub(super) struct InfoNode {
+pub(super) struct InfoPlan {
     pub base: Node,
-    /// The info series, by the times of their samples.
-    pub select: usize,
+    pub grid: Grid,
+    /// The info series, by the times of their samples, before they are narrowed down to those that can be joined.
+    pub select: SelectPlan,
     /// Matchers of the info metrics' names.
     pub names: Vec<Matcher>,
     /// Matchers of the labels to join; all labels if there is none.
@@ -170,12 +173,14 @@ pub(super) struct AggregateNode {
     pub param_span: Span,
 }
 
-/// A plan: the selectors to ask for in one fragment, and the tree over them.
+/// A plan: the selectors to ask for in one fragment, what to ask for once parts of the tree are evaluated, and the tree over all.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub root: Node,
     pub grid: Grid,
     pub selects: Vec<SelectPlan>,
+    /// The inner ones before those around them.
+    pub infos: Vec<Arc<InfoPlan>>,
 }
 
 /// Plans a checked expression. Errors: [`Error::Unsupported`], [`Error::Parse`] for a duration out of range.
@@ -185,14 +190,15 @@ pub(super) fn plan(expr: &Expr, request: &Request) -> Result<Plan> {
     } else {
         Grid::new(request.start_ms, request.end_ms, request.step_ms)
     };
-    let mut planner = Planner { request: *request, selects: Vec::new(), stats: 0, whole: 0 };
+    let mut planner = Planner { request: *request, selects: Vec::new(), infos: Vec::new(), stats: 0, whole: 0 };
     let root = planner.root(expr, &grid)?;
-    Ok(Plan { root, grid, selects: planner.selects })
+    Ok(Plan { root, grid, selects: planner.selects, infos: planner.infos })
 }
 
 struct Planner {
     request: Request,
     selects: Vec<SelectPlan>,
+    infos: Vec<Arc<InfoPlan>>,
     /// Calls around the present node that need no more of histograms than count and sum.
     stats: usize,
     /// Calls, operators and subqueries around it that need whole histograms.

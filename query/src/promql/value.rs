@@ -54,6 +54,15 @@ pub struct Stats {
     pub phases: Phases,
 }
 
+impl Stats {
+    /// Adds what another fragment of the same query cost; the peak and the phases are the query's.
+    pub(super) fn add_fragment(&mut self, other: &Self) {
+        self.samples_read = self.samples_read.saturating_add(other.samples_read);
+        self.series += other.series;
+        self.frame_bytes += other.frame_bytes;
+    }
+}
+
 /// How long the parts of a query took on the asking node, waiting included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Phases {

@@ -60,6 +60,15 @@ impl Matcher {
         Ok(Self { name, op, value, pattern })
     }
 
+    /// `name =~ "value|value|…"`, of values that are meant literally.
+    pub fn any_of<'v>(name: impl Into<String>, values: impl IntoIterator<Item = &'v str>) -> Self {
+        let mut literals: Vec<String> = values.into_iter().map(str::to_owned).collect();
+        literals.sort_unstable();
+        literals.dedup();
+        let value = literals.iter().map(|literal| regex::escape(literal)).collect::<Vec<_>>().join("|");
+        Self { name: name.into(), op: MatchOp::Regex, value, pattern: Some(Pattern::Literals(literals)) }
+    }
+
     /// Whether a label with this value (or "" for absent) matches.
     pub fn matches(&self, value: &str) -> bool {
         let is_match = |v: &str| self.pattern.as_ref().is_some_and(|p| p.is_match(v));
@@ -115,6 +124,21 @@ impl fmt::Display for Matcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_are_meant_literally_are_read_back_as_such() {
+        let values = ["10.0.0.1:9100", "a|b", "", "[x]{2}#&~-^$\\", "new\nline"];
+        let built = Matcher::any_of("a", values);
+        let read = Matcher::new("a", MatchOp::Regex, &built.value).unwrap();
+        for (text, is_one) in
+            values.iter().map(|v| (*v, true)).chain([("10x0.0.1:9100", false), ("a", false), ("x", false)])
+        {
+            assert_eq!((built.matches(text), read.matches(text)), (is_one, is_one), "{text:?}");
+        }
+        let many: Vec<String> = (0..5_000).map(|i| format!("node-{i}.example:9100")).collect();
+        let built = Matcher::any_of("a", many.iter().map(String::as_str));
+        assert!(Matcher::new("a", MatchOp::Regex, built.value).unwrap().matches("node-4711.example:9100"));
+    }
 
     #[test]
     fn regexes_are_anchored_and_absent_is_empty() {

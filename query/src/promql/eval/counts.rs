@@ -22,6 +22,11 @@ impl Counts {
         Self { of_selects, here: StepCounts::new(grid.count) }
     }
 
+    /// What the shards counted for further selectors.
+    pub(in crate::promql) fn extend(&mut self, of_selects: Vec<StepCounts>) {
+        self.of_selects.extend(of_selects);
+    }
+
     pub(in crate::promql) fn finish(self) -> StepCounts {
         self.here
     }
@@ -58,6 +63,12 @@ impl Evaluator {
         }
     }
 
+    pub(super) fn count_here(&mut self, more: &StepCounts) {
+        if let Some(counts) = &mut self.counts {
+            counts.here.add(more);
+        }
+    }
+
     /// Begins to count for the grid of a subquery; gives what was counted around it.
     pub(super) fn count_inside(&mut self, inner_grid: &Grid) -> Result<Option<StepCounts>> {
         if self.counts.is_none() {
@@ -68,18 +79,24 @@ impl Evaluator {
         Ok(self.counts.as_mut().map(|counts| std::mem::replace(&mut counts.here, inner)))
     }
 
+    /// Goes on with what was counted around; gives what was counted since [`Evaluator::count_inside`].
+    pub(super) fn count_apart(&mut self, around: Option<StepCounts>) -> Option<StepCounts> {
+        let counts = self.counts.as_mut()?;
+        Some(std::mem::replace(&mut counts.here, around?))
+    }
+
     /// Goes on with what was counted around a subquery, and adds what the subquery read for the windows over it.
     pub(super) fn count_subquery(&mut self, around: Option<StepCounts>, (grid, windows): (&Grid, &Windows)) {
-        if let (Some(counts), Some(around)) = (&mut self.counts, around) {
-            let inner = std::mem::replace(&mut counts.here, around);
+        let inner = self.count_apart(around);
+        if let (Some(counts), Some(inner)) = (&mut self.counts, inner) {
             counts.here.subquery(&inner, grid, windows);
         }
     }
 
     /// The same where the subquery is the answer of an instant query.
     pub(super) fn count_subquery_answer(&mut self, around: Option<StepCounts>) {
-        if let (Some(counts), Some(around)) = (&mut self.counts, around) {
-            let inner = std::mem::replace(&mut counts.here, around);
+        let inner = self.count_apart(around);
+        if let (Some(counts), Some(inner)) = (&mut self.counts, inner) {
             counts.here.whole(&inner);
         }
     }

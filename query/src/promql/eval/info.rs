@@ -1,17 +1,27 @@
 //! `info()`: labels of info metrics, joined by `instance` and `job`.
+//!
+//! What the labels are joined to is evaluated first; then only those info series are asked for that it can be joined with.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use hashbrown::HashMap;
+use trine_store::index::Matcher;
 use trine_store::model::Labels;
 
 use super::{Evaluator, Series, execution, same_labelset};
 use crate::error::Result;
-use crate::memory::labels_bytes;
+use crate::memory::{Charge, labels_bytes, text_bytes};
+use crate::promql::counts::StepCounts;
 use crate::promql::functions::is_absent;
 use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
-use crate::promql::plan::{Grid, InfoNode};
+use crate::promql::plan::{Grid, InfoPlan, SelectPlan};
 
 /// Labels by which a series and its info metric are matched.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
+/// With more values of a label, or longer ones, the shards are not told them.
+const VALUES_MAX: usize = 1_000;
+const VALUES_BYTES_MAX: usize = 64 << 10;
 
 /// Info series by metric name and identifying labels; their values are the times of their samples in seconds.
 struct Infos {
@@ -67,19 +77,98 @@ impl Infos {
     }
 }
 
+/// What `info()` joins labels to, until its node is evaluated.
+#[derive(Debug)]
+pub(in crate::promql) struct InfoBase {
+    plan: Arc<InfoPlan>,
+    series: Vec<Series>,
+    counted: Option<StepCounts>,
+    held: Charge,
+    /// Of each identifying label, the values that series to be joined have.
+    values: [BTreeSet<String>; 2],
+    /// The position of what came back for it; none where nothing was asked.
+    select: Option<usize>,
+}
+
+impl InfoBase {
+    /// Whether these info series may be joined to any of the series: Prometheus asks for no others.
+    fn wants(&self, info: &Labels) -> bool {
+        let mut labels = IDENTIFYING.iter().zip(&self.values).filter(|(_, values)| !values.is_empty());
+        labels.all(|(name, values)| info.get(name).is_some_and(|value| values.contains(value)))
+    }
+
+    /// What to ask for; `None` where no series can be joined.
+    fn select(&self) -> Option<SelectPlan> {
+        if self.values.iter().all(BTreeSet::is_empty) {
+            return None;
+        }
+        let mut select = self.plan.select.clone();
+        for (name, values) in IDENTIFYING.iter().zip(&self.values) {
+            let bytes: usize = values.iter().map(String::len).sum();
+            if (1..=VALUES_MAX).contains(&values.len()) && bytes <= VALUES_BYTES_MAX {
+                select.matchers.push(Matcher::any_of(*name, values.iter().map(String::as_str)));
+            }
+        }
+        Some(select)
+    }
+}
+
+/// Whether a series is an info metric itself, to which nothing is joined.
+fn is_info(plan: &InfoPlan, series: &Labels) -> bool {
+    let name = series.get(METRIC_NAME).unwrap_or_default();
+    plan.names.iter().all(|m| m.matches(name))
+}
+
 impl Evaluator {
-    pub(super) fn info(&mut self, node: &InfoNode, grid: &Grid) -> Result<Vec<Series>> {
-        let base = self.vector(&node.base, grid)?;
-        self.hold_groups(&base)?;
-        let infos = self.fetched(node.select, false, grid)?;
+    /// Evaluates what the next `info()` of the plan joins labels to, and says which info series to ask for: those with an
+    /// `instance` and a `job` that it has.
+    pub(in crate::promql) fn info_base(&mut self, plan: &Arc<InfoPlan>) -> Result<Option<SelectPlan>> {
+        let around = self.count_inside(&plan.grid)?;
+        let held_before = self.held.bytes();
+        let series = self.vector(&plan.base, &plan.grid)?;
+        let counted = self.count_apart(around);
+        let bytes = self.held.bytes().saturating_sub(held_before);
+        self.held.sub(bytes);
+        let held = self.held.account().charge(bytes)?;
+        let mut base = InfoBase { plan: plan.clone(), series, counted, held, values: Default::default(), select: None };
+        for s in base.series.iter().filter(|s| !is_info(plan, &s.labels)) {
+            for (name, values) in IDENTIFYING.iter().zip(&mut base.values) {
+                if let Some(value) = s.labels.get(name).filter(|value| !values.contains(*value)) {
+                    base.held.add(text_bytes(value))?;
+                    values.insert(value.to_owned());
+                }
+            }
+        }
+        let select = base.select();
+        base.select = select.is_some().then_some(self.data.len());
+        self.infos.push(Some(base));
+        Ok(select)
+    }
+
+    pub(super) fn info(&mut self, info: usize, grid: &Grid) -> Result<Vec<Series>> {
+        let Some(mut base) = self.infos.get_mut(info).and_then(Option::take) else {
+            return execution("what info() joins labels to is missing");
+        };
+        self.hold_groups(&base.series)?;
+        let mut infos = match base.select {
+            Some(select) => self.fetched(select, false, grid)?,
+            None => Vec::new(),
+        };
+        infos.retain(|info| base.wants(&info.labels));
         self.hold_groups(&infos)?;
-        let infos = Infos::new(infos);
+        self.held.absorb(base.held);
+        if let Some(counted) = base.counted.take() {
+            self.count_here(&counted);
+        }
+        self.join(&base.plan, base.series, &Infos::new(infos), grid)
+    }
+
+    fn join(&mut self, node: &InfoPlan, base: Vec<Series>, infos: &Infos, grid: &Grid) -> Result<Vec<Series>> {
         let mut positions: HashMap<Labels, usize> = HashMap::new();
         let mut out: Vec<Series> = Vec::new();
         for s in base {
             self.stop.check()?;
-            let name = s.labels.get(METRIC_NAME).unwrap_or_default();
-            let is_info = node.names.iter().all(|m| m.matches(name));
+            let is_info = is_info(node, &s.labels);
             let id = identity(&s.labels);
             let candidates: Vec<&Vec<usize>> = infos
                 .names
@@ -94,7 +183,7 @@ impl Evaluator {
                 let labels = match known.get(&found) {
                     Some(labels) => labels.clone(),
                     None => {
-                        let labels = if is_info { Some(s.labels.clone()) } else { enrich(node, &s, &infos, &found)? };
+                        let labels = if is_info { Some(s.labels.clone()) } else { enrich(node, &s, infos, &found)? };
                         known.insert(found, labels.clone());
                         labels
                     }
@@ -119,7 +208,7 @@ impl Evaluator {
 }
 
 /// The series' labels with those of its info metrics; `None` if it has none and some were demanded.
-fn enrich(node: &InfoNode, series: &Series, infos: &Infos, found: &[usize]) -> Result<Option<Labels>> {
+fn enrich(node: &InfoPlan, series: &Series, infos: &Infos, found: &[usize]) -> Result<Option<Labels>> {
     if found.is_empty() && node.data.iter().any(|m| !m.matches_empty()) {
         return Ok(None);
     }

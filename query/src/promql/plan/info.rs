@@ -1,8 +1,10 @@
 //! `info()`: which info metrics to ask for, and when.
+use std::sync::Arc;
+
 use trine_store::index::{MatchOp, Matcher};
 
 use super::select::SelectKind;
-use super::{Grid, InfoNode, Node, Planner, unsupported};
+use super::{Grid, InfoPlan, Node, Planner, unsupported};
 use crate::error::Result;
 use crate::promql::ast::{Expr, Selector, Shift};
 use crate::promql::functions::range::RangeFn;
@@ -34,8 +36,9 @@ impl Planner {
             span: args.get(1).unwrap_or(&args[0]).span(),
         };
         let kind = SelectKind::Steps { function: RangeFn::InfoTimestamp, params: Vec::new() };
-        let select = self.add(&selector, &windows, kind);
-        Ok(Node::Info(Box::new(InfoNode { base, select, names, data })))
+        let select = self.select(&selector, &windows, kind);
+        self.infos.push(Arc::new(InfoPlan { base, grid: *grid, select, names, data }));
+        Ok(Node::Info(self.infos.len() - 1))
     }
 }
 

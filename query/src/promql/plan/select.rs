@@ -63,15 +63,19 @@ impl SelectPlan {
 impl Planner {
     /// Adds a selector and returns its position.
     pub(super) fn add(&mut self, selector: &Selector, windows: &Windows, kind: SelectKind) -> usize {
-        self.selects.push(SelectPlan {
+        self.selects.push(self.select(selector, windows, kind));
+        self.selects.len() - 1
+    }
+
+    pub(super) fn select(&self, selector: &Selector, windows: &Windows, kind: SelectKind) -> SelectPlan {
+        SelectPlan {
             matchers: selector.matchers.clone(),
             windows: *windows,
             kind,
             span: selector.span,
             expr_span: selector.span,
             stats_only: self.stats > 0 && self.whole == 0,
-        });
-        self.selects.len() - 1
+        }
     }
 
     /// An instant selector with one of the instant functions. `anchored` means nothing to it, `smoothed` nothing but for
