@@ -32,8 +32,11 @@ pub(crate) fn decode_columns(bytes: &[u8]) {
     let Some((count, bytes)) = bytes.split_first_chunk() else { return };
     let count = usize::from(u16::from_le_bytes(*count));
     let (mut ints, mut floats, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
-    if ints::decode(bytes, count, &mut ints).is_ok() {
-        assert_eq!(ints.len(), count, "ints");
+    let is_whole = ints::decode(bytes, count, &mut ints).is_ok();
+    assert!(!is_whole || ints.len() == count, "ints");
+    let (range, mut part) = (count / 3..count / 2, Vec::new());
+    if ints::decode_range(bytes, count, range.clone(), &mut part).is_ok() && is_whole {
+        assert_eq!(part, ints[range], "a range of ints");
     }
     if floats::decode(bytes, count, &mut Scratch::default(), &mut floats).is_ok() {
         assert_eq!(floats.len(), count, "floats");

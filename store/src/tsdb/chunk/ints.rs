@@ -2,23 +2,31 @@
 //!
 //! ```text
 //! 1      flags: bits 0-1 order (0: against a centre, 1: difference against a centre, 2: difference of differences),
-//!        bit 2 sparse, bit 3 divided by a common divisor, bit 4 constant (nothing but the base follows)
+//!        bit 2 sparse, bit 3 divided by a common divisor, bit 4 constant (nothing but the base follows),
+//!        bit 5 with seek points (never sparse)
 //! varint base: the first number (zigzag)
 //! varint divisor, if bit 3
 //! varint centre (zigzag); for order 2 the first difference
 //! 1      k of the residuals' Rice code
 //! 1      k of the gaps' Rice code, if sparse
 //! varint residuals that are not zero, if sparse
+//! ..     seek points, if bit 5 (see `points`)
 //! ..     bits: residuals zigzag-coded; if sparse: for each that is not zero the zeros before it, then itself minus 1
 //! ```
 //! The count is kept outside. With x = (number - base) / divisor, residuals are taken of x[1..], for order 2 of x[2..].
-use super::bits::{BitReader, BitWriter, ESCAPE};
-use crate::codec::{Error, Reader, put_ivarint, put_uvarint};
+mod decode;
+mod points;
+
+pub(in crate::tsdb) use decode::{decode, decode_range};
+
+use super::bits::{BitWriter, ESCAPE};
+use crate::codec::{put_ivarint, put_uvarint};
 
 const SPARSE: u8 = 1 << 2;
 const DIVIDED: u8 = 1 << 3;
 const CONSTANT: u8 = 1 << 4;
-const FLAGS_KNOWN: u8 = 0x1f;
+const SEEKABLE: u8 = 1 << 5;
+const FLAGS_KNOWN: u8 = 0x3f;
 /// Shorter columns are not worth the search for the best order.
 const SEARCH_COUNT_MIN: usize = 12;
 
@@ -38,14 +46,11 @@ pub(super) struct Residuals {
     pub(super) effort: Effort,
     x: Vec<i64>,
     sorted: Vec<i64>,
+    bits: Vec<u8>,
 }
 
 fn zigzag(v: i64) -> u64 {
     ((v << 1) ^ (v >> 63)) as u64
-}
-
-fn unzigzag(v: u64) -> i64 {
-    ((v >> 1) as i64) ^ -((v & 1) as i64)
 }
 
 /// How a column will be coded, and at what cost.
@@ -206,14 +211,15 @@ fn common_divisor(x: &[i64]) -> u64 {
     divisor
 }
 
-/// Appends the coded column. Nothing at all for an empty one.
+/// Appends the coded column, which will be read as a whole. Nothing at all for an empty one.
 pub(in crate::tsdb) fn encode(numbers: &[i64], scratch: &mut super::Scratch, out: &mut Vec<u8>) {
-    encode_with(numbers, &mut scratch.residuals, out);
+    encode_with(numbers, &mut scratch.residuals, false, out);
 }
 
-pub(super) fn encode_with(numbers: &[i64], scratch: &mut Residuals, out: &mut Vec<u8>) {
+/// As [`encode`]; with `seekable`, and if it is worth it, so that ranges of it can be read.
+pub(super) fn encode_with(numbers: &[i64], scratch: &mut Residuals, seekable: bool, out: &mut Vec<u8>) {
     let Some(&base) = numbers.first() else { return };
-    let Residuals { effort, x, sorted } = scratch;
+    let Residuals { effort, x, sorted, bits } = scratch;
     x.clear();
     x.extend(numbers.iter().map(|v| v.wrapping_sub(base)));
     let divisor = common_divisor(x);
@@ -232,7 +238,9 @@ pub(super) fn encode_with(numbers: &[i64], scratch: &mut Residuals, out: &mut Ve
         Effort::Best => best_plan(x, sorted),
         Effort::Quick => quick_plan(x),
     };
-    out.push(plan.order | if plan.gap_k.is_some() { SPARSE } else { 0 } | if divided { DIVIDED } else { 0 });
+    let seekable = seekable && *effort == Effort::Best && plan.gap_k.is_none() && points::count(x.len()) > 0;
+    let flag = |bit, is_set| if is_set { bit } else { 0 };
+    out.push(plan.order | flag(SPARSE, plan.gap_k.is_some()) | flag(DIVIDED, divided) | flag(SEEKABLE, seekable));
     put_ivarint(out, base);
     if divided {
         put_uvarint(out, divisor);
@@ -241,6 +249,11 @@ pub(super) fn encode_with(numbers: &[i64], scratch: &mut Residuals, out: &mut Ve
     out.push(plan.k as u8);
     let coded = residuals(x, plan.order, plan.center);
     match plan.gap_k {
+        None if seekable => {
+            bits.clear();
+            points::encode(x, &plan, coded, bits, out);
+            out.extend_from_slice(bits);
+        }
         None => {
             let mut w = BitWriter::new(out);
             coded.for_each(|u| w.rice(u, plan.k));
@@ -269,125 +282,6 @@ fn encode_sparse(coded: impl Iterator<Item = u64>, gap_k: u32, k: u32, buffer: &
     w.finish();
 }
 
-/// Appends `count` numbers to `out`; `bytes` is exactly one coded column.
-pub(in crate::tsdb) fn decode(bytes: &[u8], count: usize, out: &mut Vec<i64>) -> Result<(), Error> {
-    decode_first(bytes, count, count, out)
-}
-
-/// Appends the first `wanted` of the column's `count` numbers.
-pub(in crate::tsdb) fn decode_first(
-    bytes: &[u8],
-    count: usize,
-    wanted: usize,
-    out: &mut Vec<i64>,
-) -> Result<(), Error> {
-    let wanted = wanted.min(count);
-    if wanted == 0 {
-        return Ok(());
-    }
-    if count > super::CHUNK_SAMPLES_LIMIT {
-        return Err(Error::Invalid { what: "samples count", at: 0 });
-    }
-    let mut r = Reader::new(bytes);
-    let flags = r.u8("column flags")?;
-    if flags & !FLAGS_KNOWN != 0 || flags & 3 == 3 {
-        return Err(Error::Unknown { what: "column flags", value: u64::from(flags), at: 0 });
-    }
-    let base = r.ivarint("column base")?;
-    let from = out.len();
-    if flags & CONSTANT != 0 {
-        out.resize(from + wanted, base);
-        return Ok(());
-    }
-    let divisor = if flags & DIVIDED != 0 { r.uvarint("column divisor")? as i64 } else { 1 };
-    let center = r.ivarint("column centre")?;
-    let k = read_k(&mut r)?;
-    let order = flags & 3;
-    // Residuals first, then what they stand for, in place.
-    out.resize(from + wanted, 0);
-    let numbers = &mut out[from..];
-    let first = if order == 2 { 2 } else { 1 };
-    let (heads, residuals) = numbers.split_at_mut(first.min(wanted));
-    let within = if flags & SPARSE == 0 {
-        let mut bits = BitReader::new(rest(&mut r)?);
-        bits.rice_all(k, residuals);
-        bits.is_within()
-    } else {
-        decode_sparse(&mut r, k, count.saturating_sub(first), residuals)?
-    };
-    heads[0] = base;
-    let scale = Scale { base, divisor };
-    match order {
-        0 => residuals.iter_mut().for_each(|v| *v = scale.of(center.wrapping_add(unzigzag(*v as u64)))),
-        1 => {
-            let mut x = 0i64;
-            for v in residuals {
-                x = x.wrapping_add(center).wrapping_add(unzigzag(*v as u64));
-                *v = scale.of(x);
-            }
-        }
-        _ => {
-            let (mut x, mut step) = (center, center);
-            heads[1..].iter_mut().for_each(|second| *second = scale.of(x));
-            for v in residuals {
-                step = step.wrapping_add(unzigzag(*v as u64));
-                x = x.wrapping_add(step);
-                *v = scale.of(x);
-            }
-        }
-    }
-    if within { Ok(()) } else { Err(Error::Truncated { what: "column bits", at: bytes.len() }) }
-}
-
-/// From a number's place in the column's own measure to the number.
-#[derive(Clone, Copy)]
-struct Scale {
-    base: i64,
-    divisor: i64,
-}
-
-impl Scale {
-    #[inline]
-    fn of(self, x: i64) -> i64 {
-        self.base.wrapping_add(x.wrapping_mul(self.divisor))
-    }
-}
-
-/// Fills in the residuals that are not zero, of the first of `count`.
-fn decode_sparse(r: &mut Reader<'_>, k: u32, count: usize, residuals: &mut [i64]) -> Result<bool, Error> {
-    let gap_k = read_k(r)?;
-    let at = r.position();
-    let others = r.uvarint("residuals count")?;
-    if others > count as u64 {
-        return Err(Error::Invalid { what: "residuals count", at });
-    }
-    let mut bits = BitReader::new(rest(r)?);
-    let mut next = 0u64;
-    for _ in 0..others {
-        let gap = bits.rice(gap_k);
-        if gap >= count as u64 - next {
-            return Err(Error::Invalid { what: "residuals gap", at });
-        }
-        next += gap;
-        let Some(slot) = residuals.get_mut(next as usize) else { break };
-        *slot = bits.rice(k).wrapping_add(1) as i64;
-        next += 1;
-    }
-    Ok(bits.is_within())
-}
-
-fn read_k(r: &mut Reader<'_>) -> Result<u32, Error> {
-    let at = r.position();
-    match r.u8("Rice parameter")? {
-        k @ 0..=63 => Ok(u32::from(k)),
-        k => Err(Error::Unknown { what: "Rice parameter", value: u64::from(k), at }),
-    }
-}
-
-fn rest<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Error> {
-    r.take(r.remaining(), "column bits")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -405,6 +299,77 @@ mod tests {
             assert_eq!(back, numbers);
         }
         out
+    }
+
+    fn seekable(numbers: &[i64]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_with(numbers, &mut Residuals::default(), true, &mut out);
+        out
+    }
+
+    /// Columns of every order, dense, sparse and constant.
+    fn columns() -> impl Strategy<Value = Vec<i64>> {
+        let step = prop_oneof![Just(0i64), -3i64..3, -5000i64..5000, any::<i64>()];
+        let mixed = proptest::collection::vec((step, 0usize..60), 0..40).prop_map(|runs| {
+            let runs = runs.into_iter().flat_map(|(step, len)| std::iter::repeat_n(step, len));
+            runs.scan(0i64, |v, step| {
+                *v = v.wrapping_add(step);
+                Some(*v)
+            })
+            .collect()
+        });
+        let noise = (proptest::collection::vec(-40i64..40, 0..1500), 0usize..3).prop_map(|(mut numbers, sums)| {
+            for _ in 0..sums {
+                numbers.iter_mut().fold(0i64, |sum, v| {
+                    *v = sum.wrapping_add(*v);
+                    *v
+                });
+            }
+            numbers
+        });
+        prop_oneof![mixed, noise]
+    }
+
+    /// What long columns pay for their seek points.
+    #[test]
+    fn seek_points_are_short() {
+        let noise = |i: i64| (i.wrapping_mul(6_364_136_223_846_793_005) >> 33) % 1000;
+        let counter: Vec<i64> = (0..1024i64)
+            .scan(0, |v, i| {
+                *v += noise(i * i).abs();
+                Some(*v)
+            })
+            .collect();
+        let (mut whole, with_points) = (Vec::new(), seekable(&counter));
+        encode(&counter, &mut super::super::Scratch::default(), &mut whole);
+        let more = with_points.len() - whole.len();
+        assert!((3..=18).contains(&more) && whole.len() > 1000, "{more} of {}", whole.len());
+        assert_eq!(seekable(&counter[..256]).len(), {
+            whole.clear();
+            encode(&counter[..256], &mut super::super::Scratch::default(), &mut whole);
+            whole.len()
+        });
+    }
+
+    /// A point that leads elsewhere than the bits before it is found by whoever reads across it.
+    #[test]
+    fn a_false_seek_point_is_found() {
+        let numbers: Vec<i64> = (0..600i64)
+            .scan(0, |v, i| {
+                *v += i * i % 977;
+                Some(*v)
+            })
+            .collect();
+        let bytes = seekable(&numbers);
+        assert_eq!(bytes[0], SEEKABLE | 1);
+        let mut found = 0;
+        for at in 1..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            let mut out = Vec::new();
+            found += usize::from(decode(&bytes, numbers.len(), &mut out).is_err());
+        }
+        assert!(found > bytes.len() * 3 / 4, "{found} of {}", bytes.len());
     }
 
     /// One counter in thousand samples starts again.
@@ -451,19 +416,28 @@ mod tests {
         }
 
         #[test]
-        fn the_first_come_back_alone(numbers in proptest::collection::vec(-50i64..50, 0..200), wanted in 0usize..220) {
-            let mut bytes = Vec::new();
-            encode(&numbers, &mut super::super::Scratch::default(), &mut bytes);
-            let mut out = vec![7];
-            decode_first(&bytes, numbers.len(), wanted, &mut out).unwrap();
-            prop_assert_eq!(&out[1..], &numbers[..wanted.min(numbers.len())]);
+        fn a_range_comes_back_alone(numbers in columns(), from in 0usize..1600, len in 0usize..1600) {
+            let expected: Vec<i64> = numbers.iter().skip(from).take(len).copied().collect();
+            let mut whole = Vec::new();
+            encode(&numbers, &mut super::super::Scratch::default(), &mut whole);
+            for bytes in [whole, seekable(&numbers)] {
+                let mut out = vec![7];
+                decode_range(&bytes, numbers.len(), from..from + len, &mut out).unwrap();
+                prop_assert_eq!(&out[1..], &expected);
+                out.clear();
+                decode(&bytes, numbers.len(), &mut out).unwrap();
+                prop_assert_eq!(&out, &numbers);
+            }
         }
 
         #[test]
-        fn garbage_never_panics(bytes: Vec<u8>, count in 0usize..2000) {
-            let mut out = Vec::new();
-            if decode(&bytes, count, &mut out).is_ok() {
-                prop_assert_eq!(out.len(), count);
+        fn garbage_never_panics(bytes: Vec<u8>, count in 0usize..2000, from in 0usize..2000, len in 0usize..2000) {
+            let (mut whole, mut part) = (Vec::new(), Vec::new());
+            let is_whole = decode(&bytes, count, &mut whole).is_ok();
+            prop_assert!(!is_whole || whole.len() == count);
+            let is_part = decode_range(&bytes, count, from..from + len, &mut part).is_ok();
+            if is_whole && is_part {
+                prop_assert!(part.iter().eq(whole.iter().skip(from).take(len)));
             }
         }
     }
