@@ -46,15 +46,15 @@ pub(super) fn group(labels: &Labels, without: bool, grouping: &[String]) -> Labe
 
 /// Appends the canonical encoding of [`group`].
 pub(super) fn group_into(labels: &Labels, without: bool, grouping: &[String], out: &mut Vec<u8>) {
-    let is_listed = |name: &str| grouping.iter().any(|g| g == name);
+    let is_listed = |name: &[u8]| grouping.iter().any(|g| g.as_bytes() == name);
     if grouping.is_empty() && !without {
         return;
     }
-    for (name, value) in labels.iter() {
-        let is_kept = if without { name != METRIC_NAME && !is_listed(name) } else { is_listed(name) };
+    for (name, value) in labels.iter_bytes() {
+        let is_kept = if without { name != METRIC_NAME.as_bytes() && !is_listed(name) } else { is_listed(name) };
         if is_kept {
-            put_bytes(out, name.as_bytes());
-            put_bytes(out, value.as_bytes());
+            put_bytes(out, name);
+            put_bytes(out, value);
         }
     }
 }

@@ -80,9 +80,15 @@ impl Labels {
         LabelsIter::over(&self.0)
     }
 
+    /// The same as bytes.
+    pub fn iter_bytes(&self) -> LabelBytesIter<'_> {
+        LabelBytesIter(Reader::new(&self.0))
+    }
+
     /// Value of `name`, if present.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+        let (_, value) = self.iter_bytes().find(|(n, _)| *n == name.as_bytes())?;
+        std::str::from_utf8(value).ok()
     }
 }
 
@@ -94,6 +100,22 @@ impl<'a> LabelsIter<'a> {
     /// Over bytes that [`Labels::decode`] has accepted before; ends at the first bad byte.
     pub fn over(bytes: &'a [u8]) -> Self {
         Self(Reader::new(bytes))
+    }
+}
+
+/// As [`LabelsIter`], without looking whether the bytes are text, which they are.
+#[derive(Clone, Debug)]
+pub struct LabelBytesIter<'a>(Reader<'a>);
+
+impl<'a> Iterator for LabelBytesIter<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        Some((self.0.bytes("label name").ok()?, self.0.bytes("label value").ok()?))
     }
 }
 

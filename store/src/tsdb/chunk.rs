@@ -38,6 +38,8 @@ pub(crate) fn decode_columns(bytes: &[u8]) {
     if ints::decode_range(bytes, count, range.clone(), &mut part).is_ok() && is_whole {
         assert_eq!(part, ints[range], "a range of ints");
     }
+    part.clear();
+    drop(ints::decode_between(bytes, count, (i64::MIN / 2, 1 << 40), &mut part));
     if floats::decode(bytes, count, &mut Scratch::default(), &mut floats).is_ok() {
         assert_eq!(floats.len(), count, "floats");
     }

@@ -6,7 +6,7 @@ use super::range::Window;
 ///
 /// `None` with fewer than two samples. Agrees with Prometheus' `extrapolatedRate` without start timestamps.
 pub fn extrapolated(ts: &[i64], vs: &[f64], window: &Window, is_counter: bool, per_second: bool) -> Option<f64> {
-    let edges = Edges::of(ts, window, per_second)?;
+    let edges = Edges::of(ts, (window.end_ms - window.range_ms, window.end_ms), per_second)?;
     Some(edges.extrapolate(Drops::of(vs, is_counter).change(vs, 0), vs[0], is_counter))
 }
 
@@ -25,14 +25,15 @@ pub struct Edges {
 }
 
 impl Edges {
-    /// Of the samples' times; `None` of fewer than two.
-    pub fn of(ts: &[i64], window: &Window, per_second: bool) -> Option<Self> {
+    /// Of the times of the samples in a window from `start_ms`, which is outside, to `end_ms`; `None` of fewer than two.
+    #[inline]
+    pub fn of(ts: &[i64], (start_ms, end_ms): (i64, i64), per_second: bool) -> Option<Self> {
         let (first, last) = (*ts.first()?, *ts.last()?);
         if ts.len() < 2 {
             return None;
         }
-        let mut to_start = (first - (window.end_ms - window.range_ms)) as f64 / 1000.0;
-        let mut to_end = (window.end_ms - last) as f64 / 1000.0;
+        let mut to_start = (first - start_ms) as f64 / 1000.0;
+        let mut to_end = (end_ms - last) as f64 / 1000.0;
         let sampled = (last - first) as f64 / 1000.0;
         let spacing = sampled / (ts.len() - 1) as f64;
         let threshold = spacing * 1.1;
@@ -42,7 +43,7 @@ impl Edges {
         if to_end >= threshold {
             to_end = spacing / 2.0;
         }
-        let divisor = if per_second { window.range_ms as f64 / 1000.0 } else { 1.0 };
+        let divisor = if per_second { (end_ms - start_ms) as f64 / 1000.0 } else { 1.0 };
         let mut edges = Self { sampled, to_start, to_end, divisor, factor: 0.0 };
         edges.factor = edges.factor_from(to_start);
         Some(edges)
@@ -177,7 +178,7 @@ mod tests {
                 let (ts, vs) = (&ts[samples.clone()], &vs[samples]);
                 let alone = extrapolated(ts, vs, &WINDOW, is_counter, true);
                 prop_assert_eq!(alone.is_some(), vs.len() > 1);
-                if let Some(edges) = Edges::of(ts, &WINDOW, true) {
+                if let Some(edges) = Edges::of(ts, (WINDOW.end_ms - WINDOW.range_ms, WINDOW.end_ms), true) {
                     let slid = edges.extrapolate(drops.change(vs, start), vs[0], is_counter);
                     prop_assert_eq!(Some(slid.to_bits()), alone.map(f64::to_bits));
                 }

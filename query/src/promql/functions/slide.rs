@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::ABSENT;
 use super::extended::{self, Extension};
 use super::extremes::Extremes;
-use super::range::{RangeFn, Window, Windows};
+use super::range::{RangeFn, Windows};
 use super::rate::{Drops, Edges};
 
 /// Evaluates one function over a grid of steps.
@@ -15,6 +15,8 @@ use super::rate::{Drops, Edges};
 pub struct Slider {
     function: RangeFn,
     windows: Windows,
+    /// Of each step, what its window reaches over: times behind the first and up to the second.
+    reaches: Vec<(i64, i64)>,
     /// The times of the series before, to which the rest belongs.
     times_ms: Vec<i64>,
     /// Of each step, the positions of its window's samples; none before the first series.
@@ -25,12 +27,14 @@ pub struct Slider {
 
 impl Slider {
     pub fn new(function: RangeFn, windows: Windows) -> Self {
-        Self { function, windows, times_ms: Vec::new(), spans: Vec::new(), edges: Vec::new() }
+        let reaches = (0..windows.count).map(|step| windows.reach(&windows.at(step))).collect();
+        Self { function, windows, reaches, times_ms: Vec::new(), spans: Vec::new(), edges: Vec::new() }
     }
 
     /// Memory for series of at most `samples` samples, in bytes.
     pub fn bytes(steps: usize, samples: u64) -> u64 {
-        (steps * (size_of::<Range<u32>>() + size_of::<Option<Edges>>())) as u64 + samples * size_of::<i64>() as u64
+        let of_step = size_of::<(i64, i64)>() + size_of::<Range<u32>>() + size_of::<Option<Edges>>();
+        (steps * of_step) as u64 + samples * size_of::<i64>() as u64
     }
 
     /// Appends the function's result at every step over the series with the times `ts`, which rise strictly, and the values `vs`;
@@ -83,9 +87,7 @@ impl Slider {
         let extrapolates = matches!(self.function, RangeFn::Rate | RangeFn::Increase | RangeFn::Delta)
             && self.windows.extension == Extension::None;
         let (mut from, mut to) = (0, 0);
-        for step in 0..self.windows.count {
-            let window: Window = self.windows.at(step);
-            let (after, end) = self.windows.reach(&window);
+        for &(after, end) in &self.reaches {
             while to < ts.len() && ts[to] <= end {
                 to += 1;
             }
@@ -94,7 +96,7 @@ impl Slider {
             }
             self.spans.push(from as u32..to as u32);
             if extrapolates {
-                self.edges.push(Edges::of(&ts[from..to], &window, self.function == RangeFn::Rate));
+                self.edges.push(Edges::of(&ts[from..to], (after, end), self.function == RangeFn::Rate));
             }
         }
     }

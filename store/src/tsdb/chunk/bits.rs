@@ -4,6 +4,8 @@
 pub(super) const ESCAPE: u32 = 20;
 /// Bits that a window over the column has at least, once it is filled.
 const WINDOW_BITS: u32 = 56;
+/// Bits of a word, read at any place, that are there for sure.
+const PEEKED_BITS: u32 = 57;
 
 /// Appends bits to a byte vector; [`BitWriter::finish`] writes out the last, zero-padded byte.
 pub(super) struct BitWriter<'a> {
@@ -140,15 +142,48 @@ impl<'a> BitReader<'a> {
 
     /// Calls `each` with the next `count` Rice codes; `k` is at most 63.
     pub(super) fn rice_each(&mut self, k: u32, count: usize, mut each: impl FnMut(u64)) {
+        let done = self.rice_grouped(k, count, &mut each);
+        if done == count {
+            return;
+        }
+        match Padded::<32>::of(self.bytes, self.at) {
+            Some(padded) => {
+                let mut end = padded.reader();
+                let done = done + end.rice_grouped(k, count - done, &mut each);
+                (done..count).for_each(|_| each(end.rice(k)));
+                self.at = padded.position(&end);
+            }
+            None => (done..count).for_each(|_| each(self.rice(k))),
+        }
+    }
+
+    fn rice_grouped(&mut self, k: u32, count: usize, each: &mut impl FnMut(u64)) -> usize {
         // As many codes as fit into a window nearly always, if their quotients are what a good k makes them.
-        let done = match k {
-            0..=6 => self.rice_groups::<6>(k, count, &mut each),
-            7..=11 => self.rice_groups::<4>(k, count, &mut each),
-            12..=15 => self.rice_groups::<3>(k, count, &mut each),
-            16..=24 => self.rice_groups::<2>(k, count, &mut each),
+        match k {
+            0..=6 => self.rice_groups::<6>(k, count, each),
+            7..=11 => self.rice_groups::<4>(k, count, each),
+            12..=15 => self.rice_groups::<3>(k, count, each),
+            16..=24 => self.rice_groups::<2>(k, count, each),
             _ => 0,
+        }
+    }
+
+    /// The next two Rice codes, of two `k` of at most 63.
+    #[inline]
+    pub(super) fn rice_pair(&mut self, (k, next_k): (u32, u32)) -> (u64, u64) {
+        let code = |word: u64, k: u32| {
+            let quotient = word.trailing_zeros();
+            let low = (word.wrapping_shr(quotient) >> 1) & ((1u64 << k) - 1);
+            (quotient, quotient + 1 + k, (u64::from(quotient) << k) | low)
         };
-        (done..count).for_each(|_| each(self.rice(k)));
+        let word = self.peek();
+        let (quotient, bits, first) = code(word, k);
+        let (next_quotient, next_bits, second) = code(word.wrapping_shr(bits), next_k);
+        if quotient | next_quotient < ESCAPE && bits + next_bits <= PEEKED_BITS {
+            self.at += (bits + next_bits) as usize;
+            return (first, second);
+        }
+        (self.rice(k), self.rice(next_k))
     }
 
     /// Reads groups of `N` codes as long as there are eight bytes for each; says how many codes that were. `k` is at most 31.
@@ -190,6 +225,34 @@ impl<'a> BitReader<'a> {
     /// Whether everything read so far was there.
     pub(super) fn is_within(&self) -> bool {
         self.at <= self.bytes.len() * 8
+    }
+}
+
+/// The end of a column with zeros behind it: within eight bytes of its end a column cannot be read by words.
+pub(super) struct Padded<const N: usize> {
+    bytes: [u8; N],
+    /// Where in the column it begins.
+    from: usize,
+    at: usize,
+}
+
+impl<const N: usize> Padded<N> {
+    /// Of the column from bit `at` on; `None` where there is more than fits with eight zeros behind it.
+    pub(super) fn of(column: &[u8], at: usize) -> Option<Self> {
+        let from = at / 8;
+        let rest = column.get(from..).unwrap_or_default();
+        let mut bytes = [0; N];
+        bytes[..N - 8].get_mut(..rest.len())?.copy_from_slice(rest);
+        Some(Self { bytes, from, at: at % 8 })
+    }
+
+    pub(super) fn reader(&self) -> BitReader<'_> {
+        BitReader::new(&self.bytes, self.at)
+    }
+
+    /// The place in the column that a reader of this has.
+    pub(super) fn position(&self, reader: &BitReader<'_>) -> usize {
+        self.from * 8 + reader.at
     }
 }
 
@@ -257,6 +320,34 @@ mod tests {
             prop_assert_eq!(back, values);
             prop_assert_eq!(r.rice(3), 7);
             prop_assert!(r.is_within());
+        }
+
+        #[test]
+        fn pairs_come_back(
+            values in proptest::collection::vec((any::<u64>(), 0u32..64, any::<u64>(), 0u32..64), 0..60),
+            k in 0u32..64,
+            next_k in 0u32..64,
+        ) {
+            let values: Vec<(u64, u64)> = values.into_iter().map(|(a, by, b, and)| (a >> by, b >> and)).collect();
+            let mut out = Vec::new();
+            let mut w = BitWriter::new(&mut out);
+            for (a, b) in &values {
+                w.rice(*a, k);
+                w.rice(*b, next_k);
+            }
+            w.finish();
+            let mut whole = BitReader::new(&out, 0);
+            let padded = Padded::<128>::of(&out, 0);
+            prop_assert_eq!(padded.is_some(), out.len() <= 120);
+            let mut short = padded.as_ref().map(Padded::reader);
+            for pair in values {
+                prop_assert_eq!(whole.rice_pair((k, next_k)), pair);
+                if let (Some(padded), Some(short)) = (&padded, &mut short) {
+                    prop_assert_eq!(short.rice_pair((k, next_k)), pair);
+                    prop_assert_eq!(padded.position(short), whole.position());
+                }
+            }
+            prop_assert!(whole.is_within());
         }
 
         /// Codes as short as they are in columns, from any of them on.

@@ -78,7 +78,7 @@ pub(in crate::tsdb) fn encode(values: &[u64], scratch: &mut Scratch, out: &mut V
             ints.extend(values.iter().map(|bits| ordered(*bits as i64)));
         }
     }
-    ints::encode_with(ints, residuals, true, out);
+    ints::encode_with(ints, residuals, out);
 }
 
 /// Fills `ints`; the count of exceptions, or `None` when there are too many.

@@ -17,7 +17,7 @@
 mod decode;
 mod points;
 
-pub(in crate::tsdb) use decode::{decode, decode_range};
+pub(in crate::tsdb) use decode::{decode, decode_between, decode_range};
 
 use super::bits::{BitWriter, ESCAPE};
 use crate::codec::{put_ivarint, put_uvarint};
@@ -211,13 +211,12 @@ fn common_divisor(x: &[i64]) -> u64 {
     divisor
 }
 
-/// Appends the coded column, which will be read as a whole. Nothing at all for an empty one.
+/// Appends the coded column. Nothing at all for an empty one.
 pub(in crate::tsdb) fn encode(numbers: &[i64], scratch: &mut super::Scratch, out: &mut Vec<u8>) {
-    encode_with(numbers, &mut scratch.residuals, false, out);
+    encode_with(numbers, &mut scratch.residuals, out);
 }
 
-/// As [`encode`]; with `seekable`, and if it is worth it, so that ranges of it can be read.
-pub(super) fn encode_with(numbers: &[i64], scratch: &mut Residuals, seekable: bool, out: &mut Vec<u8>) {
+pub(super) fn encode_with(numbers: &[i64], scratch: &mut Residuals, out: &mut Vec<u8>) {
     let Some(&base) = numbers.first() else { return };
     let Residuals { effort, x, sorted, bits } = scratch;
     x.clear();
@@ -238,7 +237,7 @@ pub(super) fn encode_with(numbers: &[i64], scratch: &mut Residuals, seekable: bo
         Effort::Best => best_plan(x, sorted),
         Effort::Quick => quick_plan(x),
     };
-    let seekable = seekable && *effort == Effort::Best && plan.gap_k.is_none() && points::count(x.len()) > 0;
+    let seekable = *effort == Effort::Best && plan.gap_k.is_none() && points::count(x.len()) > 0;
     let flag = |bit, is_set| if is_set { bit } else { 0 };
     out.push(plan.order | flag(SPARSE, plan.gap_k.is_some()) | flag(DIVIDED, divided) | flag(SEEKABLE, seekable));
     put_ivarint(out, base);
@@ -301,10 +300,13 @@ mod tests {
         out
     }
 
-    fn seekable(numbers: &[i64]) -> Vec<u8> {
-        let mut out = Vec::new();
-        encode_with(numbers, &mut Residuals::default(), true, &mut out);
-        out
+    /// As blocks have it, with seek points if it is long, and as heads have it, without.
+    fn both(numbers: &[i64]) -> [Vec<u8>; 2] {
+        [super::super::Scratch::default(), super::super::Scratch::quick()].map(|mut scratch| {
+            let mut out = Vec::new();
+            encode(numbers, &mut scratch, &mut out);
+            out
+        })
     }
 
     /// Columns of every order, dense, sparse and constant.
@@ -340,15 +342,17 @@ mod tests {
                 Some(*v)
             })
             .collect();
-        let (mut whole, with_points) = (Vec::new(), seekable(&counter));
-        encode(&counter, &mut super::super::Scratch::default(), &mut whole);
-        let more = with_points.len() - whole.len();
-        assert!((3..=18).contains(&more) && whole.len() > 1000, "{more} of {}", whole.len());
-        assert_eq!(seekable(&counter[..256]).len(), {
-            whole.clear();
-            encode(&counter[..256], &mut super::super::Scratch::default(), &mut whole);
-            whole.len()
-        });
+        let bytes = both(&counter)[0].clone();
+        assert_eq!(bytes[0], SEEKABLE | 1);
+        // Flags, base, centre and k, then the points.
+        let mut r = crate::codec::Reader::new(&bytes[1..]);
+        let center = r.ivarint("base").and_then(|_| r.ivarint("centre")).unwrap();
+        let points_at = r.position() + 1;
+        r.u8("k").unwrap();
+        assert_eq!(points::decode(&mut r, counter.len(), 1, center).unwrap().len(), 3);
+        let length = r.position() - points_at;
+        assert!((6..=18).contains(&length) && bytes.len() > 1000, "{length} of {}", bytes.len());
+        assert_eq!(both(&counter[..256])[0][0], 1, "none for a short one");
     }
 
     /// A point that leads elsewhere than the bits before it is found by whoever reads across it.
@@ -360,7 +364,7 @@ mod tests {
                 Some(*v)
             })
             .collect();
-        let bytes = seekable(&numbers);
+        let [bytes, _] = both(&numbers);
         assert_eq!(bytes[0], SEEKABLE | 1);
         let mut found = 0;
         for at in 1..bytes.len() {
@@ -418,9 +422,7 @@ mod tests {
         #[test]
         fn a_range_comes_back_alone(numbers in columns(), from in 0usize..1600, len in 0usize..1600) {
             let expected: Vec<i64> = numbers.iter().skip(from).take(len).copied().collect();
-            let mut whole = Vec::new();
-            encode(&numbers, &mut super::super::Scratch::default(), &mut whole);
-            for bytes in [whole, seekable(&numbers)] {
+            for bytes in both(&numbers) {
                 let mut out = vec![7];
                 decode_range(&bytes, numbers.len(), from..from + len, &mut out).unwrap();
                 prop_assert_eq!(&out[1..], &expected);
@@ -431,10 +433,27 @@ mod tests {
         }
 
         #[test]
+        fn rising_numbers_are_found_by_their_size(mut numbers in columns(), ends: (usize, usize), more in -3i64..3) {
+            numbers.sort_unstable();
+            let end = |at: usize| numbers.get(at % numbers.len().max(1)).map_or(0, |n| n.saturating_add(more));
+            let (min, max) = (end(ends.0), end(ends.1));
+            let expected: Vec<i64> = numbers.iter().copied().filter(|n| (min..=max).contains(n)).collect();
+            for bytes in both(&numbers) {
+                let mut out = vec![7];
+                let first = decode_between(&bytes, numbers.len(), (min, max), &mut out).unwrap();
+                prop_assert_eq!(&out[1..], &numbers[first..first + out.len() - 1]);
+                let found: Vec<i64> = out[1..].iter().copied().filter(|n| (min..=max).contains(n)).collect();
+                prop_assert_eq!(&found, &expected);
+            }
+        }
+
+        #[test]
         fn garbage_never_panics(bytes: Vec<u8>, count in 0usize..2000, from in 0usize..2000, len in 0usize..2000) {
             let (mut whole, mut part) = (Vec::new(), Vec::new());
             let is_whole = decode(&bytes, count, &mut whole).is_ok();
             prop_assert!(!is_whole || whole.len() == count);
+            let _unchecked = decode_between(&bytes, count, (from as i64, len as i64), &mut part);
+            part.clear();
             let is_part = decode_range(&bytes, count, from..from + len, &mut part).is_ok();
             if is_whole && is_part {
                 prop_assert!(part.iter().eq(whole.iter().skip(from).take(len)));

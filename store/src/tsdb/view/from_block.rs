@@ -143,7 +143,7 @@ impl BlockSource {
             let count = times.count as usize;
             let key = (source as u32, 0, chunk.times);
             let positions = reader.times_into(key, range, times_ms, |out| {
-                self.with_bytes(true, times.place, |bytes| ints::decode(bytes, count, out))
+                self.with_bytes(true, times.place, |bytes| ints::decode_between(bytes, count, range, out))
             })?;
             if positions.is_empty() {
                 continue;
@@ -177,22 +177,22 @@ impl BlockSource {
         })
     }
 
-    fn with_bytes(
+    fn with_bytes<T>(
         &self,
         of_times: bool,
         place: Place,
-        decode: impl FnOnce(&[u8]) -> Result<(), codec::Error>,
-    ) -> Result<()> {
+        decode: impl FnOnce(&[u8]) -> Result<T, codec::Error>,
+    ) -> Result<T> {
         self.decode_in(&self.page(of_times, place.page)?, of_times, place, decode)
     }
 
-    fn decode_in(
+    fn decode_in<T>(
         &self,
         page: &[u8],
         of_times: bool,
         place: Place,
-        decode: impl FnOnce(&[u8]) -> Result<(), codec::Error>,
-    ) -> Result<()> {
+        decode: impl FnOnce(&[u8]) -> Result<T, codec::Error>,
+    ) -> Result<T> {
         let section = if of_times { "time page" } else { "value page" };
         let from = place.start as usize;
         let bytes = from.checked_add(place.len as usize).and_then(|to| page.get(from..to));

@@ -175,7 +175,7 @@ impl HeadSource {
             let floats = chunks.iter().filter(|chunk| chunk.kind == SampleKind::Float);
             for chunk in floats.filter(|chunk| run.overlaps(chunk, range.0, range.1)) {
                 let key = (u32::MAX - source as u32, number as u32, chunk.column());
-                let decode = |out: &mut Vec<i64>| run.times_into(chunk, out).map_err(in_head);
+                let decode = |out: &mut Vec<i64>| run.times_into(chunk, out).map(|()| 0).map_err(in_head);
                 let positions = reader.times_into(key, range, times_ms, decode)?;
                 let (bytes, count) = (run.values(chunk), run.count(chunk) as usize);
                 reader.values_into(bytes, count, positions, values).map_err(in_head)?;

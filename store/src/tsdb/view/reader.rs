@@ -45,20 +45,20 @@ impl FloatReader {
     }
 
     /// Appends what a time column has in the range, and tells its positions. `decode` appends the column where it is not
-    /// kept yet.
+    /// kept yet, or a stretch of it that has all of the range, and says at which position that begins.
     pub(super) fn times_into(
         &mut self,
         key: TimesKey,
         (min_ms, max_ms): (i64, i64),
         times_ms: &mut Vec<i64>,
-        decode: impl FnOnce(&mut Vec<i64>) -> Result<()>,
+        decode: impl FnOnce(&mut Vec<i64>) -> Result<usize>,
     ) -> Result<Range<usize>> {
         if let Some(column) = self.times.get(&key) {
             times_ms.extend_from_slice(&column.times_ms);
             return Ok(column.skipped..column.skipped + column.times_ms.len());
         }
         let from = times_ms.len();
-        decode(times_ms)?;
+        let first = decode(times_ms)?;
         let column = &times_ms[from..];
         // What does not rise is taken whole here, and cut once it is in order.
         let range = match column.is_sorted() {
@@ -68,6 +68,7 @@ impl FloatReader {
         let range = range.start.min(range.end)..range.end;
         times_ms.truncate(from + range.end);
         times_ms.drain(from..from + range.start);
+        let range = first + range.start..first + range.end;
         self.keep(key, &times_ms[from..], range.start);
         Ok(range)
     }

@@ -5,7 +5,7 @@ use super::points::{self, Point, Points};
 use super::{CONSTANT, DIVIDED, FLAGS_KNOWN, SEEKABLE, SPARSE};
 use crate::codec::{Error, Reader};
 use crate::tsdb::chunk::CHUNK_SAMPLES_LIMIT;
-use crate::tsdb::chunk::bits::BitReader;
+use crate::tsdb::chunk::bits::{BitReader, Padded};
 
 /// Appends `count` numbers to `out`; `bytes` is exactly one coded column.
 pub(in crate::tsdb) fn decode(bytes: &[u8], count: usize, out: &mut Vec<i64>) -> Result<(), Error> {
@@ -24,37 +24,68 @@ pub(in crate::tsdb) fn decode_range(
     if range.is_empty() {
         return Ok(());
     }
-    if count > CHUNK_SAMPLES_LIMIT {
-        return Err(Error::Invalid { what: "samples count", at: 0 });
-    }
     let mut r = Reader::new(bytes);
-    let flags = r.u8("column flags")?;
-    let order = flags & 3;
-    if flags & !FLAGS_KNOWN != 0 || order == 3 || flags & (SPARSE | SEEKABLE) == SPARSE | SEEKABLE {
-        return Err(Error::Unknown { what: "column flags", value: u64::from(flags), at: 0 });
-    }
-    let base = r.ivarint("column base")?;
     let from = out.len();
-    if flags & CONSTANT != 0 {
-        out.resize(from + range.len(), base);
-        return Ok(());
-    }
-    let divisor = if flags & DIVIDED != 0 { r.uvarint("column divisor")? as i64 } else { 1 };
-    let center = r.ivarint("column centre")?;
-    let column = Column { scale: Scale { base, divisor }, order, center, k: read_k(&mut r)?, count };
-    out.resize(from + range.len(), 0);
-    let mut slots = Slots { column, from: range.start, slots: out[from..].iter_mut() };
-    slots.heads();
-    let within = if flags & SPARSE == 0 {
-        let points = match flags & SEEKABLE {
-            0 => Points::new(),
-            _ => points::decode(&mut r, count, order, center)?,
-        };
-        column.dense(rest(&mut r)?, &points, range, &mut slots)?
-    } else {
-        column.sparse(&mut r, range, &mut slots)?
+    let within = match Column::open(&mut r, count)? {
+        Form::Constant(number) => {
+            out.resize(from + range.len(), number);
+            true
+        }
+        Form::Sparse(column) => {
+            out.resize(from + range.len(), 0);
+            let mut slots = Slots::of(column, range.start, &mut out[from..]);
+            column.sparse(&mut r, range, &mut slots)?
+        }
+        Form::Dense(column, points) => {
+            out.resize(from + range.len(), 0);
+            let mut slots = Slots::of(column, range.start, &mut out[from..]);
+            let passed = points.partition_point(|point| point.position <= range.start);
+            let mut walk = Dense::begin(column, rest(&mut r)?, &points, passed);
+            walk.go_to(range.start, |_| {})?;
+            walk.go_to(range.end, |x| slots.put(x))?;
+            walk.bits.is_within()
+        }
     };
-    if within { Ok(()) } else { Err(Error::Truncated { what: "column bits", at: bytes.len() }) }
+    if within { Ok(()) } else { Err(truncated(bytes)) }
+}
+
+/// Of a column that does not fall: appends its numbers from `min` to `max`, and some before and behind them; says at which position
+/// the first of them is.
+pub(in crate::tsdb) fn decode_between(
+    bytes: &[u8],
+    count: usize,
+    (min, max): (i64, i64),
+    out: &mut Vec<i64>,
+) -> Result<usize, Error> {
+    let mut r = Reader::new(bytes);
+    if count == 0 {
+        return Ok(0);
+    }
+    // What has no points is read whole.
+    let (column, points) = match Column::open(&mut r, count)? {
+        Form::Dense(column, points) if column.order != 0 && !points.is_empty() => (column, points),
+        _ => return decode(bytes, count, out).map(|()| 0),
+    };
+    let passed = points.partition_point(|point| column.scale.of(point.x) < min);
+    let mut walk = Dense::begin(column, rest(&mut r)?, &points, passed);
+    let first = if passed == 0 { 0 } else { walk.here.position };
+    out.extend(column.heads().skip(first).map(|x| column.scale.of(x)));
+    while walk.here.position < count && (walk.here.position == first || column.scale.of(walk.here.x) <= max) {
+        let end = points.get(walk.next).map_or(count, |point| point.position);
+        walk.go_to(end, |x| out.push(column.scale.of(x)))?;
+    }
+    if walk.bits.is_within() { Ok(first) } else { Err(truncated(bytes)) }
+}
+
+fn truncated(bytes: &[u8]) -> Error {
+    Error::Truncated { what: "column bits", at: bytes.len() }
+}
+
+/// How a column is written, as far as that is said before its bits.
+enum Form {
+    Constant(i64),
+    Sparse(Column),
+    Dense(Column, Points),
 }
 
 /// The beginning of a column.
@@ -83,24 +114,23 @@ impl Scale {
 
 /// Where numbers go.
 struct Slots<'a> {
-    column: Column,
-    /// Position of the first.
-    from: usize,
+    scale: Scale,
     slots: std::slice::IterMut<'a, i64>,
 }
 
-impl Slots<'_> {
+impl<'a> Slots<'a> {
+    /// The first is that of position `from`. Numbers that have no residual are put at once, as far as they are wanted.
+    fn of(column: Column, from: usize, slots: &'a mut [i64]) -> Self {
+        let mut slots = Self { scale: column.scale, slots: slots.iter_mut() };
+        column.heads().skip(from).for_each(|x| slots.put(x));
+        slots
+    }
+
     #[inline]
     fn put(&mut self, x: i64) {
         if let Some(slot) = self.slots.next() {
-            *slot = self.column.scale.of(x);
+            *slot = self.scale.of(x);
         }
-    }
-
-    /// Puts the numbers that have no residual, as far as they are wanted.
-    fn heads(&mut self) {
-        let second = (self.column.order == 2).then_some(self.column.center);
-        [Some(0), second].into_iter().flatten().skip(self.from).for_each(|x| self.put(x));
     }
 }
 
@@ -109,52 +139,34 @@ fn unzigzag(v: u64) -> i64 {
 }
 
 impl Column {
-    /// Puts the numbers of a range. Says whether all bits that were read were there.
-    fn dense(&self, bytes: &[u8], points: &Points, range: Range<usize>, slots: &mut Slots<'_>) -> Result<bool, Error> {
-        let passed = points.partition_point(|point| point.position <= range.start);
-        let mut here = match passed.checked_sub(1) {
-            Some(last) => points[last],
-            None => Point::first(self.order, self.center),
-        };
-        if here.bit > bytes.len() * 8 {
-            return Ok(false);
+    /// Reads all that is before the bits.
+    fn open(r: &mut Reader<'_>, count: usize) -> Result<Form, Error> {
+        if count > CHUNK_SAMPLES_LIMIT {
+            return Err(Error::Invalid { what: "samples count", at: 0 });
         }
-        let mut bits = BitReader::new(bytes, here.bit);
-        let before = range.start.saturating_sub(here.position);
-        self.residuals(&mut here, before, &mut bits, |_| {});
-        for point in &points[passed..] {
-            if here.position >= range.end {
-                break;
-            }
-            let numbers = point.position.min(range.end) - here.position;
-            self.residuals(&mut here, numbers, &mut bits, |x| slots.put(x));
-            // What is read anyway tells whether the points are right.
-            if here.position == point.position && here != *point {
-                return Err(Error::Invalid { what: "seek point", at: point.position });
-            }
+        let flags = r.u8("column flags")?;
+        let order = flags & 3;
+        if flags & !FLAGS_KNOWN != 0 || order == 3 || flags & (SPARSE | SEEKABLE) == SPARSE | SEEKABLE {
+            return Err(Error::Unknown { what: "column flags", value: u64::from(flags), at: 0 });
         }
-        let numbers = range.end.saturating_sub(here.position);
-        self.residuals(&mut here, numbers, &mut bits, |x| slots.put(x));
-        Ok(bits.is_within())
+        let base = r.ivarint("column base")?;
+        if flags & CONSTANT != 0 {
+            return Ok(Form::Constant(base));
+        }
+        let divisor = if flags & DIVIDED != 0 { r.uvarint("column divisor")? as i64 } else { 1 };
+        let center = r.ivarint("column centre")?;
+        let column = Self { scale: Scale { base, divisor }, order, center, k: read_k(r)?, count };
+        Ok(match flags & (SPARSE | SEEKABLE) {
+            SPARSE => Form::Sparse(column),
+            SEEKABLE => Form::Dense(column, points::decode(r, count, order, center)?),
+            _ => Form::Dense(column, Points::new()),
+        })
     }
 
-    /// Goes on by so many numbers.
-    #[inline]
-    fn residuals(&self, here: &mut Point, numbers: usize, bits: &mut BitReader<'_>, mut put: impl FnMut(i64)) {
-        let (mut x, mut step, center) = (here.x, here.step, self.center);
-        match self.order {
-            0 => bits.rice_each(self.k, numbers, |u| put(center.wrapping_add(unzigzag(u)))),
-            1 => bits.rice_each(self.k, numbers, |u| {
-                x = x.wrapping_add(center).wrapping_add(unzigzag(u));
-                put(x);
-            }),
-            _ => bits.rice_each(self.k, numbers, |u| {
-                step = step.wrapping_add(unzigzag(u));
-                x = x.wrapping_add(step);
-                put(x);
-            }),
-        }
-        *here = Point { position: here.position + numbers, bit: bits.position(), x, step };
+    /// The numbers that have no residual.
+    fn heads(&self) -> impl Iterator<Item = i64> {
+        let second = (self.order == 2).then_some(self.center);
+        [Some(0), second].into_iter().flatten().take(self.count)
     }
 
     /// Puts the numbers of a range. Says whether all bits that were read were there.
@@ -167,21 +179,80 @@ impl Column {
         if others > left {
             return Err(Error::Invalid { what: "residuals count", at });
         }
-        let mut bits = BitReader::new(rest(r)?, 0);
+        let bytes = rest(r)?;
+        let padded = Padded::<128>::of(bytes, 0);
+        let mut bits = padded.as_ref().map_or_else(|| BitReader::new(bytes, 0), Padded::reader);
         for _ in 0..others {
-            let gap = bits.rice(gap_k);
+            let (gap, residual) = bits.rice_pair((gap_k, self.k));
             if gap >= left {
                 return Err(Error::Invalid { what: "residuals gap", at });
             }
             walk.zeros(gap as usize);
             if walk.here.position >= walk.range.end {
-                return Ok(bits.is_within());
+                break;
             }
-            walk.residual(unzigzag(bits.rice(self.k).wrapping_add(1)));
+            walk.residual(unzigzag(residual.wrapping_add(1)));
             left -= gap + 1;
         }
         walk.zeros(left as usize);
-        Ok(bits.is_within())
+        Ok(bits.position() <= bytes.len() * 8)
+    }
+}
+
+/// Goes over a dense column.
+struct Dense<'a> {
+    column: Column,
+    bits: BitReader<'a>,
+    points: &'a Points,
+    /// The point that comes next.
+    next: usize,
+    here: Point,
+}
+
+impl<'a> Dense<'a> {
+    /// Begins at the last of the first `passed` points, or behind the heads.
+    fn begin(column: Column, bytes: &'a [u8], points: &'a Points, passed: usize) -> Self {
+        let here = match passed.checked_sub(1) {
+            Some(last) => points[last],
+            None => Point::first(column.order, column.center),
+        };
+        Self { column, bits: BitReader::new(bytes, here.bit), points, next: passed, here }
+    }
+
+    /// Goes on to the number at position `end` and puts what is before it. What is read tells whether the points are right.
+    fn go_to(&mut self, end: usize, mut put: impl FnMut(i64)) -> Result<(), Error> {
+        while self.here.position < end {
+            let point = self.points.get(self.next);
+            let stop = point.map_or(end, |point| point.position.min(end));
+            self.residuals(stop - self.here.position, &mut put);
+            if let Some(point) = point.filter(|point| point.position == stop) {
+                if self.here != *point {
+                    return Err(Error::Invalid { what: "seek point", at: stop });
+                }
+                self.next += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on by so many numbers.
+    #[inline]
+    fn residuals(&mut self, numbers: usize, mut put: impl FnMut(i64)) {
+        let Self { column: Column { order, center, k, .. }, bits, here, .. } = self;
+        let (mut x, mut step, center) = (here.x, here.step, *center);
+        match *order {
+            0 => bits.rice_each(*k, numbers, |u| put(center.wrapping_add(unzigzag(u)))),
+            1 => bits.rice_each(*k, numbers, |u| {
+                x = x.wrapping_add(center).wrapping_add(unzigzag(u));
+                put(x);
+            }),
+            _ => bits.rice_each(*k, numbers, |u| {
+                step = step.wrapping_add(unzigzag(u));
+                x = x.wrapping_add(step);
+                put(x);
+            }),
+        }
+        *here = Point { position: here.position + numbers, bit: bits.position(), x, step };
     }
 }
 
