@@ -40,18 +40,21 @@ pub(super) const METRIC_NAME: &str = "__name__";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Answer {
     pub(super) series: Vec<Series>,
+    /// A range vector, whose points are at times of their own.
+    pub(super) is_matrix: bool,
 }
 
 impl Answer {
     /// Reads `data` of a reply; a scalar or string is a series without labels. None when it has another form.
     pub(super) fn of(data: &Json) -> Option<Self> {
         let result = &data["result"];
-        let series = match data["resultType"].as_str()? {
+        let result_type = data["resultType"].as_str()?;
+        let series = match result_type {
             "scalar" | "string" => vec![Series { points: vec![point(result)?], ..Series::default() }],
             "vector" | "matrix" => result.as_array()?.iter().map(series).collect::<Option<_>>()?,
             _ => return None,
         };
-        Some(Self { series })
+        Some(Self { series, is_matrix: result_type == "matrix" })
     }
 
     /// Names of all labels, the metric's first.

@@ -8,32 +8,43 @@ use crate::command::moment::utc;
 /// More labels than these are written as one column.
 const LABELS_MAX: usize = 8;
 
-/// A row a point, in the answer's order: labels, time when there are several, value.
+/// Heads of columns that are no labels.
+const METRIC: &str = "METRIC";
+const TIME: &str = "TIME (UTC)";
+const VALUE: &str = "VALUE";
+
+/// A row a point, in the answer's order: labels, time of a range vector's, value.
 pub(super) fn table(answer: &Answer) -> String {
     let names = answer.label_names();
-    let has_times = answer.series.iter().any(|s| s.points.len() > 1)
-        || answer
-            .series
-            .windows(2)
-            .any(|w| w[0].points.first().map(|p| p.time_ms) != w[1].points.first().map(|p| p.time_ms));
     let is_wide = names.len() > LABELS_MAX;
-    let mut head: Vec<String> = if is_wide {
-        vec!["SERIES".to_owned()]
-    } else {
-        names.iter().map(|n| if *n == METRIC_NAME { "METRIC".to_owned() } else { n.to_uppercase() }).collect()
-    };
-    head.extend(has_times.then(|| "TIME (UTC)".to_owned()));
-    head.push("VALUE".to_owned());
+    let mut head = if is_wide { vec!["SERIES".to_owned()] } else { heads(&names) };
+    head.extend(answer.is_matrix.then(|| TIME.to_owned()));
+    head.push(VALUE.to_owned());
     let mut rows = vec![head];
     for series in &answer.series {
         for point in &series.points {
             let mut row = if is_wide { vec![series.name()] } else { cells(series, &names) };
-            row.extend(has_times.then(|| utc(point.time_ms, "%F %T")));
+            row.extend(answer.is_matrix.then(|| utc(point.time_ms, "%F %T")));
             row.push(point.text.clone());
             rows.push(row);
         }
     }
     aligned(&rows)
+}
+
+/// Labels in capitals where those tell them apart, else as they are, in quotes where even that does not.
+fn heads(names: &[&str]) -> Vec<String> {
+    let mut capitals: Vec<String> = names.iter().filter(|n| **n != METRIC_NAME).map(|n| n.to_uppercase()).collect();
+    capitals.extend([METRIC, TIME, VALUE].map(str::to_owned));
+    capitals.sort_unstable();
+    let are_told_apart = capitals.windows(2).all(|pair| pair[0] != pair[1]);
+    let head = |name: &str| match name {
+        METRIC_NAME => METRIC.to_owned(),
+        METRIC | TIME | VALUE => format!("{name:?}"),
+        name if are_told_apart => name.to_uppercase(),
+        name => name.to_owned(),
+    };
+    names.iter().map(|name| head(name)).collect()
 }
 
 fn cells(series: &Series, names: &[&str]) -> Vec<String> {
@@ -89,12 +100,23 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_differ_in_case_are_told_apart() {
+        let head = |names: &[&str]| heads(names).join(" ");
+        assert_eq!(head(&["__name__", "Job", "zone"]), "METRIC JOB ZONE");
+        assert_eq!(head(&["__name__", "Job", "job"]), "METRIC Job job");
+        assert_eq!(head(&["job", "value"]), "job value");
+        assert_eq!(head(&["VALUE", "metric"]), "\"VALUE\" metric");
+    }
+
+    #[test]
     fn a_range_has_times_and_a_scalar_is_one_number() {
         let matrix = answer(json!({"resultType": "matrix", "result": [
             {"metric": {"job": "a"}, "values": [[0, "1"], [60, "NaN"]]}]}));
         let expected =
             "JOB  TIME (UTC)           VALUE\na    1970-01-01 00:00:00      1\na    1970-01-01 00:01:00    NaN\n";
         assert_eq!(table(&matrix), expected);
+        let one = answer(json!({"resultType": "matrix", "result": [{"metric": {}, "values": [[60, "1"]]}]}));
+        assert_eq!(table(&one), "TIME (UTC)           VALUE\n1970-01-01 00:01:00      1\n");
         assert_eq!(table(&answer(json!({"resultType": "scalar", "result": [1, "42"]}))), "VALUE\n   42\n");
         assert_eq!(Answer::of(&json!({"resultType": "streams", "result": []})), None);
         assert_eq!(Answer::of(&json!({"resultType": "vector", "result": [{"metric": {}, "value": [1]}]})), None);
