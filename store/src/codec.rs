@@ -81,6 +81,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub fn u8(&mut self, what: &'static str) -> Result<u8, Error> {
         Ok(self.take(1, what)?[0])
     }
@@ -93,6 +94,7 @@ impl<'a> Reader<'a> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
+    #[inline]
     pub fn u64(&mut self, what: &'static str) -> Result<u64, Error> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
@@ -111,6 +113,21 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub fn uvarint(&mut self, what: &'static str) -> Result<u64, Error> {
+        // Nearly all lengths and references have one byte or two.
+        match self.bytes.get(self.at..) {
+            Some([one @ 0..0x80, ..]) => {
+                self.at += 1;
+                Ok(u64::from(*one))
+            }
+            Some([low, high @ 0..0x80, ..]) => {
+                self.at += 2;
+                Ok(u64::from(low & 0x7f) | u64::from(*high) << 7)
+            }
+            _ => self.long_uvarint(what),
+        }
+    }
+
+    fn long_uvarint(&mut self, what: &'static str) -> Result<u64, Error> {
         let start = self.at;
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -136,6 +153,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A count of things of at least `min_bytes` each: refused when that many cannot follow, so that callers may allocate.
+    #[inline]
     pub fn count(&mut self, min_bytes: usize, what: &'static str) -> Result<usize, Error> {
         let at = self.at;
         let count = self.uvarint(what)?;
@@ -146,6 +164,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Length-prefixed bytes.
+    #[inline]
     pub fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], Error> {
         let at = self.at;
         let len = self.uvarint(what)?;
@@ -168,7 +187,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn varints_come_back(u: u64, i: i64) {
+        fn varints_come_back(
+            u in prop_oneof![any::<u64>(), 0u64..1 << 15],
+            i in prop_oneof![any::<i64>(), -(1i64 << 14)..1 << 14],
+        ) {
             let mut out = Vec::new();
             put_uvarint(&mut out, u);
             put_ivarint(&mut out, i);

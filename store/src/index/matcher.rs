@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn values_that_are_meant_literally_are_read_back_as_such() {
-        let values = ["10.0.0.1:9100", "a|b", "", "[x]{2}#&~-^$\\", "new\nline"];
+        let values = ["<é>\\n", "job:rate5m", "10.0.0.1:9100", "a|b", "", "[x]{2}#&~-^$\\", "new\nline"];
         let built = Matcher::any_of("a", values);
         let read = Matcher::new("a", MatchOp::Regex, &built.value).unwrap();
         for (text, is_one) in

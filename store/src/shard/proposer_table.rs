@@ -1,16 +1,16 @@
 //! The leader's copy of a shard's reference table.
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::codec;
 use crate::entry::WriteEntryBuilder;
 use crate::model::{Attrs, Labels, Signal};
-use crate::part::PartRef;
+use crate::part::{DefRef, PartRef};
 
 /// Which definitions the shard's log already knows.
 ///
-/// Definitions are known by the xxh3-128 of their key, under a seed of table, signal and tenant: the key itself is in the log, and in
-/// the head of every replica.
+/// Definitions are known by 128 bits: the hash that they come with, and another of their key under a seed of table, signal and tenant,
+/// which no client can guess. The key itself is in the log, and in the head of every replica.
 #[derive(Debug)]
 pub struct ProposerTable {
     id: u64,
@@ -28,9 +28,8 @@ struct Known {
 struct Digest([u64; 2]);
 
 impl Digest {
-    fn of(key: &[u8], seed: u64) -> Self {
-        let digest = xxh3_128_with_seed(key, seed);
-        Self([digest as u64, (digest >> 64) as u64])
+    fn of(def: &DefRef<'_>, seed: u64) -> Self {
+        Self([xxh3_64_with_seed(def.key, seed), def.hash])
     }
 }
 
@@ -57,20 +56,25 @@ impl ProposerTable {
     /// error is a key that no replica could apply; nothing was added then.
     pub fn add(&mut self, entry: &mut WriteEntryBuilder, part: &PartRef<'_>) -> Result<(), codec::Error> {
         let seed = xxh3_64_with_seed(part.tenant.as_bytes(), self.id.wrapping_add(part.signal as u64));
-        let digests: Vec<Digest> = part.defs.iter().map(|def| Digest::of(def.key, seed)).collect();
-        let mut refs: Vec<Option<u32>> = digests.iter().map(|digest| self.find(*digest)).collect();
-        for (def, _) in part.defs.iter().zip(&refs).filter(|(_, known)| known.is_none()) {
-            check_key(part.signal, def.key)?;
+        let mut refs = Vec::with_capacity(part.defs.len());
+        let mut unknown = Vec::new();
+        for (position, def) in part.defs.iter().enumerate() {
+            let digest = Digest::of(def, seed);
+            let known = self.find(digest);
+            if known.is_none() {
+                check_key(part.signal, def.key)?;
+                unknown.push((position, digest));
+            }
+            refs.push(known.unwrap_or_default());
         }
-        for ((def, digest), known) in part.defs.iter().zip(digests).zip(&mut refs) {
+        for (position, digest) in unknown {
             // A part may define a key twice.
-            *known = known.or_else(|| self.find(digest));
-            known.get_or_insert_with(|| {
+            refs[position] = self.find(digest).unwrap_or_else(|| {
+                let def = &part.defs[position];
                 entry.define(part.signal, part.tenant, def.hash, def.key);
                 self.define(digest)
             });
         }
-        let refs: Vec<u32> = refs.into_iter().flatten().collect();
         entry.part(part, &refs);
         Ok(())
     }

@@ -2,12 +2,12 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
-use trine_store::index::{MatchOp, Matcher};
+use trine_store::index::Matcher;
 use trine_store::part::SampleKind;
 use trine_store::tsdb::TextSet;
 
 use super::{Run, fragment};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::memory::text_bytes;
 use crate::promql::fragment::{Census, TotalsMessage};
 use crate::promql::parser::METRIC_NAME;
@@ -15,24 +15,6 @@ use crate::promql::source::SeriesSource;
 
 /// Metric names whose series are listed together: each list looks through the tail of a head once.
 const NAMES_AT_A_TIME: usize = 256;
-
-/// Matches series of any of these names.
-fn any_of(names: &[String]) -> Result<Matcher> {
-    let mut pattern = String::new();
-    for name in names {
-        if !pattern.is_empty() {
-            pattern.push('|');
-        }
-        for c in name.chars() {
-            if r"\.+*?()|[]{}^$#&-~".contains(c) {
-                pattern.push('\\');
-            }
-            pattern.push(c);
-        }
-    }
-    Matcher::new(METRIC_NAME, MatchOp::Regex, pattern)
-        .map_err(|e| Error::Corrupt { what: "metric names", reason: e.to_string() })
-}
 
 /// A count beside its value's text.
 const COUNT_BYTES: u64 = 16;
@@ -50,10 +32,11 @@ impl Run<'_, '_> {
             source.label_values(METRIC_NAME, &matchers, range, &memory, &mut names)?;
             let (names, _held_names) = names.sorted()?;
             // Series without a name come last.
-            let groups = names.chunks(NAMES_AT_A_TIME).map(any_of).chain([Ok(Matcher::equal(METRIC_NAME, ""))]);
+            let any_of = |names: &[String]| Matcher::any_of(METRIC_NAME, names.iter().map(String::as_str));
+            let groups = names.chunks(NAMES_AT_A_TIME).map(any_of).chain([Matcher::equal(METRIC_NAME, "")]);
             for group in groups {
                 self.charge(0)?;
-                let of_name: Vec<Matcher> = matchers.iter().cloned().chain([group?]).collect();
+                let of_name: Vec<Matcher> = matchers.iter().cloned().chain([group]).collect();
                 source.for_each_series(&of_name, range, &memory, &mut |labels, chunks, kinds| {
                     totals.series += 1;
                     totals.chunks += chunks;
@@ -84,18 +67,5 @@ impl Run<'_, '_> {
             held.set(0)?;
         }
         self.frames.flush()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn odd_names_are_taken_by_the_letter() {
-        let names = ["up", "http.requests", "a|b", "x{y}", "job:rate5m", "<é>\\n"].map(str::to_owned);
-        let matcher = any_of(&names).unwrap();
-        assert!(names.iter().all(|name| matcher.matches(name)));
-        assert!(["a", "b", "httpxrequests", "u", ""].iter().all(|name| !matcher.matches(name)));
     }
 }
