@@ -249,7 +249,7 @@ impl Out<'_> {
         name: String,
     ) -> NodeAnswer {
         let mut answer = NodeAnswer { node: Some(name.clone()), ..NodeAnswer::default() };
-        let mut held: Vec<Item> = Vec::new();
+        let mut held: Vec<Item> = Vec::with_capacity(shards.len() + 1);
         let (mut held_bytes, mut streaming) = (0, false);
         let mut open: BTreeSet<u32> = shards.iter().copied().collect();
         // Once all shards are done the answer is whole, whatever becomes of the connection: its end is not waited for.
@@ -468,7 +468,7 @@ async fn run_local(
     tx: mpsc::Sender<Result<Reply>>,
 ) {
     let handles = shared.handles();
-    let watch = Watch::new(&handles, &asked.shards);
+    let watch = Watch::new(handles.clone(), &asked.shards);
     let (views, not_led) = shared.confirmed_views(&asked.shards).await;
     for (shard, leader) in not_led {
         if tx.send(Ok(Reply::NotLeader { shard, leader })).await.is_err() {

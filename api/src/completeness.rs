@@ -1,4 +1,6 @@
 //! The headers in which every reply to a query says what it comes from (P4).
+use std::fmt::Write;
+
 use axum::response::Response;
 use http::HeaderValue;
 use http::header::HeaderName;
@@ -51,11 +53,12 @@ fn list<'a>(shards: impl Iterator<Item = &'a ShardAnswer>) -> String {
 fn push(out: &mut String, s: &ShardAnswer) {
     // Quotes, backslashes and what is not ASCII have no place in such a string; no node has a name with them.
     let plain = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
-    let node: String = s.node.chars().filter(plain).collect();
-    out.push_str(&format!("{};node=\"{node}\"", s.shard));
-    if s.replica != 0 {
-        out.push_str(&format!(";replica={};position={}", s.replica, s.position));
-    }
+    let written = write!(out, "{};node=\"", s.shard).and_then(|()| {
+        out.extend(s.node.chars().filter(plain));
+        out.push('"');
+        if s.replica == 0 { Ok(()) } else { write!(out, ";replica={};position={}", s.replica, s.position) }
+    });
+    debug_assert!(written.is_ok(), "writing to a string cannot fail");
     match (&s.error, s.replica) {
         (None, _) => {}
         (Some(_), 0) => out.push_str(";missing"),

@@ -19,19 +19,16 @@ pub(super) fn accounted(
     me: String,
     strict: bool,
 ) -> BoxStream<'static, Result<Item>> {
-    let accounts = Accounts { left: shards.clone(), shards, over: false };
-    stream::unfold((items, accounts), move |(mut items, mut accounts)| {
-        let me = me.clone();
-        async move {
-            if accounts.over {
-                return None;
-            }
-            let item = match items.next().await {
-                Some(item) => accounts.take(item),
-                None => accounts.missing(me, strict)?,
-            };
-            Some((item, (items, accounts)))
+    let accounts = Accounts { left: shards.clone(), shards, over: false, me };
+    stream::unfold((items, accounts), move |(mut items, mut accounts)| async move {
+        if accounts.over {
+            return None;
         }
+        let item = match items.next().await {
+            Some(item) => accounts.take(item),
+            None => accounts.missing(strict)?,
+        };
+        Some((item, (items, accounts)))
     })
     .boxed()
 }
@@ -41,6 +38,8 @@ struct Accounts {
     /// Without an account.
     left: BTreeSet<u32>,
     over: bool,
+    /// The node that was asked.
+    me: String,
 }
 
 impl Accounts {
@@ -60,9 +59,10 @@ impl Accounts {
         item
     }
 
-    fn missing(&mut self, node: String, strict: bool) -> Option<Result<Item>> {
+    fn missing(&mut self, strict: bool) -> Option<Result<Item>> {
         let shard = self.left.pop_first()?;
         error!(shard, "a shard was not answered for, and not said to be missing, within a query");
+        let node = self.me.clone();
         let account = ShardAnswer { shard, node, error: Some(LOST.to_owned()), ..ShardAnswer::default() };
         if strict {
             self.over = true;

@@ -47,7 +47,10 @@ impl Patience {
 
 /// The damage of the shards that a fragment runs over, before and after.
 pub(super) struct Watch {
-    handles: Vec<ShardHandle>,
+    /// Of this node's shards.
+    handles: Arc<BTreeMap<u32, ShardHandle>>,
+    /// Those of the fragment.
+    shards: Vec<u32>,
     met_before: u64,
     /// The fragment sees blocks in quarantine, whatever has become of them when it ends.
     sees_lost: bool,
@@ -61,10 +64,19 @@ pub(super) struct Met {
 }
 
 impl Watch {
-    pub(super) fn new(handles: &BTreeMap<u32, ShardHandle>, shards: &[u32]) -> Self {
-        let handles: Vec<ShardHandle> = shards.iter().filter_map(|s| handles.get(s).cloned()).collect();
-        let met_before = met(&handles);
-        Self { handles, met_before, sees_lost: false }
+    pub(super) fn new(handles: Arc<BTreeMap<u32, ShardHandle>>, shards: &[u32]) -> Self {
+        let mut watch = Self { handles, shards: shards.to_vec(), met_before: 0, sees_lost: false };
+        watch.met_before = watch.met();
+        watch
+    }
+
+    fn observed(&self) -> impl Iterator<Item = &ShardHandle> {
+        self.shards.iter().filter_map(|shard| self.handles.get(shard))
+    }
+
+    /// How often damage was met in the shards.
+    fn met(&self) -> u64 {
+        self.observed().map(|h| h.observed().damage_met.load(Ordering::Acquire)).sum()
     }
 
     /// What the fragment runs over. A block that is in quarantine there may be healed before the fragment meets it.
@@ -77,9 +89,9 @@ impl Watch {
         if !matches!(error, Error::Corrupt { .. } | Error::Io(_)) {
             return None;
         }
-        let lost: Vec<_> = self.handles.iter().map(|h| (h.shard, h.observed().lost.load_full())).collect();
+        let lost: Vec<_> = self.observed().map(|h| (h.shard, h.observed().lost.load_full())).collect();
         let mut blocks = lost.iter().flat_map(|(shard, lost)| lost.values().map(move |l| (shard, l)));
-        if met(&self.handles) != self.met_before {
+        if self.met() != self.met_before {
             return Some(Met { hopeless: false, reason: error.to_string() });
         }
         let Some((shard, first)) = blocks.next() else {
@@ -88,10 +100,6 @@ impl Watch {
         let hopeless = first.hopeless && blocks.all(|(_, l)| l.hopeless);
         Some(Met { hopeless, reason: format!("shard {shard}: {}", first.damage) })
     }
-}
-
-fn met(handles: &[ShardHandle]) -> u64 {
-    handles.iter().map(|h| h.observed().damage_met.load(Ordering::Acquire)).sum()
 }
 
 /// The views without blocks in quarantine, and what is missing from each shard because of that.
@@ -121,7 +129,7 @@ mod tests {
         let mut view = ShardView::default();
         view.metrics.blocks.push(Arc::new(Block::lost("0000000001-metrics.trnb", summary)));
         let explains = |view: ShardView, error: &Error| {
-            Watch::new(&BTreeMap::new(), &[0]).over(&[Arc::new(view)]).explains(error).map(|met| met.hopeless)
+            Watch::new(Arc::default(), &[0]).over(&[Arc::new(view)]).explains(error).map(|met| met.hopeless)
         };
         let corrupt = || Error::Corrupt { what: "metrics", reason: "in quarantine".into() };
         assert_eq!(explains(view.clone(), &corrupt()), Some(false));
