@@ -1,6 +1,7 @@
 //! Pure functions over columns of timestamps and values, used beside the data and on the asking node alike.
 pub mod buckets;
 pub mod calendar;
+pub mod edges;
 pub mod extended;
 mod extremes;
 pub mod kahan;

@@ -1,4 +1,5 @@
 //! Rates of change: `rate`, `increase`, `delta`, `irate`, `idelta`, `deriv`, `predict_linear`.
+use super::edges::Edges;
 use super::kahan::Sum;
 use super::range::Window;
 
@@ -8,66 +9,6 @@ use super::range::Window;
 pub fn extrapolated(ts: &[i64], vs: &[f64], window: &Window, is_counter: bool, per_second: bool) -> Option<f64> {
     let edges = Edges::of(ts, (window.end_ms - window.range_ms, window.end_ms), per_second)?;
     Some(edges.extrapolate(Drops::of(vs, is_counter).change(vs, 0), vs[0], is_counter))
-}
-
-/// What an extrapolation takes from the times of a window: the same for all series that have these times. In seconds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Edges {
-    /// From the first to the last sample.
-    sampled: f64,
-    /// How far to extrapolate.
-    to_start: f64,
-    to_end: f64,
-    /// What the change is divided by in the end.
-    divisor: f64,
-    /// By what the change is multiplied, unless the series would have been below zero.
-    factor: f64,
-}
-
-impl Edges {
-    /// Of the times of the samples in a window from `start_ms`, which is outside, to `end_ms`; `None` of fewer than two.
-    #[inline]
-    pub fn of(ts: &[i64], (start_ms, end_ms): (i64, i64), per_second: bool) -> Option<Self> {
-        let (first, last) = (*ts.first()?, *ts.last()?);
-        if ts.len() < 2 {
-            return None;
-        }
-        let mut to_start = (first - start_ms) as f64 / 1000.0;
-        let mut to_end = (end_ms - last) as f64 / 1000.0;
-        let sampled = (last - first) as f64 / 1000.0;
-        let spacing = sampled / (ts.len() - 1) as f64;
-        let threshold = spacing * 1.1;
-        if to_start >= threshold {
-            to_start = spacing / 2.0;
-        }
-        if to_end >= threshold {
-            to_end = spacing / 2.0;
-        }
-        let divisor = if per_second { (end_ms - start_ms) as f64 / 1000.0 } else { 1.0 };
-        let mut edges = Self { sampled, to_start, to_end, divisor, factor: 0.0 };
-        edges.factor = edges.factor_from(to_start);
-        Some(edges)
-    }
-
-    #[inline]
-    fn factor_from(&self, to_start: f64) -> f64 {
-        let Self { sampled, to_end, divisor, .. } = *self;
-        let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
-        factor / divisor
-    }
-
-    /// The change between the samples, extrapolated; `first` is the value of the first of them.
-    #[inline]
-    pub fn extrapolate(&self, change: f64, first: f64, is_counter: bool) -> f64 {
-        if is_counter && change > 0.0 && first >= 0.0 {
-            // A counter was zero once: do not extrapolate to before that.
-            let to_zero = self.sampled * (first / change);
-            if to_zero < self.to_start {
-                return change * self.factor_from(to_zero);
-            }
-        }
-        change * self.factor
-    }
 }
 
 /// Where the values of a series fall, which is where a counter was reset. Windows over it that move forward see each

@@ -5,10 +5,11 @@
 use std::ops::Range;
 
 use super::ABSENT;
+use super::edges::EdgesColumn;
 use super::extended::{self, Extension};
 use super::extremes::Extremes;
 use super::range::{RangeFn, Windows};
-use super::rate::{Drops, Edges};
+use super::rate::Drops;
 
 /// Evaluates one function over a grid of steps.
 #[derive(Clone, Debug)]
@@ -22,19 +23,19 @@ pub struct Slider {
     /// Of each step, the positions of its window's samples; none before the first series.
     spans: Vec<Range<u32>>,
     /// Of each step, where the function extrapolates.
-    edges: Vec<Option<Edges>>,
+    edges: EdgesColumn,
 }
 
 impl Slider {
     pub fn new(function: RangeFn, windows: Windows) -> Self {
         let reaches = (0..windows.count).map(|step| windows.reach(&windows.at(step))).collect();
-        Self { function, windows, reaches, times_ms: Vec::new(), spans: Vec::new(), edges: Vec::new() }
+        Self { function, windows, reaches, times_ms: Vec::new(), spans: Vec::new(), edges: EdgesColumn::default() }
     }
 
     /// Memory for series of at most `samples` samples, in bytes.
     pub fn bytes(steps: usize, samples: u64) -> u64 {
-        let of_step = size_of::<(i64, i64)>() + size_of::<Range<u32>>() + size_of::<Option<Edges>>();
-        (steps * of_step) as u64 + samples * size_of::<i64>() as u64
+        let of_steps = steps * (size_of::<(i64, i64)>() + size_of::<Range<u32>>()) + EdgesColumn::bytes(steps);
+        of_steps as u64 + samples * size_of::<i64>() as u64
     }
 
     /// Appends the function's result at every step over the series with the times `ts`, which rise strictly, and the values `vs`;
@@ -55,7 +56,7 @@ impl Slider {
                 let is_counter = function != RangeFn::Delta;
                 // What looks at all samples of a window to find few that matter finds those once.
                 let mut drops = Drops::of(vs, is_counter);
-                out.extend(steps.zip(edges).map(|(span, edges)| match edges {
+                out.extend(steps.zip(edges.iter()).map(|(span, edges)| match edges {
                     Some(edges) => {
                         let of_window = &vs[span.clone()];
                         edges.extrapolate(drops.change(of_window, span.start), of_window[0], is_counter)
@@ -83,7 +84,7 @@ impl Slider {
         self.times_ms.clear();
         self.times_ms.extend_from_slice(ts);
         self.spans.clear();
-        self.edges.clear();
+        self.edges.begin(self.windows.range_ms, self.function == RangeFn::Rate);
         let extrapolates = matches!(self.function, RangeFn::Rate | RangeFn::Increase | RangeFn::Delta)
             && self.windows.extension == Extension::None;
         let (mut from, mut to) = (0, 0);
@@ -96,9 +97,10 @@ impl Slider {
             }
             self.spans.push(from as u32..to as u32);
             if extrapolates {
-                self.edges.push(Edges::of(&ts[from..to], (after, end), self.function == RangeFn::Rate));
+                self.edges.push(&ts[from..to], (after, end));
             }
         }
+        self.edges.settle();
     }
 }
 
