@@ -1,4 +1,6 @@
 //! Times and durations as the protocols write them.
+use std::ops::Range;
+
 use crate::error::ApiError;
 
 /// Earliest time that Prometheus clients send as a sentinel, in its own range.
@@ -10,7 +12,25 @@ pub(crate) const TIME_MS_MIN: i64 = i64::MIN / 4;
 pub(crate) const TIME_MS_MAX: i64 = i64::MAX / 4;
 
 fn rfc3339_ns(text: &str) -> Option<i128> {
-    is_rfc3339(text).then(|| text.parse::<jiff::Timestamp>().ok()).flatten().map(jiff::Timestamp::as_nanosecond)
+    if !is_rfc3339(text) {
+        return None;
+    }
+    // The time and its offset apart: the library's timestamps end some hours before the year 9999 does.
+    let (time, offset_s) = match text.strip_suffix('Z') {
+        Some(time) => (time, 0),
+        None => {
+            let (time, offset) = text.split_at(text.len() - 6);
+            let part = |range: Range<usize>| offset[range].parse::<i128>().ok();
+            let ahead_s = part(1..3)? * 3600 + part(4..6)? * 60;
+            (time, if offset.starts_with('-') { -ahead_s } else { ahead_s })
+        }
+    };
+    let time: jiff::civil::DateTime = time.parse().ok()?;
+    let days = time.date().since(jiff::civil::date(1970, 1, 1)).ok()?.get_days();
+    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+    let of_day_s = i128::from(hour) * 3600 + i128::from(minute) * 60 + i128::from(second);
+    let seconds = i128::from(days) * 86_400 + of_day_s - offset_s;
+    Some(seconds * 1_000_000_000 + i128::from(time.subsec_nanosecond()))
 }
 
 /// Whether `text` is written as Go reads RFC 3339: the library that reads it takes much else, as RFC 9557 has it.
@@ -28,7 +48,7 @@ fn is_rfc3339(text: &str) -> bool {
     let is_zone = match &rest[fraction..] {
         b"Z" => true,
         [b'+' | b'-', offset @ ..] => {
-            has_shape(offset, b"dd:dd") && offset[..2] <= b"24"[..] && offset[3..] < b"60"[..]
+            has_shape(offset, b"dd:dd") && offset[..2] <= b"24"[..] && offset[3..] <= b"60"[..]
         }
         _ => false,
     };
@@ -105,11 +125,11 @@ pub(crate) fn prom_duration_ms(text: &str) -> Option<i64> {
     (!text.is_empty() && total <= i64::MAX / 1_000_000).then_some(total)
 }
 
-/// Float seconds or a Prometheus duration, in milliseconds (rounded).
+/// Float seconds or a Prometheus duration, in whole milliseconds of the nanoseconds that Go takes.
 pub(crate) fn seconds_or_duration_ms(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
-        let ms = (seconds * 1000.0).round();
-        return (ms.is_finite() && ms.abs() < i64::MAX as f64 / 1e6).then_some(ms as i64);
+        let ns = seconds * 1e9;
+        return (ns.is_finite() && ns.abs() < i64::MAX as f64).then_some(ns as i64 / 1_000_000);
     }
     match text.strip_prefix('-') {
         Some(positive) => prom_duration_ms(positive).map(|ms| -ms),
@@ -177,7 +197,11 @@ mod tests {
             ("2015-07-01 20:10:51Z", None),
             ("2015-07-01T20:10:60Z", None),
             ("2015-07-01T20:10:51+25:00", None),
-            ("2015-07-01T20:10:51+02:60", None),
+            ("2015-07-01T20:10:51+02:60", Some(1_435_770_651_000)),
+            ("2015-07-01T20:10:51+02:61", None),
+            ("9999-12-31T23:59:59Z", Some(253_402_300_799_000)),
+            ("0000-01-01T00:00:00Z", Some(-62_167_219_200_000)),
+            ("1969-12-31T23:59:59.5Z", Some(-500)),
             ("2015-07-01T20:10:51+02", None),
             ("2015-07-01T20:10:51.Z", None),
             ("2015-07-01T20:10:51", None),
@@ -212,6 +236,12 @@ mod tests {
         for (text, ms) in [
             ("15", Some(15_000)),
             ("0.5", Some(500)),
+            ("0.0018", Some(1)),
+            ("2.9999", Some(2999)),
+            // As Go: 1000999999 ns.
+            ("1.001", Some(1000)),
+            ("0.29", Some(290)),
+            ("0.0001", Some(0)),
             ("1h30m", Some(5_400_000)),
             ("15000ms", Some(15_000)),
             ("1d", Some(86_400_000)),

@@ -100,6 +100,55 @@ pub(crate) struct Decoded {
     pub(crate) bad_histograms: u64,
     /// What was wrong with the first of them.
     pub(super) histogram_fault: Option<histogram::Fault>,
+    /// Of each reason, the first series of which something was refused.
+    pub(super) named: Named,
+}
+
+/// Series by the reason for which samples of them were refused, as texts.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    pub(super) too_new: Option<String>,
+    pub(super) too_old: Option<String>,
+    pub(super) too_large: Option<String>,
+    pub(super) bad_histograms: Option<String>,
+}
+
+/// Longest text of a series in an error, in bytes.
+const NAMED_BYTES_MAX: usize = 512;
+
+/// A series as it came, cut where it is long.
+fn shown(series: &[u8]) -> Result<String, WireError> {
+    let mut pairs = Vec::new();
+    let mut walk = fields(series, "TimeSeries");
+    while let Some((number, field)) = walk.next_field()? {
+        if let (1, Field::Bytes(bytes)) = (number, field) {
+            pairs.extend(decode_label(bytes)?);
+        }
+    }
+    let mut text = super::decode_v2::show(&pairs);
+    if text.len() > NAMED_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(NAMED_BYTES_MAX));
+        text.push('…');
+    }
+    Ok(text)
+}
+
+impl Decoded {
+    /// Names the series if it is the first of which something was refused since `before`.
+    fn name_refused(&mut self, before: [u64; 3], series: &[u8]) -> Result<(), WireError> {
+        let now = self.refused();
+        let Named { too_new, too_old, bad_histograms, .. } = &mut self.named;
+        let reasons = [too_new, too_old, bad_histograms].into_iter().zip(before.into_iter().zip(now));
+        for (named, _) in reasons.filter(|(named, (before, now))| named.is_none() && before != now) {
+            *named = Some(shown(series)?);
+        }
+        Ok(())
+    }
+
+    /// Samples that were refused for what they are: too new, too old, bad histograms.
+    fn refused(&self) -> [u64; 3] {
+        [self.too_new, self.too_old, self.bad_histograms]
+    }
 }
 
 /// Reused from series to series.
@@ -158,6 +207,7 @@ fn decode_series<'a>(
     scratch.blobs.clear();
     let mut walk = fields(series, "TimeSeries");
     let labels = walk.leading_run(1)?;
+    let refused = decoded.refused();
     let mut scattered = false;
     while let Some((number, field)) = walk.next_field()? {
         let Some(bytes) = field.bytes() else { continue };
@@ -168,6 +218,9 @@ fn decode_series<'a>(
             4 => decode_histogram(bytes, limits, scratch, decoded)?,
             _ => {}
         }
+    }
+    if decoded.refused() != refused {
+        decoded.name_refused(refused, series)?;
     }
     let mut lookup = lookup.filter(|_| !scattered).map(|lookup| (lookup.digest(labels), lookup));
     if let Some((digest, lookup)) = &mut lookup
@@ -182,6 +235,9 @@ fn decode_series<'a>(
         decoded.skipped_samples += kept;
     } else if scratch.key.len() > limits.series_bytes_max {
         decoded.too_large += kept;
+        if decoded.named.too_large.is_none() {
+            decoded.named.too_large = Some(shown(series)?);
+        }
     } else {
         let hash = split.hash(&scratch.key);
         if let Some((digest, lookup)) = lookup {
@@ -423,6 +479,10 @@ pub(crate) mod tests {
         let decoded = run(&bytes).unwrap();
         assert_eq!((decoded.samples, decoded.skipped_samples), (8, 2));
         assert_eq!((decoded.too_new, decoded.too_old, decoded.too_large), (1, 1, 1));
+        assert_eq!(decoded.named.too_new.as_deref(), Some(r#"{__name__="up"}"#));
+        assert_eq!((&decoded.named.too_old, &decoded.named.bad_histograms), (&decoded.named.too_new, &None));
+        let long = decoded.named.too_large.as_deref().unwrap();
+        assert!(long.starts_with("{__name__=\"xxx") && long.ends_with("x…") && long.len() < 520, "{long}");
         let samples = samples_of(&decoded);
         assert_eq!(samples.len(), 3);
         assert!(samples.contains(&(r#"{__name__="up", job="n"}"#.to_owned(), 990_000, 1.0)));

@@ -115,7 +115,7 @@ fn show_refs(refs: &[u32]) -> String {
     format!("[{}]", refs.join(" "))
 }
 
-fn show(pairs: &[(&str, &str)]) -> String {
+pub(super) fn show(pairs: &[(&str, &str)]) -> String {
     let inner: Vec<String> = pairs.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
     format!("{{{}}}", inner.join(", "))
 }

@@ -77,17 +77,15 @@ pub(super) fn query_error(error: trine_query::Error) -> ApiError {
     }
 }
 
-/// `/api/v1/query`.
+/// `/api/v1/query`. Of several bad parameters that is named which Prometheus looks at first.
 pub(super) async fn instant(call: Call) -> Outcome {
     let started = Instant::now();
     let p = &call.params;
-    let query = InstantQuery {
-        query: query_param(p),
-        time_ms: time_param(p, "time", Some(call.api.now_ms()))?,
-        lookback_ms: lookback_param(&call)?,
-        limit: limit_param(p)?,
-    };
-    let ctx = call.context(duration_param(p, "timeout")?);
+    let limit = limit_param(p)?;
+    let time_ms = time_param(p, "time", Some(call.api.now_ms()))?;
+    let timeout_ms = duration_param(p, "timeout")?;
+    let query = InstantQuery { query: query_param(p), time_ms, lookback_ms: lookback_param(&call)?, limit };
+    let ctx = call.context(timeout_ms);
     let config = call.api.config();
     let mut watched = Watched::instant(&ctx.tenant, &query, started, config.slow_query_ms);
     let found = promql::instant_within(&call.scatter(), &ctx, &query, config.query_samples_max).await;
@@ -99,8 +97,8 @@ pub(super) async fn instant(call: Call) -> Outcome {
 /// `/api/v1/query_range`.
 pub(super) async fn range(call: Call) -> Outcome {
     let started = Instant::now();
-    let query = range_query(&call)?;
-    let ctx = call.context(duration_param(&call.params, "timeout")?);
+    let (query, timeout_ms) = range_query(&call)?;
+    let ctx = call.context(timeout_ms);
     let config = call.api.config();
     let mut watched = Watched::range(&ctx.tenant, &query, started, config.slow_query_ms);
     let found = promql::range_within(&call.scatter(), &ctx, &query, config.query_samples_max).await;
@@ -109,30 +107,35 @@ pub(super) async fn range(call: Call) -> Outcome {
     respond(&call, &ctx, answer, (started, Grid { start_ms: query.start_ms, step_ms: query.step_ms }))
 }
 
-fn range_query(call: &Call) -> Result<RangeQuery, ApiError> {
+/// The query and its timeout in ms.
+fn range_query(call: &Call) -> Result<(RangeQuery, Option<i64>), ApiError> {
     let p = &call.params;
+    let limit = limit_param(p)?;
     let start_ms = time_param(p, "start", None)?;
     let end_ms = time_param(p, "end", None)?;
     if end_ms < start_ms {
         return Err(bad_parameter("end", "end timestamp must not be before start time"));
     }
-    let step_ms = duration_of("step", p.get("step").unwrap_or_default())?;
-    if step_ms <= 0 {
+    let step_ms = step_param(p.get("step").unwrap_or_default(), end_ms.saturating_sub(start_ms))?;
+    let timeout_ms = duration_param(p, "timeout")?;
+    let lookback_ms = lookback_param(call)?;
+    Ok((RangeQuery { query: query_param(p), start_ms, end_ms, step_ms, lookback_ms, limit }, timeout_ms))
+}
+
+/// The step of a range of `range_ms`.
+fn step_param(text: &str, range_ms: i64) -> Result<i64, ApiError> {
+    let step_ms = duration_of("step", text)?;
+    // Less than a millisecond is a step, too, though not one that a range can have.
+    let is_short = step_ms == 0 && text.parse::<f64>().is_ok_and(|seconds| seconds > 0.0);
+    if step_ms <= 0 && !is_short {
         let text = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(bad_parameter("step", text));
     }
-    if end_ms.saturating_sub(start_ms) / step_ms > POINTS_MAX {
+    if range_ms / step_ms.max(1) > POINTS_MAX || is_short && range_ms > 0 {
         let text = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
         return Err(ApiError::BadRequest(text.to_owned()));
     }
-    Ok(RangeQuery {
-        query: query_param(p),
-        start_ms,
-        end_ms,
-        step_ms,
-        lookback_ms: lookback_param(call)?,
-        limit: limit_param(p)?,
-    })
+    Ok(step_ms.max(1))
 }
 
 /// Times of the steps of an answer.

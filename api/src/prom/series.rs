@@ -54,8 +54,9 @@ fn strings(ctx: &QueryContext, answer: &Metadata<Vec<String>>) -> Outcome {
 
 /// `/api/v1/labels`.
 pub(super) async fn labels(call: Call) -> Outcome {
-    let (sets, (start_ms, end_ms)) = (match_sets(&call.params)?, time_range(&call.params)?);
     let limit = limit_param(&call.params)?;
+    let (start_ms, end_ms) = time_range(&call.params)?;
+    let sets = match_sets(&call.params)?;
     let ctx = call.context(None);
     let answer = promql::label_names(&call.scatter(), &ctx, &sets, start_ms, end_ms, limit).await?;
     strings(&ctx, &answer)
@@ -67,8 +68,9 @@ pub(super) async fn label_values(call: Call) -> Outcome {
     if name.is_empty() {
         return Err(ApiError::BadRequest(format!("invalid label name: {:?}", call.path("name"))));
     }
-    let (sets, (start_ms, end_ms)) = (match_sets(&call.params)?, time_range(&call.params)?);
     let limit = limit_param(&call.params)?;
+    let (start_ms, end_ms) = time_range(&call.params)?;
+    let sets = match_sets(&call.params)?;
     let ctx = call.context(None);
     let answer = promql::label_values(&call.scatter(), &ctx, &name, &sets, start_ms, end_ms, limit).await?;
     strings(&ctx, &answer)
@@ -79,9 +81,9 @@ pub(super) async fn series(call: Call) -> Outcome {
     if call.params.all("match[]").next().is_none() {
         return Err(ApiError::BadRequest("no match[] parameter provided".to_owned()));
     }
-    let sets = match_sets(&call.params).map_err(|e| bad_parameter("match[]", e))?;
-    let (start_ms, end_ms) = time_range(&call.params)?;
     let limit = limit_param(&call.params)?;
+    let (start_ms, end_ms) = time_range(&call.params)?;
+    let sets = match_sets(&call.params).map_err(|e| bad_parameter("match[]", e))?;
     let ctx = call.context(None);
     let answer = promql::series(&call.scatter(), &ctx, &sets, start_ms, end_ms, limit).await?;
     let mut writer = open(&ctx.memory);

@@ -269,17 +269,26 @@ fn answer(flavor: Flavor, decoded: &Decoded, outcomes: &[PartOutcome]) -> Outcom
     let mut say = |text: String, id: &str| {
         texts.push(if flavor == Flavor::Mimir { format!("{text} (err-mimir-{id})") } else { text });
     };
+    let named = &decoded.named;
+    // The first series, and how many samples it and others lost for this reason.
+    let of = |series: &Option<String>, samples: u64| {
+        let series = series.as_deref().unwrap_or("{}");
+        let others = if samples > 1 { format!(", {samples} samples in all") } else { String::new() };
+        format!("for series {series}{others}")
+    };
     if decoded.too_new > 0 {
-        say("out of bounds: timestamp is too far in the future".to_owned(), "too-far-in-future");
+        let of = of(&named.too_new, decoded.too_new);
+        say(format!("out of bounds: timestamp is too far in the future {of}"), "too-far-in-future");
     }
     if decoded.too_old > 0 {
-        say("too old sample".to_owned(), "sample-timestamp-too-old");
+        say(format!("too old sample {}", of(&named.too_old, decoded.too_old)), "sample-timestamp-too-old");
     }
     if decoded.too_large > 0 {
-        say("label set too large".to_owned(), "label-value-too-long");
+        say(format!("label set too large {}", of(&named.too_large, decoded.too_large)), "label-value-too-long");
     }
     if let Some(fault) = decoded.histogram_fault {
-        say(format!("invalid native histogram: {fault}"), "invalid-native-histogram");
+        let of = of(&named.bad_histograms, decoded.bad_histograms);
+        say(format!("invalid native histogram: {fault} {of}"), "invalid-native-histogram");
     }
     for text in conflict_texts(&decoded.parts, outcomes) {
         say(text, "sample-duplicate-timestamp");

@@ -118,7 +118,11 @@ async fn refusals_of_writes() {
     let up: &[(&str, &str)] = &[("__name__", "up")];
     let a = write(&client, "/api/v1/write", &[(up, &[(t + 601_000, 1.0)])]).await;
     assert_eq!(a.status, 400);
-    assert!(a.text().starts_with("out of bounds: timestamp is too far in the future\n"), "{}", a.text());
+    assert!(
+        a.text().starts_with("out of bounds: timestamp is too far in the future for series {__name__=\"up\"}\n1 of 1"),
+        "{}",
+        a.text()
+    );
     let body = write_request(&[(up, &[(t, 1.0)])]);
     for (headers, status) in [
         (vec![("content-type", "text/plain")], 415),

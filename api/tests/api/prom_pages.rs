@@ -95,6 +95,28 @@ async fn pages_and_their_parameters() {
             bad(r#"invalid parameter "step": cannot parse "" to a valid duration"#),
         ),
         (
+            "/api/v1/query_range?query=1&start=0&end=9&step=0.0001".to_owned(),
+            400,
+            bad(
+                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+            ),
+        ),
+        (
+            "/api/v1/query?limit=-1&time=x&timeout=x&query=%28".to_owned(),
+            400,
+            bad(r#"invalid parameter "limit": limit must be non-negative"#),
+        ),
+        (
+            "/api/v1/query?timeout=x&lookback_delta=x&query=%28".to_owned(),
+            400,
+            bad(r#"invalid parameter "timeout": cannot parse "x" to a valid duration"#),
+        ),
+        (
+            "/api/v1/series?match[]=%28&start=x".to_owned(),
+            400,
+            bad(r#"invalid parameter "start": invalid time value for 'start': cannot parse "x" to a valid timestamp"#),
+        ),
+        (
             "/api/v1/query?query=".to_owned(),
             400,
             bad(r#"invalid parameter "query": unknown position: parse error: no expression found in input"#),

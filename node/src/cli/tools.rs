@@ -30,6 +30,7 @@ Exit status: 0 the query was answered, 1 it was not, 2 the command line is wrong
 #[command(after_help = PROMQL_EXAMPLES)]
 pub(crate) struct PromqlFlags {
     /// The expression.
+    #[arg(allow_hyphen_values = true)]
     pub(crate) expression: String,
     /// Base URL of any node.
     #[arg(long, env = "TRINE_URL", default_value = "http://127.0.0.1:9090")]
@@ -72,7 +73,7 @@ pub(crate) struct InspectFlags {
 }
 
 const BLOCK_EXAMPLES: &str = "Examples:
-  trine inspect block data/shards/0/7/blocks/000012.trnm
+  trine inspect block data/shards/00010-12/blocks/0000000001-metrics.trnb
   trine inspect block --verify --top 20 FILE
   trine inspect block --format json FILE | jq '.tenants[].sections'
 

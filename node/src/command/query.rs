@@ -136,6 +136,8 @@ mod tests {
         assert_eq!(form_of(&["up", "--start", "-5s"]).1[3].1, "1");
         assert_eq!(form_of(&["up", "--start", "-1h", "--step", "1m30s"]).1[3].1, "90");
         assert_eq!(form_of(&["up"]).1[1].1, "1763719200.000");
+        let (_, negative) = form_of(&["-up / 0", "--start", "-1h"]);
+        assert_eq!((negative[0].1.as_str(), negative.len()), ("-up / 0", 4));
         assert!(form(&flags(&["up", "--start", "-1h", "--end", "-2h"]).unwrap(), 0).is_err());
     }
 

@@ -37,6 +37,10 @@ fn data() -> Vec<Series> {
 }
 
 async fn ask(scatter: &Arc<dyn Scatter>, query: &str) -> Answer {
+    try_ask(scatter, query).await.unwrap_or_else(|e| panic!("{query}: {e}"))
+}
+
+async fn try_ask(scatter: &Arc<dyn Scatter>, query: &str) -> trine_query::Result<Answer> {
     let ctx = QueryContext {
         tenant: Arc::from(TENANT),
         deadline: Instant::now() + Duration::from_secs(60),
@@ -47,7 +51,7 @@ async fn ask(scatter: &Arc<dyn Scatter>, query: &str) -> Answer {
     };
     let query =
         InstantQuery { query: query.to_owned(), time_ms: 240_000, lookback_ms: promql::LOOKBACK_MS_DEFAULT, limit: 0 };
-    promql::instant(scatter, &ctx, &query).await.unwrap_or_else(|e| panic!("{}: {e}", query.query))
+    promql::instant(scatter, &ctx, &query).await
 }
 
 fn texts(answer: &Answer) -> Vec<String> {
@@ -98,6 +102,23 @@ const CASES: &[(&str, &[&str], u64)] = &[
     ("count(info(load, {rack=~'.+'}))", &["{} 1200"], 2 * HOSTS as u64),
     ("count by (rack) (info(load{instance='host-8'}))", &[r#"{rack="1"} 1"#], 1 + 1),
 ];
+
+/// What Prometheus refuses is refused where it has no effect, too.
+#[tokio::test]
+async fn two_info_series_of_one_time_are_an_error_though_nothing_joins_them() {
+    let text = "load 1m
+  m{instance=\"a\",job=\"1\"} 1+0x5
+  m{instance=\"b\",job=\"2\"} 1+0x5
+  target_info{instance=\"a\",job=\"2\",v=\"x\"} 1+0x5
+  target_info{instance=\"a\",job=\"2\",v=\"y\"} 1+0x5
+";
+    let commands = script::parse(text);
+    let data = commands.into_iter().find_map(|c| if let Command::Load(l) = c { Some(series_of(l)) } else { None });
+    let scatter: Arc<dyn Scatter> = Arc::new(MemoryScatter::new(&data.unwrap(), 3));
+    let error = try_ask(&scatter, "info(m)").await.unwrap_err().to_string();
+    assert!(error.contains("found duplicate series for info metric"), "{error}");
+    assert!(try_ask(&scatter, "info(m{job='1'})").await.is_ok(), "not asked for");
+}
 
 #[tokio::test]
 async fn only_what_can_be_joined_is_asked_for() {

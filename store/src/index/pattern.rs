@@ -25,7 +25,8 @@ impl Pattern {
     pub(crate) fn new(pattern: &str) -> Result<Self, String> {
         let anchored = re2::translate(&format!("^(?s:{pattern})$"))?;
         let hir = regex_syntax::parse(&anchored).map_err(|e| re2::refusal(&e))?;
-        if let Some(simple) = between_anchors(&hir).and_then(|inner| literals(&inner).or_else(|| prefix_of_any(&inner)))
+        if let Some(simple) = between_anchors(&hir)
+            .and_then(|inner| alternatives(&inner).or_else(|| literals(&inner)).or_else(|| prefix_of_any(&inner)))
         {
             return Ok(simple);
         }
@@ -70,6 +71,20 @@ fn between_anchors(hir: &Hir) -> Option<Hir> {
         }
         _ => None,
     }
+}
+
+/// Literals and nothing else, however many.
+fn alternatives(inner: &Hir) -> Option<Pattern> {
+    let HirKind::Alternation(parts) = inner.kind() else { return None };
+    let text = |part: &Hir| match part.kind() {
+        HirKind::Literal(literal) => String::from_utf8(literal.0.to_vec()).ok(),
+        HirKind::Empty => Some(String::new()),
+        _ => None,
+    };
+    let mut texts = parts.iter().map(text).collect::<Option<Vec<String>>>()?;
+    texts.sort_unstable();
+    texts.dedup();
+    Some(Pattern::Literals(texts))
 }
 
 fn literals(inner: &Hir) -> Option<Pattern> {

@@ -55,7 +55,11 @@ fn cells(series: &Series, names: &[&str]) -> Vec<String> {
 pub(super) fn csv(answer: &Answer) -> String {
     let names = answer.label_names();
     let mut out = String::new();
-    let head = names.iter().copied().chain(["timestamp", "value"]).map(quoted).collect::<Vec<_>>().join(",");
+    // A label with the name of one of the last two columns is told from it.
+    let label =
+        |name: &str| if matches!(name, "timestamp" | "value") { format!("label_{name}") } else { name.to_owned() };
+    let heads = names.iter().map(|name| label(name)).chain(["timestamp", "value"].map(str::to_owned));
+    let head = heads.map(|head| quoted(&head)).collect::<Vec<_>>().join(",");
     out.push_str(&head);
     out.push('\n');
     for series in &answer.series {
@@ -97,6 +101,12 @@ mod tests {
                         ,,,1.500,\"histogram(count 2, sum 0.5)\"\n";
         assert_eq!(csv(&vector), expected);
         assert_eq!(vector.series[0].name(), "up{job=\"a,\\\"b\"}");
+    }
+
+    #[test]
+    fn labels_with_the_names_of_columns_are_told_apart() {
+        let vector = answer(json!({"resultType": "vector", "result": [{"metric": {"value": "v"}, "value": [1, "2"]}]}));
+        assert_eq!(csv(&vector), "label_value,timestamp,value\nv,1.000,2\n");
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::promql::plan::{Grid, InfoPlan, SelectPlan};
 /// Labels by which a series and its info metric are matched.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 /// With more values of a label, or longer ones, the shards are not told them.
-const VALUES_MAX: usize = 1_000;
-const VALUES_BYTES_MAX: usize = 64 << 10;
+const VALUES_MAX: usize = 10_000;
+const VALUES_BYTES_MAX: usize = 512 << 10;
 
 /// Info series by metric name and identifying labels; their values are the times of their samples in seconds.
 struct Infos {
@@ -68,6 +68,17 @@ impl Infos {
             out.extend(newest);
         }
         Ok(out)
+    }
+
+    /// Two series of one metric and identity with a sample of the same time are an error wherever the base has anything, be they
+    /// joined to it or not.
+    fn check(&self, base: &[Series], grid: &Grid) -> Result<()> {
+        let several: Vec<&Vec<usize>> = self.by_identity.values().filter(|series| series.len() > 1).collect();
+        if several.is_empty() {
+            return Ok(());
+        }
+        let steps = (0..grid.count).filter(|step| base.iter().any(|s| s.at(*step).is_some()));
+        steps.map(|step| self.at(&several, step).map(drop)).collect()
     }
 
     fn duplicate<T>(&self, a: usize, b: usize, time: f64) -> Result<T> {
@@ -164,6 +175,7 @@ impl Evaluator {
     }
 
     fn join(&mut self, node: &InfoPlan, base: Vec<Series>, infos: &Infos, grid: &Grid) -> Result<Vec<Series>> {
+        infos.check(&base, grid)?;
         let mut positions: HashMap<Labels, usize> = HashMap::new();
         let mut out: Vec<Series> = Vec::new();
         for s in base {
