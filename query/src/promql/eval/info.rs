@@ -77,8 +77,8 @@ impl Infos {
         if several.is_empty() {
             return Ok(());
         }
-        let steps = (0..grid.count).filter(|step| base.iter().any(|s| s.at(*step).is_some()));
-        steps.map(|step| self.at(&several, step).map(drop)).collect()
+        let mut steps = (0..grid.count).filter(|step| base.iter().any(|s| s.at(*step).is_some()));
+        steps.try_for_each(|step| self.at(&several, step).map(drop))
     }
 
     fn duplicate<T>(&self, a: usize, b: usize, time: f64) -> Result<T> {
