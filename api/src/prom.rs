@@ -10,6 +10,7 @@ pub(crate) mod histogram;
 mod notifications;
 mod query;
 pub(crate) mod read;
+mod refused;
 mod render;
 pub(crate) mod replica;
 mod rules;
