@@ -309,6 +309,18 @@ mod tests {
         })
     }
 
+    #[test]
+    fn a_seek_point_behind_the_end_is_an_error() {
+        for bits in [u64::MAX, u64::MAX >> 1, 1 << 20, 40] {
+            let mut bytes = vec![SEEKABLE | 1, 0, 0, 0];
+            put_uvarint(&mut bytes, bits);
+            bytes.extend_from_slice(&[0, 0xff, 0xff]);
+            let mut out = Vec::new();
+            assert!(decode_range(&bytes, 300, 256..300, &mut out).is_err(), "{bits}");
+            assert!(decode_between(&bytes, 300, (i64::MAX, i64::MAX), &mut out).is_err(), "{bits}");
+        }
+    }
+
     /// Columns of every order, dense, sparse and constant.
     fn columns() -> impl Strategy<Value = Vec<i64>> {
         let step = prop_oneof![Just(0i64), -3i64..3, -5000i64..5000, any::<i64>()];

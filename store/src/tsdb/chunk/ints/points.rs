@@ -110,8 +110,9 @@ pub(super) fn decode(r: &mut Reader<'_>, numbers: usize, order: u8, center: i64)
     for nth in 1..=count(numbers) {
         let at = r.position();
         let bits = r.uvarint("seek point bits")?;
+        // No point is behind the end of the column, which nothing else would find before its bits are read.
         let bit = usize::try_from(bits).ok().and_then(|bits| last.bit.checked_add(bits));
-        let bit = bit.ok_or(Error::Invalid { what: "seek point bits", at })?;
+        let bit = bit.filter(|bit| *bit <= r.remaining() * 8).ok_or(Error::Invalid { what: "seek point bits", at })?;
         let step = if order == 2 { last.step.wrapping_add(r.ivarint("seek point step")?) } else { 0 };
         let position = nth * EVERY;
         let drift = last.drift(order, center, position - last.position);
