@@ -16,6 +16,7 @@ use crate::promql::functions::is_absent;
 use crate::promql::labels;
 use crate::promql::parser::METRIC_NAME;
 use crate::promql::plan::{Grid, InfoPlan, SelectPlan};
+use crate::stop::Stop;
 
 /// Labels by which a series and its info metric are matched.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -72,13 +73,16 @@ impl Infos {
 
     /// Two series of one metric and identity with a sample of the same time are an error wherever the base has anything, be they
     /// joined to it or not.
-    fn check(&self, base: &[Series], grid: &Grid) -> Result<()> {
+    fn check(&self, base: &[Series], grid: &Grid, stop: &Stop) -> Result<()> {
         let several: Vec<&Vec<usize>> = self.by_identity.values().filter(|series| series.len() > 1).collect();
         if several.is_empty() {
             return Ok(());
         }
         let mut steps = (0..grid.count).filter(|step| base.iter().any(|s| s.at(*step).is_some()));
-        steps.try_for_each(|step| self.at(&several, step).map(drop))
+        steps.try_for_each(|step| {
+            stop.check()?;
+            self.at(&several, step).map(drop)
+        })
     }
 
     fn duplicate<T>(&self, a: usize, b: usize, time: f64) -> Result<T> {
@@ -175,7 +179,7 @@ impl Evaluator {
     }
 
     fn join(&mut self, node: &InfoPlan, base: Vec<Series>, infos: &Infos, grid: &Grid) -> Result<Vec<Series>> {
-        infos.check(&base, grid)?;
+        infos.check(&base, grid, &self.stop)?;
         let mut positions: HashMap<Labels, usize> = HashMap::new();
         let mut out: Vec<Series> = Vec::new();
         for s in base {
