@@ -8,6 +8,7 @@ use trine_store::part::SampleKind;
 use super::decode::WriteLimits;
 use super::exemplars::{CHARS_MAX, kept_time_ms};
 use super::histogram;
+use super::refused::show;
 use crate::backend::ShardPart;
 use crate::budget::Held;
 use crate::error::ApiError;
@@ -113,11 +114,6 @@ fn resolve_into<'a>(refs: &[u32], symbols: &[&'a str], pairs: &mut Vec<(&'a str,
 fn show_refs(refs: &[u32]) -> String {
     let refs: Vec<String> = refs.iter().map(u32::to_string).collect();
     format!("[{}]", refs.join(" "))
-}
-
-pub(super) fn show(pairs: &[(&str, &str)]) -> String {
-    let inner: Vec<String> = pairs.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
-    format!("{{{}}}", inner.join(", "))
 }
 
 /// A series as it came.

@@ -11,24 +11,37 @@ pub(super) struct Named {
     pub(super) bad_histograms: Option<String>,
 }
 
-/// Longest text of a series in an error, in bytes.
-const NAMED_BYTES_MAX: usize = 512;
+/// About the longest text of a series in an error, in bytes: what a client sends may be as long as a body.
+const SHOWN_BYTES_MAX: usize = 512;
 
-/// A series as it came, cut where it is long.
+/// Labels for an error, cut where they are long.
+pub(super) fn show(pairs: &[(&str, &str)]) -> String {
+    let cut = |text: &str| text[..text.floor_char_boundary(SHOWN_BYTES_MAX)].to_owned();
+    let mut out = String::from("{");
+    for (at, (name, value)) in pairs.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        out.push_str(&format!("{comma}{}={:?}", cut(name), cut(value)));
+        if out.len() > SHOWN_BYTES_MAX {
+            out.truncate(out.floor_char_boundary(SHOWN_BYTES_MAX));
+            out.push('…');
+            return out;
+        }
+    }
+    out.push('}');
+    out
+}
+
+/// A series as it came.
 pub(super) fn shown(series: &[u8]) -> Result<String, WireError> {
     let mut pairs = Vec::new();
     let mut walk = fields(series, "TimeSeries");
-    while let Some((number, field)) = walk.next_field()? {
+    // Each label takes a byte of the text at least.
+    while let Some((number, field)) = walk.next_field()?.filter(|_| pairs.len() <= SHOWN_BYTES_MAX) {
         if let (1, Field::Bytes(bytes)) = (number, field) {
             pairs.extend(decode_label(bytes)?);
         }
     }
-    let mut text = super::decode_v2::show(&pairs);
-    if text.len() > NAMED_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(NAMED_BYTES_MAX));
-        text.push('…');
-    }
-    Ok(text)
+    Ok(show(&pairs))
 }
 
 impl Decoded {
@@ -46,5 +59,21 @@ impl Decoded {
     /// Samples that were refused for what they are: too new, too old, bad histograms.
     pub(super) fn refused(&self) -> [u64; 3] {
         [self.too_new, self.too_old, self.bad_histograms]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_labels_are_cut() {
+        assert_eq!(show(&[("a", "b"), ("c", "\"")]), r#"{a="b", c="\""}"#);
+        assert_eq!(show(&[]), "{}");
+        let long = "é".repeat(1 << 20);
+        for pairs in [&[("a", &*long)][..], &[(&*long, "b")], &[("a", "b"); 10_000]] {
+            let text = show(pairs);
+            assert!((500..520).contains(&text.len()) && text.ends_with('…'), "{} bytes", text.len());
+        }
     }
 }
